@@ -1,0 +1,223 @@
+"""The rig config: which devices play which role, what they may do, and how the image lies on the stage.
+
+TOML in, one frozen :class:`RigConfig` out. Roles name devices or (device, property) pairs, so that any Micro-Manager
+adapter fits without code. Nothing here touches a device.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from acquire.errors import RigError, validation_summary
+from acquire.model import Finite, NonNegative, Positive, Record, StagePosition
+
+Range = tuple[Finite, Finite]
+
+
+class PropertyRole(Record):
+    """A device property that plays a role."""
+
+    device: str
+    property: str
+
+    def __str__(self) -> str:
+        return f"{self.device}.{self.property}"
+
+
+class Roles(Record):
+    """Who plays what. Everything but the scanner and the z drive may be missing; what is then not possible is said."""
+
+    scanner: str
+    z_drive: str
+    xy_stage: str | None = None
+    shutter: str | None = None
+    surface_camera: str | None = None
+    power: PropertyRole | None = None
+    pmt_gain: PropertyRole | None = None
+    zoom: PropertyRole | None = None
+    resolution: PropertyRole | None = None
+    pixel_dwell: PropertyRole | None = None
+
+
+class ScanGeometry(Record):
+    """Size of the scanned image: by zoom (``field_um_at_zoom_1``) or fixed (``pixel_um``)."""
+
+    field_um_at_zoom_1: Positive | None = None
+    pixel_um: Positive | None = None
+    saturation: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ScanGeometry:
+        if (self.field_um_at_zoom_1 is None) == (self.pixel_um is None):
+            raise ValueError("give either field_um_at_zoom_1 (a scanner with zoom) or pixel_um (a fixed magnification)")
+        return self
+
+
+class PowerCalibration(Record):
+    """Property value against power at the sample, mW: measured with a meter, both rising."""
+
+    value: Annotated[tuple[Finite, ...], Field(min_length=2)]
+    power_mw: Annotated[tuple[NonNegative, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _rising(self) -> PowerCalibration:
+        if len(self.value) != len(self.power_mw):
+            raise ValueError(f"{len(self.value)} values but {len(self.power_mw)} powers; give one power for each value")
+        if np.any(np.diff(self.value) <= 0) or np.any(np.diff(self.power_mw) <= 0):
+            raise ValueError("value and power_mw must both rise from entry to entry")
+        return self
+
+    def value_at(self, power_mw: float) -> float:
+        """Return the property value that gives a power, interpolated linearly between the readings."""
+        return float(np.interp(power_mw, self.power_mw, self.value))
+
+    def power_at(self, value: float) -> float:
+        """Return the power that a property value gives, mW."""
+        return float(np.interp(value, self.value, self.power_mw))
+
+
+class Limits(Record):
+    """What may be asked of the rig. Moves and powers beyond are refused before anything is sent."""
+
+    x_um: Range
+    y_um: Range
+    z_um: Range
+    power_mw: Positive
+    retract_um: NonNegative = 200.0
+    retract_beyond_um: Positive = 2000.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Limits:
+        for name in ("x_um", "y_um", "z_um"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"{name}: the lower limit {low} um is not below the upper limit {high} um")
+        return self
+
+    def why_not(self, position: StagePosition) -> str | None:
+        """Say why a position is refused, with numbers; None when it is allowed."""
+        for axis, value in zip("xyz", position.xyz_um, strict=True):
+            low, high = getattr(self, f"{axis}_um")
+            if not low <= value <= high:
+                return (
+                    f"{axis} = {value:.1f} um is outside the limits {low:.1f} to {high:.1f} um; "
+                    f"move the head closer to the centre of the stage, or widen limits.{axis}_um in the rig config"
+                )
+        return None
+
+
+class Orientation(Record):
+    """How the image lies on the stage: ``stage_from_image`` maps (right, down) in the image to stage (x, y).
+
+    ``deeper_is`` is +1 when a larger z of the drive lies deeper in the tissue, -1 when it lies higher.
+    """
+
+    stage_from_image: tuple[tuple[Finite, Finite], tuple[Finite, Finite]] = ((1.0, 0.0), (0.0, 1.0))
+    deeper_is: Annotated[int, Field(ge=-1, le=1)] = 1
+
+    @model_validator(mode="after")
+    def _orthogonal(self) -> Orientation:
+        m = np.array(self.stage_from_image)
+        if not np.allclose(m @ m.T, np.eye(2), atol=0.02) or self.deeper_is == 0:
+            raise ValueError("stage_from_image must be a rotation or a mirror (orthogonal rows), deeper_is +1 or -1")
+        return self
+
+    def stage_offset_um(self, offset_zyx_um: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Return the stage offset (x, y, z) of an offset in the stack (z, y, x), um."""
+        dz, dy, dx = offset_zyx_um
+        x, y = np.array(self.stage_from_image) @ (dx, dy)
+        return float(x), float(y), self.deeper_is * dz
+
+
+class Settle(Record):
+    """Time to wait after a move has ended, s."""
+
+    xy_s: NonNegative = 0.0
+    z_s: NonNegative = 0.0
+
+
+class Objective(Record):
+    """The objective, for the record."""
+
+    name: str = ""
+    numerical_aperture: Positive | None = None
+    working_distance_um: Positive | None = None
+
+
+class RigConfig(Record):
+    """Everything that is known of a rig before it is switched on."""
+
+    name: str
+    mm_config: str | None = None
+    load: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    load_settings: dict[str, Any] = Field(default_factory=dict)
+    roles: Roles
+    scan: ScanGeometry
+    surface_pixel_um: Positive | None = None
+    power: PowerCalibration | None = None
+    limits: Limits
+    orientation: Orientation = Orientation()
+    settle: Settle = Settle()
+    objective: Objective = Objective()
+    wavelength_nm: Positive | None = None
+    timeout_s: Positive = 10.0
+
+    @model_validator(mode="after")
+    def _complete(self) -> RigConfig:
+        if self.mm_config is None and self.load is None:
+            raise ValueError("nothing to load: give mm_config (a Micro-Manager .cfg) or load (module:function)")
+        if self.roles.power and self.power is None:
+            raise ValueError("roles.power needs the table [power] of property value against mW at the sample")
+        if self.roles.surface_camera and self.surface_pixel_um is None:
+            raise ValueError("roles.surface_camera needs surface_pixel_um, its pixel size on the brain")
+        if self.scan.field_um_at_zoom_1 and not (self.roles.zoom and self.roles.resolution):
+            raise ValueError("scan.field_um_at_zoom_1 needs roles.zoom and roles.resolution")
+        return self
+
+    def missing(self) -> list[str]:
+        """Say what this rig cannot do for lack of a role, a line each."""
+        says = {
+            "xy_stage": "no xy stage: fields cannot be approached",
+            "shutter": "no shutter: the light is on whenever the laser is; close it by hand",
+            "surface_camera": "no surface camera: no vessel map; fields are predicted from stage coordinates alone",
+            "power": "no power control: the power at the sample is neither set nor known",
+            "zoom": f"no zoom: every image has pixels of {self.scan.pixel_um} um",
+        }
+        return [text for role, text in says.items() if getattr(self.roles, role) is None]
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """Return the path of a rig config, given as a file or as the name of one that travels with the program."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    packaged = resources.files("configs") / f"{name_or_path}.toml"
+    with resources.as_file(packaged) as file:
+        if path.suffix == "" and file.is_file():
+            return file
+    raise RigError(f"no rig config {name_or_path}: not a file, and the program brings only 'simulated' and 'demo'")
+
+
+def read_rig_config(name_or_path: str | Path) -> RigConfig:
+    """Read a rig config.
+
+    Raises
+    ------
+    RigError
+        When the file is missing, is no TOML, or has unknown, missing or impossible entries: each is named.
+    """
+    path = find_config(name_or_path)
+    try:
+        return RigConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RigError(f"{path} is no valid TOML: {error}") from error
+    except ValidationError as error:
+        raise RigError(f"{path}: {validation_summary(error)}") from error
+    except OSError as error:
+        raise RigError(f"{path} cannot be read: {error.strerror}") from error

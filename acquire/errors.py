@@ -1,0 +1,28 @@
+"""The ways an experiment can go wrong at the rig, told in one line with numbers and a remedy."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from analysis.errors import ExperimentError
+
+
+class RigError(ExperimentError):
+    """A device or a rig config that does not do what was asked."""
+
+
+class RelocationError(ExperimentError):
+    """A field that was not found again."""
+
+
+class StudyError(ExperimentError):
+    """A study folder, or a disk, that cannot be used."""
+
+
+def validation_summary(error: ValidationError) -> str:
+    """Return all faults of a pydantic validation in one line: where, what."""
+    faults = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "file"
+        faults.append(f"{where}: {fault['msg']}")
+    return "; ".join(faults)

@@ -1,0 +1,272 @@
+"""The records of a study: what is written to disk, read back, and handed between rooms.
+
+X is the live thing, XRecord what is written. Everything here is frozen, says its units in its names and refuses
+unknown keys, so that a file that was edited by hand fails loudly and early.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from analysis.model import Transform, Verdict
+
+FORMAT_VERSION: Literal[1] = 1
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+class Record(BaseModel):
+    """A frozen value that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StagePosition(Record):
+    """Where the motors are, um. The one place where x comes first, as on the controller's display."""
+
+    x_um: Finite
+    y_um: Finite
+    z_um: Finite
+
+    @property
+    def xyz_um(self) -> tuple[float, float, float]:
+        """The three coordinates, um."""
+        return self.x_um, self.y_um, self.z_um
+
+    def lateral_distance_um(self, other: StagePosition) -> float:
+        """Distance to another position in the plane of the stage, um."""
+        return float(np.hypot(self.x_um - other.x_um, self.y_um - other.y_um))
+
+    def moved(self, x_um: float = 0.0, y_um: float = 0.0, z_um: float = 0.0) -> StagePosition:
+        """Return the position that lies this much further, um."""
+        return StagePosition(x_um=self.x_um + x_um, y_um=self.y_um + y_um, z_um=self.z_um + z_um)
+
+    def __str__(self) -> str:
+        return f"x {self.x_um:.1f}, y {self.y_um:.1f}, z {self.z_um:.1f} um"
+
+
+class StackPlan(Record):
+    """How a stack is taken: geometry, averaging, light.
+
+    Parameters
+    ----------
+    field_of_view_um
+        Width of the square image, um.
+    pixels
+        Pixels along each side.
+    depth_um
+        Distance from the first to the last plane, um; the stack is centred on the field's position.
+    step_um
+        Distance between planes, um.
+    frames_per_plane
+        Frames averaged in every plane.
+    power_mw
+        Power at the sample in the first plane, mW.
+    attenuation_length_um
+        Power grows as exp(z / L) with depth z below the first plane (L, um); None keeps it constant.
+    power_limit_mw
+        Never more than this at the sample, mW.
+    dwell_us
+        Time on each pixel in one frame, us.
+    pmt_gain
+        Detector gain as the rig's property takes it; None leaves it as it is.
+    """
+
+    field_of_view_um: Positive = 90.0
+    pixels: Annotated[int, Field(ge=16, le=8192)] = 512
+    depth_um: NonNegative = 40.0
+    step_um: Positive = 1.0
+    frames_per_plane: Annotated[int, Field(ge=1, le=1000)] = 2
+    power_mw: NonNegative = 15.0
+    attenuation_length_um: Positive | None = 150.0
+    power_limit_mw: Positive = 50.0
+    dwell_us: Positive = 2.0
+    pmt_gain: Positive | None = None
+
+    @model_validator(mode="after")
+    def _power_below_limit(self) -> StackPlan:
+        if self.power_mw > self.power_limit_mw:
+            raise ValueError(f"power_mw {self.power_mw} is above power_limit_mw {self.power_limit_mw}; lower it")
+        return self
+
+    @property
+    def planes(self) -> int:
+        """Number of planes."""
+        return round(self.depth_um / self.step_um) + 1
+
+    @property
+    def voxel_um(self) -> tuple[float, float, float]:
+        """Voxel size (z, y, x), um."""
+        pixel_um = self.field_of_view_um / self.pixels
+        return self.step_um, pixel_um, pixel_um
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the stack (z, y, x)."""
+        return self.planes, self.pixels, self.pixels
+
+    @property
+    def plane_offsets_um(self) -> list[float]:
+        """Depth of each plane from the middle of the stack, um, shallowest first."""
+        middle = (self.planes - 1) / 2
+        return [(plane - middle) * self.step_um for plane in range(self.planes)]
+
+    def plane_power_mw(self, plane: int) -> float:
+        """Power at the sample for a plane, mW: P0 exp(z / L), capped by the limit."""
+        if self.attenuation_length_um is None:
+            return self.power_mw
+        grown = self.power_mw * float(np.exp(plane * self.step_um / self.attenuation_length_um))
+        return min(grown, self.power_limit_mw)
+
+
+OVERVIEW_PLAN = StackPlan(field_of_view_um=120.0, pixels=256, depth_um=68.0, step_um=2.0, frames_per_plane=1)
+
+
+class PlaneRecord(Record):
+    """One plane as it was taken, everything read back from the devices."""
+
+    plane: int
+    time: datetime
+    stage: StagePosition
+    power_mw: float | None
+    power_setting: float | None
+    exposure_ms: float
+    pmt_gain: float | None
+    zoom: float | None
+    frames: int
+    crc32: int
+
+
+class LandmarkRecord(Record):
+    """A vessel branch on the surface map: its name, where it was today, how far off the fit it lies."""
+
+    name: str
+    stage: StagePosition
+    residual_um: float
+
+
+class FieldRecord(Record):
+    """A place imaged again and again.
+
+    ``position`` is the stage position of the centre of its stacks in the session ``reference_session``.
+    """
+
+    name: Identifier
+    position: StagePosition
+    reference_session: str
+    plan: StackPlan = StackPlan()
+    overview_plan: StackPlan = OVERVIEW_PLAN
+    note: str = ""
+
+
+class AnimalRecord(Record):
+    """An animal: its group, and where and how each of its fields is taken."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    id: Identifier
+    group: str = ""
+    fields: tuple[FieldRecord, ...] = ()
+
+    def field(self, name: str) -> FieldRecord:
+        """Return the field of that name; KeyError when there is none."""
+        return {field.name: field for field in self.fields}[name]
+
+
+class StudyRecord(Record):
+    """The study: its name, its groups, the plans that new fields get."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str
+    groups: tuple[str, ...] = ()
+    plan: StackPlan = StackPlan()
+    overview_plan: StackPlan = OVERVIEW_PLAN
+    created: datetime = Field(default_factory=utc_now)
+
+
+class SessionRecord(Record):
+    """One sitting with one animal."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    animal: Identifier
+    name: str
+    number: Annotated[int, Field(ge=0)]
+    day: Finite
+    started: datetime
+    closed: datetime | None = None
+    experimenter: str = ""
+    rig: str
+    software_version: str
+    surface: StagePosition | None = None
+    surface_pixel_um: Positive | None = None
+
+
+class TransformRecord(Record):
+    """An affine map on disk: the matrix on (z, y, x, 1) or (y, x, 1), um."""
+
+    matrix: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, transform: Transform) -> TransformRecord:
+        """Write a transform down."""
+        return cls(matrix=tuple(tuple(float(v) for v in row) for row in transform.matrix))
+
+    def transform(self) -> Transform:
+        """Return the live transform."""
+        return Transform(np.array(self.matrix))
+
+
+class RelocationStep(Record):
+    """One overview stack of a relocation: where it was taken, what the registration said."""
+
+    stage: StagePosition
+    score: float
+    verdict: Verdict
+    offset_zyx_um: tuple[float, float, float]
+    yaw_deg: float
+    tilt_deg: float
+    compute_s: float
+
+
+class RelocationRecord(Record):
+    """One search for one field: prediction, steps, end position, verdict."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    animal: Identifier
+    field: Identifier
+    session: str
+    verdict: Verdict
+    predicted: StagePosition
+    position: StagePosition
+    remaining_zyx_um: tuple[float, float, float] | None
+    reference_from_today: TransformRecord | None
+    steps: tuple[RelocationStep, ...]
+    rig_s: float
+    compute_s: float
+
+
+class QualityRecord(Record):
+    """What can be said of a stack from its own pixels."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    animal: Identifier
+    field: Identifier
+    session: str
+    planes: int
+    saturated_fraction: float
+    background: float
+    noise: float
+    signal: float
+    signal_to_noise: float
+    light: Literal["green", "amber", "red"]
+    advice: str

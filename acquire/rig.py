@@ -1,0 +1,414 @@
+"""The rig: the one room that talks to Micro-Manager.
+
+Every verb blocks until the devices have done what was asked, checks the limits before anything is sent, reads back
+what was set, and raises :class:`RigError` with device, action and value when they differ. The shutter opens for
+images and closes on every way out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pymmcore_plus.experimental.unicore import UniMMCore
+from useq import AbsolutePosition, MDASequence, ZAbsolutePositions
+
+from acquire.config import PropertyRole, RigConfig
+from acquire.engine import PlaneSink, StackEngine
+from acquire.errors import RigError
+from acquire.model import StackPlan, StagePosition
+
+STAGE_TOLERANCE_UM = 1.0
+CLOSE_ATTEMPTS = 3
+GRACE_AT_EXIT_S = 0.3
+
+
+class StackCancelledError(RigError):
+    """The stack was stopped on request; what was taken is kept and marked incomplete."""
+
+
+@runtime_checkable
+class Remountable(Protocol):
+    """What a simulated rig offers beside its devices: the animal can be put under the objective by program."""
+
+    def mount(self, session: int, day: float) -> None:
+        """Put the head under the objective for one session."""
+
+    def good_places(self, count: int) -> list[tuple[float, float, float]]:
+        """Return stage positions (x, y, z) in um that are worth imaging."""
+
+
+@contextlib.contextmanager
+def _asking(action: str) -> Iterator[None]:
+    """Turn whatever a device says into a RigError that names the action."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, KeyError, OSError, NotImplementedError) as error:
+        raise RigError(f"{action} failed: {' '.join(str(error).split())}") from error
+
+
+class Rig:
+    """The live rig. Use :func:`open_rig`, best in a ``with`` statement.
+
+    Parameters
+    ----------
+    core
+        Micro-Manager's core with the devices of ``config`` loaded.
+    config
+        The rig config.
+    loaded
+        What the config's ``load`` callable returned; the simulated rig returns its sample.
+    """
+
+    def __init__(self, core: UniMMCore, config: RigConfig, loaded: object = None) -> None:
+        self.core = core
+        self.config = config
+        self.loaded = loaded
+        self.seconds_lit = 0.0
+        self.images_taken = 0
+        self._lit_since: float | None = None
+        self._stop = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the light and let go of the devices."""
+        try:
+            self.close_light()
+        finally:
+            with _asking("unloading the devices"):
+                self.core.unloadAllDevices()
+
+    # ---- light -------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def light(self) -> Iterator[None]:
+        """Keep the light on for the block; off on every way out of it."""
+        try:
+            self.open_light()
+            yield
+        finally:
+            self.close_light()
+
+    def open_light(self) -> None:
+        """Open the shutter."""
+        if self._lit_since is not None:
+            return
+        self._lit_since = time.monotonic()
+        shutter = self.config.roles.shutter
+        if shutter is not None:
+            with _asking(f"opening the shutter {shutter}"):
+                self.core.setShutterOpen(shutter, True)
+
+    def close_light(self) -> None:
+        """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
+        if self._lit_since is not None:
+            self.seconds_lit += time.monotonic() - self._lit_since
+            self._lit_since = None
+        shutter = self.config.roles.shutter
+        if shutter is None:
+            return
+        fault: Exception | None = None
+        for _ in range(CLOSE_ATTEMPTS):
+            try:
+                self.core.setShutterOpen(shutter, False)
+                if not self.core.getShutterOpen(shutter):
+                    return
+            except RuntimeError as error:
+                fault = error
+        self._power_down()
+        raise RigError(f"shutter {shutter} does not close ({fault or 'it reads open'}); close the laser by hand now")
+
+    def _power_down(self) -> None:
+        role, table = self.config.roles.power, self.config.power
+        if role is not None and table is not None:
+            with contextlib.suppress(RuntimeError):
+                self.core.setProperty(role.device, role.property, table.value[0])
+
+    def power_setting(self, power_mw: float) -> float:
+        """Return the property value for a power; refuses more than the limit or than the table holds."""
+        table = self.config.power
+        if table is None:
+            raise RigError(f"rig {self.config.name} has no power table; add [power] to its config")
+        limit_mw = min(self.config.limits.power_mw, table.power_mw[-1])
+        if not 0 <= power_mw <= limit_mw:
+            raise RigError(f"power {power_mw:.1f} mW is outside 0 to {limit_mw:.1f} mW; lower power_mw in the plan")
+        return table.value_at(power_mw)
+
+    def set_power_mw(self, power_mw: float) -> None:
+        """Set the power at the sample and read it back."""
+        role = self.config.roles.power
+        if role is None:
+            return
+        value = self.power_setting(power_mw)
+        self._set_number(role, value)
+
+    def power_mw(self) -> float | None:
+        """Return the power at the sample as the device reports it, mW; None when the rig cannot tell."""
+        value, table = self.property_value(self.config.roles.power), self.config.power
+        return None if value is None or table is None else table.power_at(value)
+
+    # ---- stage -------------------------------------------------------------------------------------------------
+
+    def position(self) -> StagePosition:
+        """Return where the motors say they are."""
+        roles = self.config.roles
+        with _asking(f"reading the position of {roles.z_drive}"):
+            z = self.core.getPosition(roles.z_drive)
+        x = y = 0.0
+        if roles.xy_stage is not None:
+            with _asking(f"reading the position of {roles.xy_stage}"):
+                x, y = self.core.getXYPosition(roles.xy_stage)
+        return StagePosition(x_um=x, y_um=y, z_um=z)
+
+    def why_not(self, position: StagePosition, plan: StackPlan | None = None) -> str | None:
+        """Say why a stack (or a move) there is refused; None when it is allowed."""
+        limits = self.config.limits
+        if plan is None:
+            return limits.why_not(position)
+        half = plan.plane_offsets_um[-1]
+        too_far = limits.why_not(position.moved(z_um=-half)) or limits.why_not(position.moved(z_um=half))
+        if too_far or self.config.power is None:
+            return too_far
+        power_mw = max(plan.plane_power_mw(0), plan.plane_power_mw(plan.planes - 1))
+        if power_mw > limits.power_mw:
+            return f"the plan asks for {power_mw:.1f} mW, the rig allows {limits.power_mw:.1f} mW; lower power_limit_mw"
+        return None
+
+    def move_to(self, position: StagePosition) -> None:
+        """Go to a position: z is retracted before a long lateral move; refused beyond the limits."""
+        if refusal := self.why_not(position):
+            raise RigError(refusal)
+        here, limits = self.position(), self.config.limits
+        if here.lateral_distance_um(position) > limits.retract_beyond_um:
+            low, high = limits.z_um
+            up = -self.config.orientation.deeper_is
+            self.move_z(float(np.clip(here.z_um + up * limits.retract_um, low, high)))
+        self._move_xy(position.x_um, position.y_um)
+        self.move_z(position.z_um)
+
+    def _move_xy(self, x_um: float, y_um: float) -> None:
+        stage = self.config.roles.xy_stage
+        if stage is None:
+            if (x_um, y_um) != (0.0, 0.0):
+                raise RigError(f"rig {self.config.name} has no xy stage; move there by hand")
+            return
+        with _asking(f"moving {stage} to x {x_um:.1f}, y {y_um:.1f} um"):
+            self.core.setXYPosition(stage, x_um, y_um)
+            self.core.waitForDevice(stage)
+        time.sleep(self.config.settle.xy_s)
+        with _asking(f"reading the position of {stage}"):
+            x, y = self.core.getXYPosition(stage)
+        off_um = float(np.hypot(x - x_um, y - y_um))
+        if off_um > STAGE_TOLERANCE_UM:
+            raise RigError(
+                f"{stage} stopped at x {x:.1f}, y {y:.1f} um, {off_um:.1f} um from where it was sent "
+                f"(tolerance {STAGE_TOLERANCE_UM} um); check the stage"
+            )
+
+    def move_z(self, z_um: float) -> None:
+        """Move the z drive; refused beyond the limits."""
+        drive = self.config.roles.z_drive
+        low, high = self.config.limits.z_um
+        if not low <= z_um <= high:
+            raise RigError(f"z = {z_um:.1f} um is outside the limits {low:.1f} to {high:.1f} um; lower the stack")
+        with _asking(f"moving {drive} to z {z_um:.1f} um"):
+            self.core.setPosition(drive, z_um)
+            self.core.waitForDevice(drive)
+        time.sleep(self.config.settle.z_s)
+        with _asking(f"reading the position of {drive}"):
+            z = self.core.getPosition(drive)
+        if abs(z - z_um) > STAGE_TOLERANCE_UM:
+            raise RigError(
+                f"{drive} stopped at z {z:.1f} um instead of {z_um:.1f} um (tolerance {STAGE_TOLERANCE_UM} um); "
+                "check the z drive"
+            )
+
+    # ---- images ------------------------------------------------------------------------------------------------
+
+    def set_scan(self, plan: StackPlan) -> StackPlan:
+        """Set zoom, resolution, dwell and gain; return the plan as this rig will take it.
+
+        A rig without zoom has one pixel size: the plan that comes back says which.
+        """
+        roles, scan = self.config.roles, self.config.scan
+        with _asking(f"choosing the detector {roles.scanner}"):
+            self.core.setCameraDevice(roles.scanner)
+        if scan.field_um_at_zoom_1 is not None and roles.zoom and roles.resolution:
+            self._set_number(roles.zoom, scan.field_um_at_zoom_1 / plan.field_of_view_um)
+            self._set_number(roles.resolution, plan.pixels)
+        if roles.pixel_dwell:
+            self._set_number(roles.pixel_dwell, plan.dwell_us)
+        if roles.pmt_gain and plan.pmt_gain is not None:
+            self._set_number(roles.pmt_gain, plan.pmt_gain)
+        with _asking(f"asking {roles.scanner} for its image size"):
+            height, width = self.core.getImageHeight(), self.core.getImageWidth()
+        if height != width:
+            raise RigError(f"{roles.scanner} gives images of {height} x {width} pixels; set it to a square region")
+        if scan.pixel_um is None:
+            if width != plan.pixels:
+                raise RigError(f"{roles.scanner} gives {width} pixels, not {plan.pixels}; choose a size it offers")
+            return plan
+        return plan.model_copy(update={"pixels": width, "field_of_view_um": width * scan.pixel_um})
+
+    def snap(self) -> NDArray[np.uint16]:
+        """Return one frame of the chosen camera, shape (y, x)."""
+        with _asking(f"taking an image with {self.core.getCameraDevice()}"):
+            self.core.snapImage()
+            frame = np.asarray(self.core.getImage())
+        self.images_taken += 1
+        if frame.ndim != 2:
+            raise RigError(f"{self.core.getCameraDevice()} gives {frame.ndim}-D images; choose a grey pixel type")
+        return frame.astype(np.uint16) if frame.dtype != np.uint16 else frame
+
+    def snap_surface(self) -> NDArray[np.uint16]:
+        """Return one image of the low-magnification camera, shape (y, x), laser closed."""
+        camera = self.config.roles.surface_camera
+        if camera is None:
+            raise RigError(f"rig {self.config.name} has no surface camera (roles.surface_camera)")
+        self.close_light()
+        with _asking(f"choosing the camera {camera}"):
+            self.core.setCameraDevice(camera)
+        try:
+            return self.snap()
+        finally:
+            self.core.setCameraDevice(self.config.roles.scanner)
+
+    def take_stack(
+        self,
+        plan: StackPlan,
+        centre: StagePosition,
+        sinks: Iterable[PlaneSink],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Take a stack centred at a position, shallowest plane first; ``plan`` as :meth:`set_scan` returned it.
+
+        Raises
+        ------
+        RigError
+            When the place or the power is refused, or a device does not obey. The light is off then.
+        StackCancelledError
+            When :meth:`stop` was called.
+        """
+        if refusal := self.why_not(centre, plan):
+            raise RigError(refusal)
+        self._stop = False
+        deeper = self.config.orientation.deeper_is
+        z_um = [centre.z_um + deeper * offset for offset in plan.plane_offsets_um]
+        # One absolute position a plane: relative z plans silently give fewer planes than asked.
+        sequence = MDASequence(
+            stage_positions=(AbsolutePosition(x=centre.x_um, y=centre.y_um),),
+            z_plan=ZAbsolutePositions(absolute=z_um),
+        )
+        engine = StackEngine(self, plan, sinks, progress)
+        self.move_to(centre.moved(z_um=z_um[0] - centre.z_um))
+        previous = self.core.mda.set_engine(engine)
+        try:
+            self.core.mda.run(sequence)
+        finally:
+            self.close_light()
+            if previous is not None:
+                self.core.mda.set_engine(previous)
+        if self._stop:
+            raise StackCancelledError(f"stopped after {engine.planes_kept} of {plan.planes} planes; the light is off")
+        if engine.planes_kept != plan.planes:
+            raise RigError(f"{engine.planes_kept} of {plan.planes} planes were taken; take the stack again")
+
+    def stop(self) -> None:
+        """Stop the stack that is being taken. The one verb that may be called from any thread."""
+        self._stop = True
+        self.core.mda.cancel()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._stop or self.core.mda.status.cancel_requested
+
+    # ---- properties --------------------------------------------------------------------------------------------
+
+    def exposure_ms(self) -> float:
+        """Return the frame time of the chosen camera, ms."""
+        return float(self.core.getExposure())
+
+    def property_value(self, role: PropertyRole | None) -> float | None:
+        """Return a property as a number; None when the rig lacks that role."""
+        if role is None:
+            return None
+        with _asking(f"reading {role}"):
+            return float(self.core.getProperty(role.device, role.property))
+
+    def _set_number(self, role: PropertyRole, value: float) -> None:
+        with _asking(f"setting {role} to {value:g}"):
+            self.core.setProperty(role.device, role.property, value)
+            self.core.waitForDevice(role.device)
+            read = float(self.core.getProperty(role.device, role.property))
+        if abs(read - value) > 1e-3 * max(1.0, abs(value)):
+            raise RigError(f"{role} reads {read:g} after it was set to {value:g}; check the device and its limits")
+
+
+def _load_python_devices(core: UniMMCore, config: RigConfig) -> object:
+    module_name, _, function_name = (config.load or "").partition(":")
+    try:
+        load: Any = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise RigError(f"load = {config.load!r} cannot be imported: {error}") from error
+    with _asking(f"loading {config.load}"):
+        return load(core, **config.load_settings)
+
+
+def _check_roles(core: UniMMCore, config: RigConfig) -> None:
+    """Refuse roles that name a device or property which is not there."""
+    loaded = set(core.getLoadedDevices())
+    faults = []
+    for role, player in config.roles:
+        if player is None:
+            continue
+        device = player.device if isinstance(player, PropertyRole) else player
+        if device not in loaded:
+            faults.append(f"roles.{role} names {device!r}, which is not loaded")
+        elif isinstance(player, PropertyRole) and not core.hasProperty(device, player.property):
+            faults.append(f"roles.{role} names {player}, but {device} has no such property")
+    if faults:
+        raise RigError(f"{'; '.join(faults)}; loaded are: {', '.join(sorted(loaded - {'Core'}))}")
+
+
+def open_rig(config: RigConfig) -> Rig:
+    """Load the devices of a rig config, dark.
+
+    Raises
+    ------
+    RigError
+        When something cannot be loaded, or a role names a device that is not there.
+    """
+    core = UniMMCore()
+    loaded = None
+    if config.mm_config is not None:
+        try:
+            core.loadSystemConfiguration(config.mm_config)
+        except (RuntimeError, OSError, ValueError) as error:
+            text = " ".join(str(error).split())
+            raise RigError(f"mm_config {config.mm_config!r} cannot be loaded: {text}") from error
+    if config.load is not None:
+        loaded = _load_python_devices(core, config)
+    _check_roles(core, config)
+    core.setAutoShutter(False)
+    with _asking(f"setting the time-out to {config.timeout_s} s"):
+        core.setTimeoutMs(round(config.timeout_s * 1000))
+    rig = Rig(core, config, loaded)
+    rig.close_light()
+    # MMCore's callback thread can meet the end of the interpreter and abort it: give it time to finish.
+    atexit.register(time.sleep, GRACE_AT_EXIT_S)
+    return rig
