@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image as Picture
 from skimage.color import rgb2gray
-from skimage.io import imread
 
 from analysis.errors import StackError
 from analysis.model import Dendrite, Stack
@@ -162,7 +162,9 @@ def _read_raw(path: Path) -> RawImage:
 
 def _read_picture(path: Path) -> RawImage:
     try:
-        pixels = np.asarray(imread(path))
+        with Picture.open(path) as picture:
+            grey = picture.mode in ("L", "I", "F") or picture.mode.startswith("I;16")
+            pixels = np.asarray(picture if grey else picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise StackError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
     return RawImage(pixels, "YXS"[: pixels.ndim])

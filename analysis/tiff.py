@@ -32,6 +32,7 @@ UNREADABLE = (
     struct.error,
     zlib.error,
 )
+BEYOND_END = "offset"  # tifffile logs "invalid page offset" or "invalid value offset" and goes on
 UNNAMED_AXES = str.maketrans("IQR", "ZZZ")  # pages in a row, when nothing says what they are
 
 
@@ -43,13 +44,18 @@ def read_tiff(path: Path) -> RawImage:
     StackError
         The file is no TIFF, is truncated, or holds several images.
     """
-    with _quiet_tifffile():
+    with _tifffile_log() as log:
         try:
             with tifffile.TiffFile(path) as tiff:
-                return _read(tiff, path)
+                image = _read(tiff, path)
         except UNREADABLE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StackError(f"{path.name} cannot be read as TIFF: {reason}; copy it again from its source") from error
+    if any(BEYOND_END in message for message in log):
+        raise StackError(
+            f"{path.name} is truncated: it refers to data beyond its {path.stat().st_size} bytes; copy it again"
+        )
+    return image
 
 
 def _read(tiff: tifffile.TiffFile, path: Path) -> RawImage:
@@ -133,12 +139,26 @@ def _pixel_um(pixels_per_unit: Any, unit: object) -> float | None:
     return length_um(pixels_per_unit[1] / pixels_per_unit[0], unit)
 
 
+class _Messages(logging.Handler):
+    """Keep what is logged, as text."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(record.getMessage())
+
+
 @contextmanager
-def _quiet_tifffile() -> Iterator[None]:
-    """Keep tifffile's log from the screen: what matters in it becomes an error here."""
-    logger = logging.getLogger("tifffile")
-    before, logger.disabled = logger.disabled, True
+def _tifffile_log() -> Iterator[list[str]]:
+    """Collect tifffile's log instead of letting it reach the screen."""
+    logger, messages = logging.getLogger("tifffile"), list[str]()
+    handler = _Messages(messages)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
     try:
-        yield
+        yield messages
     finally:
-        logger.disabled = before
+        logger.removeHandler(handler)
+        logger.propagate = propagate
