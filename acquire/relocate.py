@@ -1,0 +1,132 @@
+"""Where a field must be today: pure arithmetic on frames, no device and no file.
+
+Three frames meet here and nowhere else: the pixels of an image or stack, the stage of the session in which a field was
+kept (``then``), and the stage of today. A head pose is a map from the stage of then to the stage of today, on
+(z, y, x, 1) in um.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from acquire.config import Orientation
+from acquire.model import StackPlan, StagePosition
+from analysis.model import Transform
+
+# Depths at which to look for the first field of a session, um from the prediction: the head may sit higher or lower.
+SEARCH_DEPTHS_UM = (0.0, 30.0, -30.0, 60.0, -60.0)
+LATERAL_LIMIT_UM = 1.0
+AXIAL_LIMIT_UM = 1.5
+
+
+def stage_zyx_um(position: StagePosition) -> tuple[float, float, float]:
+    """Return a stage position in the order of points: z, y, x, um."""
+    return position.z_um, position.y_um, position.x_um
+
+
+def position_of(zyx_um: Sequence[float]) -> StagePosition:
+    """Return the stage position of a point (z, y, x), um."""
+    z, y, x = (float(value) for value in zyx_um)
+    return StagePosition(x_um=x, y_um=y, z_um=z)
+
+
+@dataclass(frozen=True)
+class ImageOnStage:
+    """How the pixels of a surface image lie on the stage.
+
+    Parameters
+    ----------
+    stage
+        Stage position of the image's centre.
+    pixel_um
+        Pixel size, um.
+    shape
+        Shape of the image (y, x).
+    orientation
+        The rig's orientation.
+    """
+
+    stage: StagePosition
+    pixel_um: float
+    shape: tuple[int, int]
+    orientation: Orientation
+
+    def stage_from_image(self) -> Transform:
+        """Return the map from image points (y, x) to the stage (y, x), both um."""
+        centre_um = (np.array(self.shape) - 1) / 2 * self.pixel_um
+        turn = np.eye(3)
+        turn[:2, :2] = np.array(self.orientation.stage_from_image)[::-1, ::-1]
+        to_stage = Transform.translation((self.stage.y_um, self.stage.x_um))
+        return to_stage @ Transform(turn) @ Transform.translation(-centre_um)
+
+
+def pose_from_surface(then: ImageOnStage, today: ImageOnStage, then_from_today: Transform) -> Transform:
+    """Return the head pose that a registration of two surface images tells.
+
+    Parameters
+    ----------
+    then, today
+        The vessel map and today's image.
+    then_from_today
+        Map from today's image to the map, on (y, x, 1) in um from the first pixel.
+    """
+    flat = today.stage_from_image() @ then_from_today.inverse() @ then.stage_from_image().inverse()
+    pose = np.eye(4)
+    pose[1:3, 1:3] = flat.matrix[:2, :2]
+    pose[1:3, 3] = flat.matrix[:2, 2]
+    return Transform(pose)
+
+
+def predict(pose: Transform, position: StagePosition) -> StagePosition:
+    """Return where a stored position lies today."""
+    return position_of(pose.apply(stage_zyx_um(position)))
+
+
+def learn(pose: Transform, found: Sequence[tuple[StagePosition, StagePosition]]) -> Transform:
+    """Correct a pose by the fields found today, given as (stored, found today).
+
+    One or two fields correct the shift; from three on, a plane through their depths also corrects the tilt.
+    """
+    if not found:
+        return pose
+    predicted = pose.apply([stage_zyx_um(stored) for stored, _ in found])
+    missed = np.array([stage_zyx_um(today) for _, today in found]) - predicted
+    correction = Transform.translation(missed.mean(axis=0))
+    centred = predicted[:, 1:] - predicted[:, 1:].mean(axis=0)
+    if len(found) >= 3 and np.linalg.svd(centred, compute_uv=False)[-1] > 50.0:
+        slope, *_ = np.linalg.lstsq(centred, missed[:, 0] - missed[:, 0].mean(), rcond=None)
+        matrix = correction.matrix.copy()
+        matrix[0, 1:3] = slope
+        matrix[0, 3] -= slope @ predicted[:, 1:].mean(axis=0)
+        correction = Transform(matrix)
+    return correction @ pose
+
+
+def offset_zyx_um(reference_from_today: Transform, plan: StackPlan) -> tuple[float, float, float]:
+    """Return where the middle of the reference stack lies in today's, from the middle of today's, um.
+
+    Moving the stage by this offset (through the rig's orientation) brings the field back to where it was.
+    """
+    middle = (np.array(plan.shape) - 1) / 2 * np.array(plan.voxel_um)
+    dz, dy, dx = reference_from_today.inverse().apply(middle) - middle
+    return float(dz), float(dy), float(dx)
+
+
+def is_close(offset_um: tuple[float, float, float]) -> bool:
+    """Tell whether an offset (z, y, x) is so small that no further overview is worth its light."""
+    dz, dy, dx = offset_um
+    return bool(np.hypot(dy, dx) <= LATERAL_LIMIT_UM and abs(dz) <= AXIAL_LIMIT_UM)
+
+
+def tilt_advice(reference_from_today: Transform) -> str:
+    """Say how the head is turned against the reference, in degrees about the image's axes."""
+    tilt_y, tilt_x = reference_from_today.tilt_yx_deg
+    down_y = "bottom" if tilt_y < 0 else "top"
+    down_x = "right" if tilt_x < 0 else "left"
+    return (
+        f"turned {abs(reference_from_today.yaw_deg):.1f} deg, "
+        f"{down_y} of the image {abs(tilt_y):.1f} deg lower, {down_x} {abs(tilt_x):.1f} deg lower than at the reference"
+    )

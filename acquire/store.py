@@ -1,0 +1,230 @@
+"""The study on disk: plain files that a person can read, copy and put under backup.
+
+Who may write is settled by a lock on the study: a second program is refused with the name of the first, and the
+system lets go of the lock when a program dies.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from acquire.errors import StudyError, validation_summary
+from acquire.files import append_line, write_text, writing
+from acquire.images import is_complete, software_version
+from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StudyRecord, utc_now
+
+R = TypeVar("R", bound=Record)
+STUDY_FILE, ANIMAL_FILE, SESSION_FILE = "study.json", "animal.json", "session.json"
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """Read one record.
+
+    Raises
+    ------
+    StudyError
+        When the file is missing, no JSON, or says something that this program does not know.
+    """
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise StudyError(f"{path} cannot be understood: {validation_summary(error)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from error
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write one record: temporary name, synced, renamed."""
+    write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+class Study:
+    """A study folder, opened for writing. Use it in a ``with`` statement, or call :meth:`close`.
+
+    Parameters
+    ----------
+    folder
+        The study's folder; it holds ``study.json``.
+
+    Raises
+    ------
+    StudyError
+        When the folder is no study, cannot be written, or another program has it open.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / STUDY_FILE).is_file():
+            raise StudyError(
+                f"{folder} is no study: it has no {STUDY_FILE}; make one with 'samefield new-study {folder}'"
+            )
+        self.record = read_record(folder / STUDY_FILE, StudyRecord)
+        self._holder = folder / ".holder.json"
+        self._lock = FileLock(folder / ".lock")
+        self._take_lock()
+
+    @classmethod
+    def create(cls, folder: Path, record: StudyRecord) -> Study:
+        """Make a new study in a folder that is missing or empty."""
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StudyError(f"{folder} exists and is not an empty folder; choose another name for the study")
+        with writing(folder):
+            (folder / "animals").mkdir(parents=True, exist_ok=True)
+        write_record(folder / STUDY_FILE, record)
+        return cls(folder)
+
+    def _take_lock(self) -> None:
+        try:
+            with writing(self.folder):
+                self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StudyError(f"{self.folder} is in use by {self._holder_name()}; close that program first") from error
+        me = {"pid": os.getpid(), "user": getpass.getuser(), "host": platform.node(), "since": utc_now().isoformat()}
+        write_text(self._holder, json.dumps(me))
+
+    def _holder_name(self) -> str:
+        try:
+            who = json.loads(self._holder.read_text(encoding="utf-8"))
+            return f"{who['user']} on {who['host']} (process {who['pid']}, since {who['since']})"
+        except (OSError, ValueError, KeyError):
+            return "another program"
+
+    def close(self) -> None:
+        """Let other programs write."""
+        if self._lock.is_locked:
+            self._holder.unlink(missing_ok=True)
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- animals -----------------------------------------------------------------------------------------------
+
+    def animal_folder(self, animal: str) -> Path:
+        """Return the folder of an animal, existing or not."""
+        return self.folder / "animals" / animal
+
+    def animals(self) -> list[str]:
+        """Return the ids of all animals, sorted."""
+        return sorted(file.parent.name for file in (self.folder / "animals").glob(f"*/{ANIMAL_FILE}"))
+
+    def animal(self, animal: str) -> AnimalRecord:
+        """Read an animal."""
+        path = self.animal_folder(animal) / ANIMAL_FILE
+        if not path.is_file():
+            known = ", ".join(self.animals()) or "none yet"
+            raise StudyError(f"{self.folder} has no animal {animal!r} (known: {known}); make it with new-animal")
+        return read_record(path, AnimalRecord)
+
+    def new_animal(self, record: AnimalRecord) -> AnimalRecord:
+        """Add an animal."""
+        if (self.animal_folder(record.id) / ANIMAL_FILE).exists():
+            raise StudyError(f"{self.folder} has an animal {record.id} already")
+        if self.record.groups and record.group and record.group not in self.record.groups:
+            raise StudyError(f"group {record.group!r} is none of the study's: {', '.join(self.record.groups)}")
+        write_record(self.animal_folder(record.id) / ANIMAL_FILE, record)
+        return record
+
+    def field(self, animal: str, name: str) -> FieldRecord:
+        """Return a field of an animal."""
+        record = self.animal(animal)
+        try:
+            return record.field(name)
+        except KeyError as error:
+            known = ", ".join(field.name for field in record.fields) or "none yet"
+            raise StudyError(f"animal {animal} has no field {name!r} (known: {known})") from error
+
+    def save_field(self, animal: str, field: FieldRecord) -> None:
+        """Add a field to an animal, or replace the one of that name."""
+        record = self.animal(animal)
+        others = tuple(other for other in record.fields if other.name != field.name)
+        fields = tuple(sorted((*others, field), key=lambda each: each.name))
+        write_record(self.animal_folder(animal) / ANIMAL_FILE, record.model_copy(update={"fields": fields}))
+
+    # ---- sessions ----------------------------------------------------------------------------------------------
+
+    def sessions(self, animal: str) -> list[SessionRecord]:
+        """Return the sessions of an animal, first to last."""
+        files = (self.animal_folder(animal) / "sessions").glob(f"*/{SESSION_FILE}")
+        return sorted((read_record(file, SessionRecord) for file in files), key=lambda record: record.number)
+
+    def new_session(
+        self,
+        animal: str,
+        *,
+        rig: str,
+        experimenter: str = "",
+        day: float | None = None,
+        started: datetime | None = None,
+    ) -> SessionRecord:
+        """Begin a session: a new folder, numbered after the last; ``day`` counts from the first session."""
+        self.animal(animal)
+        earlier = self.sessions(animal)
+        started = started or utc_now()
+        if day is None:
+            day = round((started - earlier[0].started).total_seconds() / 86400, 3) if earlier else 0.0
+        taken = {record.name for record in earlier}
+        minute = name = started.strftime("%Y-%m-%dT%H%M")
+        suffix = 2
+        while name in taken:
+            name, suffix = f"{minute}-{suffix}", suffix + 1
+        record = SessionRecord(
+            animal=animal,
+            name=name,
+            number=len(earlier),
+            day=day,
+            started=started,
+            experimenter=experimenter,
+            rig=rig,
+            software_version=software_version(),
+        )
+        self.save_session(record)
+        return record
+
+    def session_folder(self, animal: str, session: str) -> Path:
+        """Return the folder of a session."""
+        return self.animal_folder(animal) / "sessions" / session
+
+    def save_session(self, record: SessionRecord) -> None:
+        """Write a session's record."""
+        write_record(self.session_folder(record.animal, record.name) / SESSION_FILE, record)
+
+    def log(self, record: SessionRecord, event: str, **details: Any) -> None:
+        """Append one line to the session's log: time, event, details."""
+        line = json.dumps({"time": utc_now().isoformat(), "event": event, **details}, default=str)
+        append_line(self.session_folder(record.animal, record.name) / "log.jsonl", line)
+
+    def new_store(self, session: SessionRecord, field: str, kind: str) -> Path:
+        """Return a free name for the next store of a kind: ``stack``, then ``stack-2``..."""
+        folder = self.session_folder(session.animal, session.name) / field
+        number = 1 + max((_number(store) for store in folder.glob(f"{kind}*.ome.zarr")), default=0)
+        return folder / (f"{kind}.ome.zarr" if number == 1 else f"{kind}-{number}.ome.zarr")
+
+    def last_store(self, session: SessionRecord, field: str, kind: str) -> Path | None:
+        """Return the last complete store of a kind in one session, None when there is none."""
+        folder = self.session_folder(session.animal, session.name) / field
+        whole = [store for store in folder.glob(f"{kind}*.ome.zarr") if is_complete(store)]
+        return max(whole, key=_number, default=None)
+
+    def stacks(self, animal: str, field: str) -> list[tuple[SessionRecord, Path]]:
+        """Return the sessions that have a complete stack of a field, with the last one of each, in order."""
+        found = [(session, self.last_store(session, field, "stack")) for session in self.sessions(animal)]
+        return [(session, store) for session, store in found if store is not None]
+
+
+def _number(store: Path) -> int:
+    """Return which of its kind a store is: 1 for ``stack.ome.zarr``, 2 for ``stack-2.ome.zarr``."""
+    _, _, number = store.name.removesuffix(".ome.zarr").partition("-")
+    return int(number) if number.isdigit() else 1
