@@ -1,0 +1,206 @@
+"""Move a line that lies about right onto the middle of the shaft beside it.
+
+The room below tracing: it knows one line and the pixels around it, and deliberately nothing of where the line came from.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from analysis.model import Dendrite, Floats, Stack
+
+STEP_UM = 0.25
+"""Distance along the line at which the shaft is looked for, um."""
+ACROSS_STEP_UM, DEPTH_STEP_UM = 0.12, 0.5
+_TANGENT_SIGMA_UM = 1.5
+_SPINE_WINDOW_UM = 3.0
+_SPINE_PERCENTILE = 35.0
+_MOVE_PENALTY = 0.03
+_STRAY_PENALTY = 0.15
+_RADIUS_REACH_UM = 2.5
+
+
+def recentre(stack: Stack, dendrite: Dendrite, *, reach_um: float = 2.0, depth_reach_um: float = 3.0) -> Dendrite:
+    """Move each point of a centreline onto the shaft, sideways and in depth, and measure the radius there.
+
+    The shaft is followed jointly along the whole line (Viterbi), so a spine, a neighbour or a dark stretch does not pull
+    single points away; where no shaft is seen, points move as their neighbours do.
+
+    Parameters
+    ----------
+    stack
+        The stack that shows the dendrite today.
+    dendrite
+        A centreline at most ``reach_um`` off.
+    reach_um, depth_reach_um
+        How far from the line the shaft is looked for, across and along the optical axis, um.
+
+    Returns
+    -------
+    Dendrite
+        Same name, same number of points: point i is the same place of the dendrite as before.
+    """
+    points, along = dendrite.points_zyx_um, dendrite.along_um
+    if len(points) < 2 or along[-1] <= 0 or min(stack.pixels.shape) == 0:
+        return dendrite
+    for reach, depth in ((reach_um, depth_reach_um), (0.5 * reach_um, 0.5 * depth_reach_um)):
+        points = _shifted_onto_shaft(stack, points, reach, depth)
+    return Dendrite(dendrite.name, points, _radius(stack, points))
+
+
+def resampled(points_zyx_um: Floats, step_um: float) -> Floats:
+    """Return points of a line at equal distances, both ends kept, shape (n, 3), um."""
+    along = _along(points_zyx_um)
+    stations = np.linspace(0.0, along[-1], max(2, round(along[-1] / step_um) + 1))
+    return np.stack([np.interp(stations, along, c) for c in points_zyx_um.T], axis=1)
+
+
+def smoothed(points_zyx_um: Floats, sigma_um: float) -> Floats:
+    """Smooth a line along itself; its ends stay."""
+    step = _along(points_zyx_um)[-1] / max(1, len(points_zyx_um) - 1)
+    n = min(len(points_zyx_um) - 1, int(np.ceil(4 * sigma_um / max(step, 1e-9))))
+    first, last = points_zyx_um[0], points_zyx_um[-1]
+    padded = np.concatenate(
+        [2 * first - points_zyx_um[n:0:-1], points_zyx_um, 2 * last - points_zyx_um[-2 : -n - 2 : -1]]
+    )
+    calm: Floats = ndimage.gaussian_filter1d(padded, sigma_um / max(step, 1e-9), axis=0)[n : n + len(points_zyx_um)]
+    return calm
+
+
+def normals(points_zyx_um: Floats) -> tuple[Floats, Floats]:
+    """Return the two unit directions across a line: sideways (in the image plane) and in depth, shape (n, 3) each."""
+    tangent = np.gradient(smoothed(points_zyx_um, _TANGENT_SIGMA_UM), axis=0)
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+    side = np.stack([np.zeros(len(tangent)), tangent[:, 2], -tangent[:, 1]], axis=1)
+    lateral = np.linalg.norm(side, axis=1)
+    flat = lateral > 0.1
+    if not flat.any():
+        side[:] = (0.0, 1.0, 0.0)
+    elif not flat.all():
+        nearest = np.searchsorted(np.flatnonzero(flat), np.arange(len(side))).clip(max=int(flat.sum()) - 1)
+        side = np.where(flat[:, None], side, side[np.flatnonzero(flat)[nearest]])
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    depth = np.cross(tangent, side)
+    depth *= np.where(depth[:, :1] < 0, -1.0, 1.0)
+    return side, depth / np.maximum(np.linalg.norm(depth, axis=1, keepdims=True), 1e-9)
+
+
+def _along(points_zyx_um: Floats) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points_zyx_um, axis=0), axis=1))])
+
+
+def _shifted_onto_shaft(stack: Stack, points: Floats, reach_um: float, depth_reach_um: float) -> Floats:
+    """Return the points moved across the line by one joint search."""
+    line = resampled(points, STEP_UM)
+    across = _offsets(reach_um, ACROSS_STEP_UM)
+    down = _offsets(depth_reach_um, DEPTH_STEP_UM)
+    side, depth = normals(line)
+    view = _without_spines(_sampled(stack, line, side, depth, across, down))
+    contrast = view.max(axis=(1, 2)) - np.median(view, axis=(1, 2))
+    weight = contrast / (contrast + 0.3 * np.median(contrast) + 1e-9)
+    shift = _followed(view, weight, across, down)
+    shift = _calmed(_refined(view, shift, across, down), weight)
+    station = np.interp(_along(points), np.linspace(0.0, _along(points)[-1], len(line)), np.arange(len(line)))
+    a, b = (np.interp(station, np.arange(len(line)), s) for s in shift.T)
+    side, depth = normals(points)
+    return points + a[:, None] * side + b[:, None] * depth
+
+
+def _offsets(reach_um: float, step_um: float) -> Floats:
+    n = max(1, round(reach_um / step_um))
+    return np.arange(-n, n + 1) * step_um
+
+
+def _sampled(
+    stack: Stack, line: Floats, side: Floats, depth: Floats, across: Floats, down: Floats
+) -> NDArray[np.float32]:
+    """Return the pixels beside a line, shape (points, across, down)."""
+    at = line[:, None, None] + across[:, None, None] * side[:, None, None] + down[:, None] * depth[:, None, None]
+    at = (at / np.array(stack.voxel_um)).reshape(-1, 3).T
+    values = ndimage.map_coordinates(stack.pixels, at, output=np.float32, order=1, mode="nearest")
+    view: NDArray[np.float32] = values.reshape(len(line), len(across), len(down))
+    return view
+
+
+def _without_spines(view: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keep what goes on along the line: spines and specks are shorter than the window."""
+    window = min(len(view), max(1, round(_SPINE_WINDOW_UM / STEP_UM)))
+    calm = ndimage.gaussian_filter(view, (1.0, 0.2 / ACROSS_STEP_UM, 0.6 / DEPTH_STEP_UM), mode="nearest")
+    calm = ndimage.percentile_filter(calm, _SPINE_PERCENTILE, size=(window, 1, 1), mode="nearest")
+    kept: NDArray[np.float32] = ndimage.gaussian_filter1d(calm, 2.0, axis=0, mode="nearest")
+    return kept
+
+
+def _followed(view: NDArray[np.float32], weight: Floats, across: Floats, down: Floats) -> NDArray[np.intp]:
+    """Return the brightest smooth course (across, down indices) through the views, shape (points, 2)."""
+    floor = np.median(view, axis=(1, 2), keepdims=True)
+    top = view.max(axis=(1, 2), keepdims=True)
+    gain = weight[:, None, None] * (view - floor) / np.maximum(top - floor, 1e-9)
+    stray = (across[:, None] / across[-1]) ** 2 + (down / down[-1]) ** 2
+    gain = gain - _STRAY_PENALTY * stray
+    moves = sorted(product((-1, 0, 1), repeat=2), key=lambda m: abs(m[0]) + abs(m[1]))
+    best, came = gain[0], np.zeros(gain.shape, np.int8)
+    for i in range(1, len(gain)):
+        padded = np.pad(best, 1, constant_values=-np.inf)
+        options = np.stack(
+            [
+                padded[1 + a : 1 + a + best.shape[0], 1 + b : 1 + b + best.shape[1]] - _MOVE_PENALTY * (a * a + b * b)
+                for a, b in moves
+            ]
+        )
+        came[i] = options.argmax(axis=0)
+        best = options.max(axis=0) + gain[i]
+    course = np.empty((len(gain), 2), np.intp)
+    course[-1] = np.unravel_index(int(best.argmax()), best.shape)
+    for i in range(len(gain) - 1, 0, -1):
+        course[i - 1] = course[i] + moves[came[i][tuple(course[i])]]
+    return course
+
+
+def _refined(view: NDArray[np.float32], course: NDArray[np.intp], across: Floats, down: Floats) -> Floats:
+    """Return the centre of brightness beside a course, finer than the steps, shape (points, 2), um."""
+    a, b = across[course[:, 0]], down[course[:, 1]]
+    for _ in range(2):
+        near = (np.abs(across - a[:, None]) <= 0.75)[:, :, None] & (np.abs(down - b[:, None]) <= 1.5)[:, None, :]
+        top = np.where(near, view, -np.inf).max(axis=(1, 2), keepdims=True)
+        floor = np.median(view, axis=(1, 2), keepdims=True)
+        mass = np.where(near, np.maximum(view - floor - 0.5 * (top - floor), 0.0), 0.0)
+        total = np.maximum(mass.sum(axis=(1, 2)), 1e-9)
+        seen = mass.sum(axis=(1, 2)) > 0
+        a = np.where(seen, (mass.sum(axis=2) * across).sum(axis=1) / total, a)
+        b = np.where(seen, (mass.sum(axis=1) * down).sum(axis=1) / total, b)
+    return np.stack([a, b], axis=1)
+
+
+def _calmed(shift: Floats, weight: Floats) -> Floats:
+    """Smooth displacements along the line, the well seen ones counting more."""
+    calm = np.empty_like(shift)
+    for k, sigma_um in enumerate((0.75, 1.5)):
+        sigma = sigma_um / STEP_UM
+        total = ndimage.gaussian_filter1d(weight, sigma, mode="nearest")
+        calm[:, k] = ndimage.gaussian_filter1d(shift[:, k] * weight, sigma, mode="nearest") / np.maximum(total, 1e-9)
+    return calm
+
+
+def _radius(stack: Stack, points: Floats) -> Floats:
+    """Return half the width at half height of the shaft without its spines, shape (n,), um."""
+    line = resampled(points, STEP_UM)
+    side, depth = normals(line)
+    across = _offsets(_RADIUS_REACH_UM, 0.06)
+    view = _sampled(stack, line, side, depth, across, np.zeros(1))[..., 0]
+    window = min(len(view), max(1, round(_SPINE_WINDOW_UM / STEP_UM)))
+    view = ndimage.percentile_filter(view, _SPINE_PERCENTILE, size=(window, 1), mode="nearest")
+    view = ndimage.gaussian_filter(view, (2.0, 2.0), mode="nearest")
+    middle = len(across) // 2
+    top = view[:, middle - 4 : middle + 5].max(axis=1)
+    bright = view > (0.5 * (top + np.percentile(view, 20, axis=1)))[:, None]
+    right = np.argmin(bright[:, middle:], axis=1)
+    left = np.argmin(bright[:, middle::-1], axis=1)
+    reach = np.where([bright[:, middle:].all(axis=1), bright[:, : middle + 1].all(axis=1)], middle, [right, left])
+    radius = np.maximum(0.5 * 0.06 * reach.sum(axis=0), 0.15)
+    station = np.linspace(0.0, len(line) - 1.0, len(points))
+    return np.interp(station, np.arange(len(line)), ndimage.gaussian_filter1d(radius, 4.0, mode="nearest"))

@@ -1,0 +1,303 @@
+"""Find the dendrites of a stack and draw their centrelines.
+
+Voxels that look like the middle of a tube become a graph; its cheapest tree is cut into pieces at the branch points;
+pieces that go on straight are joined to dendrites; each is then centred on the full resolution pixels. The room knows
+shafts and deliberately nothing of spines: what is shorter than a twig is left to detection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csgraph, csr_array
+from scipy.spatial import cKDTree
+from skimage.graph import MCP_Geometric
+
+from analysis.centreline import recentre, resampled, smoothed
+from analysis.model import Dendrite, Floats, Stack
+from analysis.ridge import AXIAL_STRETCH, Ridge, find_ridges
+
+__all__ = ["recentre", "trace_between", "trace_dendrites"]
+
+POINT_STEP_UM = 0.2
+TWIG_UM = 5.0
+"""Side chains shorter than this are spines or roughness of the shaft, um (spines: 0.5-4 um)."""
+GAP_UM = 6.0
+"""Longest dark stretch that a dendrite is followed through, um."""
+JUNCTION_UM = 2.5
+_LOW_NOISES = 8.0
+_MAX_TURN_DEG = 65.0
+_SQUASH = np.array([1.0 / AXIAL_STRETCH, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A stretch of a dendrite between two branch points or ends.
+
+    Parameters
+    ----------
+    points_zyx_um
+        Voxel positions in order, shape (n, 3), um.
+    strength
+        Tube response at each, in noises, shape (n,).
+    nodes
+        Branch point at the first and at the last point; -1 for a free end.
+    """
+
+    points_zyx_um: Floats
+    strength: Floats
+    nodes: tuple[int, int]
+
+    @property
+    def length_um(self) -> float:
+        """Length with the axial direction counted by the focus' elongation, um."""
+        return float(np.linalg.norm(np.diff(self.points_zyx_um * _SQUASH, axis=0), axis=1).sum())
+
+    @property
+    def level(self) -> float:
+        """Tube response that most of the piece exceeds, in noises."""
+        return float(np.percentile(self.strength, 30))
+
+    def outward(self, end: int) -> Floats:
+        """Return the unit direction in which the piece would go on at an end (0 first, 1 last), axially squashed."""
+        points = self.points_zyx_um if end else self.points_zyx_um[::-1]
+        away = np.linalg.norm((points - points[-1]) * _SQUASH, axis=1)
+        body = points[(away > 1.0) & (away < 6.0)]
+        base = body.mean(axis=0) if len(body) else points[0]
+        direction: Floats = (points[-1] - base) * _SQUASH
+        return direction / max(float(np.linalg.norm(direction)), 1e-9)
+
+
+def trace_dendrites(stack: Stack, *, min_length_um: float = 15.0, min_level: float = 0.12) -> list[Dendrite]:
+    """Find every dendrite of a stack.
+
+    Parameters
+    ----------
+    stack
+        Any stack; one without tubes gives an empty list.
+    min_length_um
+        Shorter dendrites and branches are left out, um.
+    min_level
+        A dendrite's tube response over that of the stack's clearest dendrite; thin, dim axons lie below.
+
+    Returns
+    -------
+    list of Dendrite
+        Longest first, named 0, 1, 2...; a branch is a dendrite of its own that starts at the branch point.
+    """
+    ridge = find_ridges(stack)
+    pieces = _pieces(ridge)
+    paths = [_joined(course) for course in _courses(pieces)]
+    paths = _clear(paths, min_length_um, min_level)
+    found = [_centred(stack, path.points_zyx_um) for path in paths]
+    found = sorted((d for d in found if d.length_um >= min_length_um), key=lambda d: -d.length_um)
+    return [Dendrite(name, d.points_zyx_um, d.radius_um) for name, d in enumerate(found)]
+
+
+def _centred(stack: Stack, points_zyx_um: Floats) -> Dendrite:
+    line = smoothed(resampled(points_zyx_um, POINT_STEP_UM), 1.0)
+    line = resampled(line, POINT_STEP_UM)
+    return recentre(stack, Dendrite(0, line, np.ones(len(line))), reach_um=1.0, depth_reach_um=2.0)
+
+
+def _clear(paths: list[Piece], min_length_um: float, min_level: float) -> list[Piece]:
+    """Keep the long paths that are as clear as dendrites are in this stack."""
+    long = [p for p in paths if p.length_um >= 0.8 * min_length_um]
+    if not long:
+        return []
+    limit = min_level * max(p.level for p in long)
+    return [p for p in long if p.level >= max(limit, 1.5 * _LOW_NOISES)]
+
+
+def _graph(ridge: Ridge, keep: NDArray[np.intp]) -> csr_array:
+    """Join neighbouring voxels by edges that are cheap where the tube response is high."""
+    number = np.full(int(np.prod(ridge.shape)), -1, np.int32)
+    number[ridge.index[keep]] = np.arange(len(keep))
+    zyx, strength = ridge.voxels(keep), ridge.strength[keep]
+    step = np.array(ridge.voxel_um) * _SQUASH
+    first, second, cost = [], [], []
+    for offset in product((-1, 0, 1), repeat=3):
+        if offset <= (0, 0, 0):
+            continue
+        there = zyx + np.array(offset)
+        i = np.flatnonzero(((there >= 0) & (there < np.array(ridge.shape))).all(axis=1))
+        j = number[np.ravel_multi_index(tuple(there[i].T), ridge.shape)]
+        i, j = i[j >= 0], j[j >= 0]
+        first.append(i)
+        second.append(j)
+        cost.append(np.linalg.norm(offset * step) / np.minimum(strength[i], strength[j]).astype(float))
+    edges = (np.concatenate(first), np.concatenate(second))
+    return csr_array((np.concatenate(cost), edges), shape=(len(keep), len(keep)))
+
+
+def _chains(graph: csr_array, points: Floats) -> list[NDArray[np.intp]]:
+    """Cut the cheapest tree of each component into chains, longest first at every fork; short side chains are dropped."""
+    roots = _far_ends(graph)
+    cost, parent, _ = csgraph.dijkstra(graph, directed=False, indices=roots, return_predecessors=True, min_only=True)
+    step = np.linalg.norm((points - points[np.maximum(parent, 0)]) * _SQUASH, axis=1)
+    step[parent < 0] = 0.0
+    height, heir = np.zeros(len(points)), np.full(len(points), -1)
+    for i in np.argsort(-cost, kind="stable"):
+        p = parent[i]
+        if p >= 0 and height[i] + step[i] > height[p]:
+            height[p], heir[p] = height[i] + step[i], i
+    starts = np.flatnonzero(((parent < 0) | (heir[parent] != np.arange(len(points)))) & (height + step >= TWIG_UM))
+    chains = []
+    for start in starts[np.argsort(-(height + step)[starts], kind="stable")]:
+        chain = [parent[start]] if parent[start] >= 0 else []
+        i = start
+        while i >= 0:
+            chain.append(i)
+            i = heir[i]
+        chains.append(np.array(chain, dtype=np.intp))
+    return chains
+
+
+def _far_ends(graph: csr_array) -> NDArray[np.intp]:
+    """Return one node a component that lies at one of its ends."""
+    count, label = csgraph.connected_components(graph, directed=False)
+    _, some = np.unique(label, return_index=True)
+    cost = csgraph.dijkstra(graph, directed=False, indices=some, min_only=True)
+    order = np.lexsort((cost, label))
+    last = np.searchsorted(label[order], np.arange(count), side="right") - 1
+    ends: NDArray[np.intp] = order[last]
+    return ends
+
+
+def _pieces(ridge: Ridge) -> list[Piece]:
+    """Cut the tree of the ridge voxels at its forks."""
+    keep = np.flatnonzero(ridge.strength >= _LOW_NOISES)
+    if len(keep) < 2:
+        return []
+    points, strength = ridge.points_zyx_um(keep), ridge.strength[keep].astype(float)
+    chains = _chains(_graph(ridge, keep), points)
+    fork_of = _forks(chains, points)
+    pieces = []
+    for chain in chains:
+        at = [0, *(k for k in range(1, len(chain) - 1) if chain[k] in fork_of), len(chain) - 1]
+        for a, b in zip(at, at[1:], strict=False):
+            nodes = (fork_of.get(int(chain[a]), -1), fork_of.get(int(chain[b]), -1))
+            piece = Piece(points[chain[a : b + 1]], strength[chain[a : b + 1]], nodes)
+            if nodes[0] != nodes[1] or piece.length_um > 2 * JUNCTION_UM:
+                pieces.append(piece)
+    return pieces
+
+
+def _forks(chains: list[NDArray[np.intp]], points: Floats) -> dict[int, int]:
+    """Number the places where chains start on others; places closer than JUNCTION_UM are one."""
+    body = {int(i) for chain in chains for i in chain[1:]}
+    at = sorted({int(chain[0]) for chain in chains if int(chain[0]) in body})
+    if not at:
+        return {}
+    pairs = cKDTree(points[at] * _SQUASH).query_pairs(JUNCTION_UM, output_type="ndarray")
+    near = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(at), len(at)))
+    _, label = csgraph.connected_components(near, directed=False)
+    return dict(zip(at, label.tolist(), strict=True))
+
+
+def _courses(pieces: list[Piece]) -> list[list[tuple[Piece, int]]]:
+    """Join pieces end to end; a course is a list of pieces and the end (0 or 1) at which each is entered."""
+    link: dict[tuple[int, int], tuple[int, int]] = {}
+    for _, a, b in sorted(_joints(pieces)):
+        if a not in link and b not in link:
+            link[a], link[b] = b, a
+    courses, used = [], set()
+    ends = [(i, e) for i in range(len(pieces)) for e in (0, 1)]
+    for i, e in [*(x for x in ends if x not in link), *ends]:
+        course, at = [], (i, e)
+        while at is not None and at[0] not in used:
+            used.add(at[0])
+            course.append((pieces[at[0]], at[1]))
+            at = link.get((at[0], 1 - at[1]))
+        if course:
+            courses.append(course)
+    return courses
+
+
+def _joints(pieces: list[Piece]) -> list[tuple[float, tuple[int, int], tuple[int, int]]]:
+    """Return the pairs of ends that may go on into each other, with the price of doing so."""
+    ends = [(i, e) for i in range(len(pieces)) for e in (0, 1)]
+    if not ends:
+        return []
+    tip = np.array([pieces[i].points_zyx_um[-e] for i, e in ends]) * _SQUASH
+    out = np.array([pieces[i].outward(e) for i, e in ends])
+    joints = []
+    for m, n in cKDTree(tip).query_pairs(GAP_UM):
+        (i, e), (j, f) = ends[m], ends[n]
+        fork = pieces[i].nodes[e]
+        if i == j or fork != pieces[j].nodes[f]:
+            continue
+        across = tip[n] - tip[m]
+        gap = float(np.linalg.norm(across))
+        turn = _angle_deg(out[m], -out[n])
+        if fork < 0 and gap > 1.0:
+            turn = max(turn, _angle_deg(out[m], across), _angle_deg(out[n], -across))
+        if turn <= _MAX_TURN_DEG:
+            unlike = abs(np.log2(pieces[i].level / pieces[j].level))
+            joints.append((turn + 15.0 * unlike + 5.0 * gap, ends[m], ends[n]))
+    return joints
+
+
+def _angle_deg(a: Floats, b: Floats) -> float:
+    cosine = float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
+    return float(np.rad2deg(np.arccos(np.clip(cosine, -1.0, 1.0))))
+
+
+def _joined(course: list[tuple[Piece, int]]) -> Piece:
+    """Make one piece of a course."""
+    points = np.concatenate([p.points_zyx_um[:: 1 - 2 * e] for p, e in course])
+    strength = np.concatenate([p.strength[:: 1 - 2 * e] for p, e in course])
+    (first, e), (last, f) = course[0], course[-1]
+    return Piece(points, strength, (first.nodes[e], last.nodes[1 - f]))
+
+
+def trace_between(stack: Stack, waypoints_zyx_um: ArrayLike, *, margin_um: float = 12.0) -> Dendrite:
+    """Follow the shaft from the first waypoint through the others to the last.
+
+    Parameters
+    ----------
+    stack
+        The stack that shows the dendrite.
+    waypoints_zyx_um
+        Two or more points on the shaft, in order, shape (n, 3), um.
+    margin_um
+        How far outside the box of the waypoints the shaft may run, um.
+
+    Returns
+    -------
+    Dendrite
+        Named 0, centred on the pixels.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two waypoints, or a waypoint outside the stack.
+    """
+    waypoints = np.asarray(waypoints_zyx_um, dtype=float)
+    if waypoints.ndim != 2 or waypoints.shape[1] != 3 or len(waypoints) < 2:
+        raise ValueError(
+            f"a trace needs two or more (z, y, x) waypoints in um, not shape {waypoints.shape}: add the ends"
+        )
+    outside = (waypoints < -0.5 * np.array(stack.voxel_um)) | (waypoints > stack.extent_zyx_um + stack.voxel_um)
+    if outside.any():
+        far = waypoints[outside.any(axis=1)][0]
+        raise ValueError(
+            f"waypoint {far.round(1)} um lies outside the stack of {stack.extent_zyx_um.round(1)} um: move it in"
+        )
+    ridge = find_ridges(stack)
+    voxel, origin = np.array(ridge.voxel_um), np.array(ridge.origin_um)
+    at = np.rint((waypoints - origin) / voxel).astype(int).clip(0, np.array(ridge.shape) - 1)
+    low = (at.min(axis=0) - np.ceil(margin_um / voxel).astype(int)).clip(0)
+    high = at.max(axis=0) + np.ceil(margin_um / voxel).astype(int) + 1
+    strength = np.zeros(ridge.shape, np.float32)
+    strength.ravel()[ridge.index] = ridge.strength
+    box = strength[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    roads = MCP_Geometric(1.0 / (1.0 + box), sampling=tuple(voxel * _SQUASH))
+    legs = [at[:1]]
+    for here, there in pairwise(at):
+        roads.find_costs([here - low], [there - low])
+        legs.append(np.array(roads.traceback(there - low))[1:] + low)
+    return _centred(stack, np.concatenate(legs) * voxel + origin)
