@@ -1,0 +1,151 @@
+"""Spines of one dendrite in one stack.
+
+Candidates are the places beside the shaft where a head-sized spot stands out (:mod:`analysis.evidence`); each is
+given a probability, the best of those too close together stays, and its head, foot, length and kind are measured.
+Whether a doubtful one is believed may also depend on the other sessions: that is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+from scipy.spatial import cKDTree
+
+from analysis.evidence import Evidence
+from analysis.model import Dendrite, Floats, SpineKind
+from analysis.protrusion import ProtrusionRules, measure_protrusion
+from analysis.straighten import AXIAL_TO_LATERAL, StraightenedDendrite
+
+NEAREST_HEAD_UM = 0.5  # from the centreline: closer, a spine cannot be told from the shaft
+FARTHEST_HEAD_UM = 3.6
+SEPARATION_UM = 0.6  # two heads closer than this sideways are one (spines stand 0.85 um apart at the 5th percentile)
+SEPARATION_DEPTH_UM = 3.0
+LEAST_PROBABILITY = 0.45  # where precision and recall balance, on dendrites that were not fitted
+PEAK_REACH_UM = (0.24, 0.24, 1.5)
+
+
+class Side(StrEnum):
+    """On which side of the dendrite a spine stands, looking along it at the displayed image."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
+@dataclass(frozen=True, eq=False)
+class Spine:
+    """One protrusion seen in one stack.
+
+    Parameters
+    ----------
+    dendrite
+        Name of the dendrite that it stands on.
+    head_zyx_um, base_zyx_um
+        Centre of the head, and the foot on the shaft's centreline, shape (3,), um in the stack frame.
+    place_um
+        The head in the dendrite frame: along, across, depth, shape (3,), um.
+    length_um
+        From the shaft's edge to the tip, um.
+    side
+        Left or right of the dendrite.
+    kind
+        Shape class.
+    probability
+        That it is a spine, by this stack alone.
+    """
+
+    dendrite: int
+    head_zyx_um: Floats
+    base_zyx_um: Floats
+    place_um: Floats
+    length_um: float
+    side: Side
+    kind: SpineKind
+    probability: float
+
+
+def detect_spines(
+    evidence: Evidence,
+    *,
+    others: Sequence[Dendrite] = (),
+    least_probability: float = LEAST_PROBABILITY,
+    rules: ProtrusionRules | None = None,
+) -> list[Spine]:
+    """Find the spines of one straightened dendrite, in the order in which they stand along it.
+
+    Parameters
+    ----------
+    evidence
+        The dendrite's maps.
+    others
+        The other dendrites of the stack: what is nearer to one of them is left to it.
+    least_probability
+        Candidates below this are not returned.
+    rules
+        What counts as a protrusion and how kinds are told apart.
+    """
+    places = _peaks(evidence)
+    places = places[_is_ours(evidence.straightened, places, others)]
+    probability = 1.0 / (1.0 + np.exp(-evidence.log_odds(places)))
+    likely = probability >= least_probability
+    places, probability = places[likely], probability[likely]
+    kept = best_apart(evidence.straightened.stack_from_dendrite(places), probability)
+    rules = rules or ProtrusionRules()
+    spines = [
+        _spine(evidence, place, float(p), rules) for place, p in zip(places[kept], probability[kept], strict=True)
+    ]
+    return sorted((spine for spine in spines if spine is not None), key=lambda spine: float(spine.place_um[0]))
+
+
+def best_apart(heads_zyx_um: Floats, probability: Floats) -> list[int]:
+    """Return the indices of the candidates that stay when each outdoes the weaker ones that stand too close to it."""
+    kept: list[int] = []
+    for i in np.argsort(-probability, kind="stable"):
+        away = np.abs(heads_zyx_um[kept] - heads_zyx_um[i])
+        if not np.any((np.hypot(away[:, 1], away[:, 2]) < SEPARATION_UM) & (away[:, 0] < SEPARATION_DEPTH_UM)):
+            kept.append(int(i))
+    return kept
+
+
+def _peaks(evidence: Evidence) -> Floats:
+    """Return the local maxima of the matched filter beside the shaft, (along, across, depth), um."""
+    straightened = evidence.straightened
+    size = [2 * round(reach / step) + 1 for reach, step in zip(PEAK_REACH_UM, straightened.steps_um, strict=True)]
+    top = (maximum_filter(evidence.contrast, size=size) == evidence.contrast) & (evidence.contrast > 0)
+    places = straightened.point_at(np.argwhere(top & straightened.inside))
+    distance, depth = np.abs(places[:, 1]), np.abs(places[:, 2])
+    deepest = straightened.depth_um[-1] - straightened.steps_um[2]
+    chosen: Floats = places[(distance > NEAREST_HEAD_UM) & (distance < FARTHEST_HEAD_UM) & (depth < deepest)]
+    return chosen
+
+
+def _is_ours(straightened: StraightenedDendrite, places: Floats, others: Sequence[Dendrite]) -> NDArray[np.bool_]:
+    """Whether no other dendrite is nearer to each place than this one."""
+    if not others or not len(places):
+        return np.ones(len(places), dtype=bool)
+    scale = np.array([1.0 / AXIAL_TO_LATERAL, 1.0, 1.0])
+    rivals = np.concatenate([other.points_zyx_um for other in others]) * scale
+    away, _ = cKDTree(rivals).query(straightened.stack_from_dendrite(places) * scale)
+    ours: NDArray[np.bool_] = away > np.hypot(places[:, 1], places[:, 2] / AXIAL_TO_LATERAL)
+    return ours
+
+
+def _spine(evidence: Evidence, place: Floats, probability: float, rules: ProtrusionRules) -> Spine | None:
+    shape = measure_protrusion(evidence, place)
+    if not shape.counts(rules):
+        return None
+    head, base = evidence.straightened.stack_from_dendrite(np.stack([place, shape.foot_um]))
+    return Spine(
+        dendrite=evidence.straightened.dendrite.name,
+        head_zyx_um=head,
+        base_zyx_um=base,
+        place_um=place,
+        length_um=shape.length_um,
+        side=Side.LEFT if place[1] > 0 else Side.RIGHT,
+        kind=shape.kind(rules),
+        probability=probability,
+    )

@@ -1,0 +1,173 @@
+"""What speaks for a spine at a place beside a shaft.
+
+The light of the shaft itself is removed (what a typical cross-section of the dendrite nearby looks like), and five
+numbers describe what is left at a place. All are ratios, to the brightness of the shaft or to the spread at the same
+distance from it, so that laser power, detector gain and bit depth drop out. A logistic score makes a log-odds of them.
+Detection asks at every place, presence at predicted ones: both through :meth:`Evidence.log_odds`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter1d, map_coordinates, percentile_filter
+
+from analysis.model import Floats
+from analysis.straighten import StraightenedDendrite
+
+Volume = NDArray[np.float32]
+
+HEAD_SIGMA_UM = 0.20  # with the microscope's blur, a head of 0.5 um looks like a spot of this sigma
+RING_SIGMA_UM = 0.45
+DEPTH_SIGMA_UM = 0.6
+PROFILE_WINDOW_UM = 6.0  # spines stand 2 um apart: over 6 um less than half of one side is spine
+PROFILE_PERCENTILE = 40
+PROFILE_STEP_UM = 0.6
+SHAFT_HALF_WIDTH_UM = 0.25
+SHAFT_SMOOTHING_UM = 2.0
+BEYOND_UM = 0.8  # a head ends there; an axon or a dendrite crossing does not
+MINIMUM_SPREAD = 0.002  # of the shaft's brightness: a noiseless stack is not infinitely sure
+MINIMUM_RATIO = 0.003
+
+
+@dataclass(frozen=True)
+class SpineScore:
+    """Weights of the logistic score, on features as they are (not standardised).
+
+    The six numbers are the only fitted ones of the detector. They were fitted on the five hand-annotated dendrites of
+    the field rr30a (MapManager's example map, 3 sessions, 428 spines).
+    """
+
+    log_contrast: float = 1.72
+    log_head: float = 1.1
+    log_glow: float = -0.69
+    distance_um: float = -2.3
+    beyond: float = -4.18
+    offset: float = 0.98
+
+
+SPINE_SCORE = SpineScore()
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Maps of one straightened dendrite from which every place beside the shaft can be judged.
+
+    Parameters
+    ----------
+    straightened
+        The volume they were made from; all maps have its shape.
+    left
+        Light that is left when the shaft's own is removed.
+    head
+        The same, smoothed to the size of a head.
+    contrast
+        ``head`` minus its wider surroundings: a matched filter for a head.
+    profile
+        The shaft's own light: the typical cross-section within a few um along.
+    shaft
+        Brightness of the shaft above the background, shape (along,).
+    spread
+        Spread of contrast / shaft at each ``across``: the noise, and how busy the tissue is, at that distance.
+    background
+        Intensity away from the shaft.
+    """
+
+    straightened: StraightenedDendrite
+    left: Volume
+    head: Volume
+    contrast: Volume
+    profile: Volume
+    shaft: Floats
+    spread: Floats
+    background: float
+
+    @classmethod
+    def of(cls, straightened: StraightenedDendrite) -> Evidence:
+        """Make the maps of one straightened dendrite."""
+        step, across_step, depth_step = straightened.steps_um
+        light = gaussian_filter1d(straightened.volume, DEPTH_SIGMA_UM / depth_step, axis=2)
+        profile = _running_profile(light, step)
+        left = light - profile
+        head = _blur(left, HEAD_SIGMA_UM / step, HEAD_SIGMA_UM / across_step)
+        contrast = head - _blur(left, RING_SIGMA_UM / step, RING_SIGMA_UM / across_step)
+        across = np.abs(straightened.across_um)
+        background = float(np.percentile(light[:, across > 0.6 * across.max()], 30))
+        shaft = _shaft_brightness(light, straightened) - background
+        relative = contrast / np.maximum(shaft, 1e-6).astype(np.float32)[:, None, None]
+        spread = _spread(relative, straightened)
+        return cls(straightened, left, head, contrast, profile, shaft, spread, background)
+
+    def log_odds(self, places_um: ArrayLike, score: SpineScore = SPINE_SCORE) -> Floats:
+        """Return the log-odds that a spine's head stands at each (along, across, depth) place, shape (n,)."""
+        features = self.features(places_um)
+        weights = (score.log_contrast, score.log_head, score.log_glow, score.distance_um, score.beyond)
+        odds: Floats = features @ np.array(weights) + score.offset
+        return odds
+
+    def features(self, places_um: ArrayLike) -> Floats:
+        """Return the five numbers of each (along, across, depth) place, shape (n, 5), in the order of SpineScore."""
+        places = np.atleast_2d(np.asarray(places_um, dtype=float))
+        shaft = np.maximum(np.interp(places[:, 0], self.straightened.along_um, self.shaft), 1e-6)
+        spread = np.interp(places[:, 1], self.straightened.across_um, self.spread)
+        beyond = places + np.sign(places[:, 1:2]) * np.array([0.0, BEYOND_UM, 0.0])
+        outside = self.at(self.head, beyond) / shaft
+        return np.stack(
+            [
+                np.log(np.maximum(self.at(self.contrast, places) / shaft / spread, 0.1)),
+                np.log(np.maximum(self.at(self.head, places) / shaft, MINIMUM_RATIO)),
+                np.log(np.maximum((self.at(self.profile, places) - self.background) / shaft, MINIMUM_RATIO)),
+                np.abs(places[:, 1]),
+                np.sign(outside) * np.sqrt(np.abs(outside)),
+            ],
+            axis=1,
+        )
+
+    def at(self, volume: Volume, places_um: Floats) -> Floats:
+        """Return one of the maps at (along, across, depth) places, shape (n,)."""
+        index = self.straightened.index_of(places_um)
+        return map_coordinates(volume, index.T, output=np.float64, order=1, mode="nearest")
+
+
+def _running_profile(light: Volume, step_um: float) -> Volume:
+    """Typical cross-section within a few um along: a low percentile, which spines on less than half do not raise."""
+    block = max(1, round(PROFILE_STEP_UM / step_um))
+    edges = np.minimum(np.arange(0, len(light) + block, block), len(light))
+    edges = np.unique(edges)
+    coarse = np.stack([light[a:b].mean(axis=0) for a, b in pairwise(edges)])
+    window = max(1, round(PROFILE_WINDOW_UM / (block * step_um))) | 1
+    coarse = percentile_filter(coarse, PROFILE_PERCENTILE, size=(window, 1, 1), mode="nearest")
+    coarse = gaussian_filter1d(coarse, 1.0, axis=0, mode="nearest")
+    centres = 0.5 * (edges[:-1] + edges[1:] - 1)
+    return _stretch(coarse, centres, len(light))
+
+
+def _stretch(coarse: Volume, centres: Floats, count: int) -> Volume:
+    position = np.interp(np.arange(count), centres, np.arange(len(centres)))
+    below = np.minimum(position.astype(int), max(0, len(coarse) - 2))
+    above = np.minimum(below + 1, len(coarse) - 1)
+    weight = (position - below).astype(np.float32)[:, None, None]
+    stretched: Volume = coarse[below] * (1 - weight) + coarse[above] * weight
+    return stretched
+
+
+def _blur(volume: Volume, along: float, across: float) -> Volume:
+    return gaussian_filter1d(gaussian_filter1d(volume, along, axis=0), across, axis=1)
+
+
+def _shaft_brightness(light: Volume, straightened: StraightenedDendrite) -> Floats:
+    core = light[:, np.abs(straightened.across_um) <= SHAFT_HALF_WIDTH_UM]
+    core = core[:, :, np.abs(straightened.depth_um) <= DEPTH_SIGMA_UM]
+    middle = np.median(core.reshape(len(core), -1), axis=1).astype(float)
+    return gaussian_filter1d(middle, SHAFT_SMOOTHING_UM / straightened.steps_um[0], mode="nearest")
+
+
+def _spread(relative: Volume, straightened: StraightenedDendrite) -> Floats:
+    """Robust standard deviation at each distance from the shaft, both sides together."""
+    middle = np.abs(relative[:, :, np.abs(straightened.depth_um) <= DEPTH_SIGMA_UM])
+    both = np.concatenate([middle, middle[:, ::-1]], axis=2)
+    spread = 1.4826 * np.median(both, axis=(0, 2))
+    return np.maximum(gaussian_filter1d(spread.astype(float), 1.0, mode="nearest"), MINIMUM_SPREAD)
