@@ -27,7 +27,10 @@ TWIG_UM = 5.0
 """Side chains shorter than this are spines or roughness of the shaft, um (spines: 0.5-4 um)."""
 GAP_UM = 6.0
 """Longest dark stretch that a dendrite is followed through, um."""
+TUBE_UM = 1.5
+"""Chains that run closer together than this are one shaft, um."""
 JUNCTION_UM = 2.5
+"""Forks closer together than this are one branch point, um."""
 _LOW_NOISES = 8.0
 _MAX_TURN_DEG = 65.0
 _SQUASH = np.array([1.0 / AXIAL_STRETCH, 1.0, 1.0])
@@ -128,7 +131,7 @@ def _graph(ridge: Ridge, keep: NDArray[np.intp]) -> csr_array:
         i, j = i[j >= 0], j[j >= 0]
         first.append(i)
         second.append(j)
-        cost.append(np.linalg.norm(offset * step) / np.minimum(strength[i], strength[j]).astype(float))
+        cost.append(np.linalg.norm(offset * step) / np.minimum(strength[i], strength[j]).astype(float) ** 2)
     edges = (np.concatenate(first), np.concatenate(second))
     return csr_array((np.concatenate(cost), edges), shape=(len(keep), len(keep)))
 
@@ -147,13 +150,30 @@ def _chains(graph: csr_array, points: Floats) -> list[NDArray[np.intp]]:
     starts = np.flatnonzero(((parent < 0) | (heir[parent] != np.arange(len(points)))) & (height + step >= TWIG_UM))
     chains = []
     for start in starts[np.argsort(-(height + step)[starts], kind="stable")]:
-        chain = [parent[start]] if parent[start] >= 0 else []
-        i = start
+        chain, i = [], start
         while i >= 0:
             chain.append(i)
             i = heir[i]
         chains.append(np.array(chain, dtype=np.intp))
-    return chains
+    return _distinct(chains, points)
+
+
+def _distinct(chains: list[NDArray[np.intp]], points: Floats) -> list[NDArray[np.intp]]:
+    """Drop what runs inside the tube of a longer chain; what leaves it starts on the nearest node of that chain."""
+    owner = np.full(len(points), -1)
+    kept = []
+    for chain in chains:
+        inside = np.flatnonzero(owner[chain] >= 0)
+        free = chain[inside[-1] + 1 :] if len(inside) else chain
+        length = np.linalg.norm(np.diff(points[free] * _SQUASH, axis=0), axis=1).sum()
+        if length < TWIG_UM:
+            continue
+        new = np.concatenate([owner[chain[inside[-1:]]], free])
+        kept.append(new)
+        distance, nearest = cKDTree(points[free] * _SQUASH).query(points * _SQUASH, distance_upper_bound=TUBE_UM)
+        near = (distance < np.inf) & (owner < 0)
+        owner[near] = free[nearest[near]]
+    return kept
 
 
 def _far_ends(graph: csr_array) -> NDArray[np.intp]:
