@@ -1,0 +1,170 @@
+"""Normalised correlation of images of two or three dimensions: the arithmetic under every registration.
+
+It knows voxels only: no micrometres, no stacks, no verdicts. All images handed in are expected to be flattened, which
+means about zero on average everywhere (:func:`flatten`), so that no local mean has to be subtracted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+Image = NDArray[np.float32]
+THREADS = 2
+
+
+def block_mean(pixels: NDArray[np.generic], factors: Sequence[int]) -> Image:
+    """Average whole blocks of ``factors`` voxels; what is left at the far edges is dropped."""
+    kept = pixels[tuple(slice(0, n // f * f) for n, f in zip(pixels.shape, factors, strict=True))]
+    sums = kept
+    for axis in reversed(range(kept.ndim)):
+        if factors[axis] > 1:
+            parts = [sums[(slice(None),) * axis + (slice(i, None, factors[axis]),)] for i in range(factors[axis])]
+            total = parts[0].astype(np.float32)
+            for part in parts[1:]:
+                total += part
+            sums = total
+    return np.asarray(sums, dtype=np.float32) / np.float32(np.prod(factors))
+
+
+def flatten(image: Image, small: Sequence[float], large: Sequence[float]) -> Image:
+    """Make an image comparable with another of the same place: log, band-pass, divided by the local contrast.
+
+    Parameters
+    ----------
+    image
+        Intensities, any shape.
+    small, large
+        Sigma of the finest detail kept and of the background, voxels, one an axis.
+
+    Returns
+    -------
+    NDArray
+        Zero on average; one where there is about as much contrast as in the whole image. Zero for a constant image.
+    """
+    low, middle = (float(v) for v in np.percentile(image[..., ::4], (1, 50)))
+    noise = max(middle - low, 0.02 * float(image.max() - low), 1e-12)
+    logged = np.log1p(np.maximum(image - low, 0) / np.float32(noise))
+    smooth = ndimage.gaussian_filter(logged, small, truncate=3.0)
+    smooth -= ndimage.gaussian_filter(logged, large, truncate=2.5)
+    overall = float(np.std(smooth))
+    if not np.isfinite(overall) or overall < 1e-6:
+        return np.zeros_like(smooth)
+    local = ndimage.gaussian_filter(smooth**2, np.multiply(large, 1.5), truncate=2.5)
+    flat: Image = smooth / np.sqrt(local + np.float32(overall**2))
+    return np.clip(flat, -1.0, 4.0)
+
+
+def fast_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the next larger shape that transforms fast."""
+    return tuple(fft.next_fast_len(int(n), real=True) for n in shape)
+
+
+def shifted_overlap(fixed: Image, moving: Image, span: Sequence[int]) -> Image:
+    """Energy shared at each shift: the largest correlation that the overlap allows.
+
+    Returns the same shape as :func:`correlate_shifts`: ``sqrt(sum fixed**2 * sum moving**2)`` over the overlap.
+    """
+    shape = correlation_shape(fixed.shape, moving.shape, span)
+    axes = tuple(range(fixed.ndim))
+    ones_fixed, ones_moving = np.ones_like(fixed), np.ones_like(moving)
+    pairs = ((fixed**2, ones_moving), (ones_fixed, moving**2))
+    energies = [
+        fft.irfftn(
+            fft.rfftn(a, shape, axes, workers=THREADS) * np.conj(fft.rfftn(b, shape, axes, workers=THREADS)),
+            shape,
+            workers=THREADS,
+        )
+        for a, b in pairs
+    ]
+    return crop_shifts(np.sqrt(np.maximum(energies[0], 0) * np.maximum(energies[1], 0)), span)
+
+
+def correlation_shape(fixed: Sequence[int], moving: Sequence[int], span: Sequence[int]) -> tuple[int, ...]:
+    """Return the padded shape in which shifts up to ``span`` voxels do not wrap."""
+    return fast_shape([max(a, b) + s + 1 for a, b, s in zip(fixed, moving, span, strict=True)])
+
+
+def crop_shifts(wrapped: Image, span: Sequence[int]) -> Image:
+    """Return shifts -span..span of a correlation whose zero shift is at the first voxel."""
+    cropped = wrapped
+    for axis, s in enumerate(span):
+        cropped = np.take(cropped, np.arange(-s, s + 1), axis=axis, mode="wrap")
+    return cropped
+
+
+def peak_position(correlation: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:
+    """Return the place of the highest value to a fraction of a voxel (a parabola an axis), and the value."""
+    top = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
+    position = np.array(top, dtype=float)
+    for axis, index in enumerate(top):
+        if 0 < index < correlation.shape[axis] - 1:
+            line = np.take(
+                correlation[tuple(slice(i, i + 1) if a != axis else slice(None) for a, i in enumerate(top))].ravel(),
+                [index - 1, index, index + 1],
+            ).astype(float)
+            bend = line[0] - 2 * line[1] + line[2]
+            if bend < 0:
+                position[axis] += float(np.clip(0.5 * (line[0] - line[2]) / bend, -0.5, 0.5))
+    return position, float(correlation[top])
+
+
+def match_windows(
+    fixed: Image, moving: Image, starts: NDArray[np.intp], size: Sequence[int], span: Sequence[int]
+) -> Image:
+    """Correlate windows of ``fixed`` with ``moving`` around the same place.
+
+    Parameters
+    ----------
+    fixed, moving
+        Flattened images on one grid, same shape.
+    starts
+        First voxel of each window, shape (n, dimensions).
+    size
+        Window, voxels.
+    span
+        Largest shift searched each way, voxels.
+
+    Returns
+    -------
+    NDArray
+        Normalised correlation, shape (n, 2 span + 1, ...): ``moving`` holds at ``x + shift`` what ``fixed`` holds at x.
+        What lies outside the images counts as zero contrast.
+    """
+    margins = [(s, s) for s in span]
+    padded = np.pad(moving, margins)
+    energy = np.pad(_window_sums(np.pad(moving**2, margins), size), [(0, 0)] * moving.ndim)
+    shape = fast_shape([n + 2 * s for n, s in zip(size, span, strict=True)])
+    axes = tuple(range(1, moving.ndim + 1))
+    found = np.empty((len(starts), *(2 * s + 1 for s in span)), np.float32)
+    floor = np.float32(0.05 * np.mean(moving**2) * np.prod(size))
+    for first in range(0, len(starts), 16):
+        some = starts[first : first + 16]
+        small = np.stack([fixed[_box(start, size)] for start in some])
+        large = np.stack([padded[_box(start, [n + 2 * s for n, s in zip(size, span, strict=True)])] for start in some])
+        product = fft.rfftn(large, shape, axes, workers=THREADS) * np.conj(
+            fft.rfftn(small, shape, axes, workers=THREADS)
+        )
+        cross = fft.irfftn(product, shape, axes, workers=THREADS)[(slice(None), *(slice(0, 2 * s + 1) for s in span))]
+        there = np.stack([energy[_box(start, [2 * s + 1 for s in span])] for start in some])
+        here = np.sum(small**2, axis=axes, keepdims=True)
+        found[first : first + 16] = cross / np.sqrt((here + floor) * (np.maximum(there, 0) + floor))
+    return found
+
+
+def _box(start: NDArray[np.intp], size: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(int(a), int(a) + n) for a, n in zip(start, size, strict=True))
+
+
+def _window_sums(image: Image, size: Sequence[int]) -> Image:
+    """Sum over the window that starts at each voxel; shape shrinks by size - 1."""
+    sums: NDArray[np.floating] = image.astype(np.float64)
+    for axis, n in enumerate(size):
+        total = np.cumsum(sums, axis=axis)
+        total = np.concatenate([np.zeros_like(np.take(total, [0], axis=axis)), total], axis=axis)
+        upper = np.take(total, np.arange(n, total.shape[axis]), axis=axis)
+        sums = upper - np.take(total, np.arange(0, total.shape[axis] - n), axis=axis)
+    return sums.astype(np.float32)
