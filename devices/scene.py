@@ -1,0 +1,122 @@
+"""What all simulated devices share: the sample as it is mounted now, where the stages stand, and the light.
+
+One scene belongs to one core. Devices change their own part of it; the cameras look at the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.optics import Detector, FocalView, Image, Optics
+from devices.pose import Pose
+from devices.vessels import VesselMap
+
+Floats = NDArray[np.float64]
+
+HEARTBEAT_HZ = 9.0
+"""Heart rate of an anaesthetised mouse, Hz."""
+
+DRIFT_PERIOD_S = 1500.0
+"""Period of the slow wandering of the tissue, s."""
+
+
+class Mounted(Protocol):
+    """A sample under the objective."""
+
+    @property
+    def pose(self) -> Pose:
+        """Where it lies."""
+        ...
+
+    def photons(self, view: FocalView, optics: Optics) -> Image:
+        """Return the expected photons of a view at reference power, 1 us dwell and the surface."""
+        ...
+
+    def depth_um(self, stage_zyx_um: Floats) -> float:
+        """Return the depth in the tissue of a stage position, um."""
+        ...
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How living tissue moves in the image.
+
+    Parameters
+    ----------
+    pulsation_um
+        Amplitude of the movement with the heartbeat, lateral, um.
+    drift_um
+        Amplitude of the slow wandering, each axis, um.
+    """
+
+    pulsation_um: float = 0.15
+    drift_um: float = 0.3
+
+    def pulsation_at(self, times_s: Floats) -> Floats:
+        """Return the lateral displacement (y, x) at each time, um, shape (n, 2)."""
+        beat = np.sin(2.0 * np.pi * HEARTBEAT_HZ * times_s)
+        return self.pulsation_um * beat[:, None] * np.array([0.6, 0.8])
+
+    def drift_at(self, time_s: float) -> Floats:
+        """Return the wandering (z, y, x), um; none at time 0."""
+        angle = 2.0 * np.pi * time_s / DRIFT_PERIOD_S
+        return self.drift_um * np.array([np.sin(0.7 * angle), np.sin(angle), np.sin(1.3 * angle)])
+
+
+@dataclass(eq=False)
+class Scene:
+    """The state of the simulated rig.
+
+    Parameters
+    ----------
+    optics
+        Optical path and detector.
+    detector
+        Turns photons into counts.
+    motion
+        Movement of the tissue.
+    vessels
+        Surface of the brain.
+    image_orientation
+        Map of image offsets (right, down) to stage offsets (x, y), shape (2, 2).
+    realtime
+        Whether frames and moves take as long as on a rig.
+    """
+
+    optics: Optics
+    detector: Detector
+    motion: Motion
+    vessels: VesselMap
+    image_orientation: Floats
+    realtime: bool
+    mounted: Mounted | None = None
+    x_um: float = 0.0
+    y_um: float = 0.0
+    z_um: float = 0.0
+    shutter_open: bool = False
+    power_mw: float = 0.0
+    gain: float = 1.0
+    clock_s: float = field(default=0.0)
+
+    @property
+    def focus_zyx_um(self) -> Floats:
+        """Stage position of the middle of the focal plane, um."""
+        return np.array([self.z_um, self.y_um, self.x_um])
+
+    def scan(self, pixels: int, pixel_um: float, dwell_us: float) -> NDArray[np.uint16]:
+        """Scan one frame where the stages stand, with the light there is; the clock goes on by the frame time."""
+        shape = (pixels, pixels)
+        row_times_s = self.clock_s + np.arange(pixels) * pixels * dwell_us * 1e-6
+        drift = self.motion.drift_at(self.clock_s)
+        self.clock_s += pixels * pixels * dwell_us * 1e-6
+        mounted = self.mounted
+        if mounted is None or not self.shutter_open or self.power_mw <= 0.0:
+            return self.detector.expose(None, shape, self.gain)
+        centre = self.focus_zyx_um - drift
+        view = FocalView(centre, self.image_orientation, pixel_um, pixels, self.motion.pulsation_at(row_times_s))
+        light = self.optics.excitation(self.power_mw, dwell_us, mounted.depth_um(centre))
+        return self.detector.expose(mounted.photons(view, self.optics) * np.float32(light), shape, self.gain)
