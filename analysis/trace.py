@@ -12,6 +12,7 @@ from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from scipy.sparse import csgraph, csr_array
 from scipy.spatial import cKDTree
 from skimage.graph import MCP_Geometric
@@ -33,6 +34,9 @@ JUNCTION_UM = 2.5
 """Forks closer together than this are one branch point, um."""
 _LOW_NOISES = 8.0
 _MAX_TURN_DEG = 65.0
+_MAX_UNLIKE = 2.0
+_WINDOW_UM = 4.0
+_FAINT_END = 0.3
 _SQUASH = np.array([1.0 / AXIAL_STRETCH, 1.0, 1.0])
 
 
@@ -57,7 +61,7 @@ class Piece:
     @property
     def length_um(self) -> float:
         """Length with the axial direction counted by the focus' elongation, um."""
-        return float(np.linalg.norm(np.diff(self.points_zyx_um * _SQUASH, axis=0), axis=1).sum())
+        return _length(self.points_zyx_um * _SQUASH)
 
     @property
     def level(self) -> float:
@@ -68,13 +72,15 @@ class Piece:
         """Return the unit direction in which the piece would go on at an end (0 first, 1 last), axially squashed."""
         points = self.points_zyx_um if end else self.points_zyx_um[::-1]
         away = np.linalg.norm((points - points[-1]) * _SQUASH, axis=1)
-        body = points[(away > 1.0) & (away < 6.0)]
+        body = points[(away > 2.0) & (away < 8.0)]
         base = body.mean(axis=0) if len(body) else points[0]
         direction: Floats = (points[-1] - base) * _SQUASH
         return direction / max(float(np.linalg.norm(direction)), 1e-9)
 
 
-def trace_dendrites(stack: Stack, *, min_length_um: float = 15.0, min_level: float = 0.12) -> list[Dendrite]:
+def trace_dendrites(
+    stack: Stack, *, min_length_um: float = 15.0, min_level: float = 0.22, min_straightness: float = 0.82
+) -> list[Dendrite]:
     """Find every dendrite of a stack.
 
     Parameters
@@ -84,35 +90,49 @@ def trace_dendrites(stack: Stack, *, min_length_um: float = 15.0, min_level: flo
     min_length_um
         Shorter dendrites and branches are left out, um.
     min_level
-        A dendrite's tube response over that of the stack's clearest dendrite; thin, dim axons lie below.
+        A dendrite's tube response over the mean of the stack's, the clear ones counting more. Dim axons and vessels lie
+        below 0.2.
+    min_straightness
+        Distance over path length, for stretches of 8 um. What is strung together from specks and blobs lies below 0.8.
 
     Returns
     -------
     list of Dendrite
         Longest first, named 0, 1, 2...; a branch is a dendrite of its own that starts at the branch point.
     """
-    ridge = find_ridges(stack)
-    pieces = _pieces(ridge)
-    paths = [_joined(course) for course in _courses(pieces)]
-    paths = _clear(paths, min_length_um, min_level)
-    found = [_centred(stack, path.points_zyx_um) for path in paths]
-    found = sorted((d for d in found if d.length_um >= min_length_um), key=lambda d: -d.length_um)
+    pieces = _pieces(find_ridges(stack))
+    paths = [_trimmed(_joined(course)) for course in _courses(pieces)]
+    paths = [p for p in paths if p.length_um >= 0.8 * min_length_um and p.level >= 1.5 * _LOW_NOISES]
+    weight = np.array([p.length_um * p.level for p in paths])
+    usual = float(weight @ [p.level for p in paths] / weight.sum()) if paths else 0.0
+    found = [_centred(stack, p.points_zyx_um) for p in paths if p.level >= min_level * usual]
+    found = [d for d in found if d.length_um >= min_length_um and _straightness(d.points_zyx_um) >= min_straightness]
+    found.sort(key=lambda d: -d.length_um)
     return [Dendrite(name, d.points_zyx_um, d.radius_um) for name, d in enumerate(found)]
 
 
 def _centred(stack: Stack, points_zyx_um: Floats) -> Dendrite:
+    """Smooth the steps of the voxels away and centre the line on the full resolution pixels."""
     line = smoothed(resampled(points_zyx_um, POINT_STEP_UM), 1.0)
     line = resampled(line, POINT_STEP_UM)
     return recentre(stack, Dendrite(0, line, np.ones(len(line))), reach_um=1.0, depth_reach_um=2.0)
 
 
-def _clear(paths: list[Piece], min_length_um: float, min_level: float) -> list[Piece]:
-    """Keep the long paths that are as clear as dendrites are in this stack."""
-    long = [p for p in paths if p.length_um >= 0.8 * min_length_um]
-    if not long:
-        return []
-    limit = min_level * max(p.level for p in long)
-    return [p for p in long if p.level >= max(limit, 1.5 * _LOW_NOISES)]
+def _trimmed(path: Piece) -> Piece:
+    """Cut the faint ends, where the tree ran on from the dendrite into what lies beside it."""
+    window = max(1, round(_WINDOW_UM * len(path.points_zyx_um) / max(path.length_um, 1e-9)))
+    usual = ndimage.percentile_filter(path.strength, 50, size=min(window, len(path.strength)), mode="nearest")
+    bright = np.flatnonzero(usual >= _FAINT_END * path.level)
+    inside = slice(bright[0], bright[-1] + 1)
+    return Piece(path.points_zyx_um[inside], path.strength[inside], path.nodes)
+
+
+def _straightness(points_zyx_um: Floats) -> float:
+    """Return the mean of distance over path length for stretches of 8 um, axially squashed."""
+    line = resampled(points_zyx_um * _SQUASH, POINT_STEP_UM)
+    stride = min(len(line) - 1, round(8.0 / POINT_STEP_UM))
+    chords = np.linalg.norm(line[stride:] - line[:-stride], axis=1)
+    return float(chords.mean() / (stride * _length(line) / (len(line) - 1)))
 
 
 def _graph(ridge: Ridge, keep: NDArray[np.intp]) -> csr_array:
@@ -159,21 +179,33 @@ def _chains(graph: csr_array, points: Floats) -> list[NDArray[np.intp]]:
 
 
 def _distinct(chains: list[NDArray[np.intp]], points: Floats) -> list[NDArray[np.intp]]:
-    """Drop what runs inside the tube of a longer chain; what leaves it starts on the nearest node of that chain."""
+    """Drop what runs inside the tube of a longer chain; what leaves or reaches a tube is tied to the middle of it."""
+    squashed = points * _SQUASH
+    everywhere = cKDTree(squashed)
     owner = np.full(len(points), -1)
-    kept = []
+    kept: list[NDArray[np.intp]] = []
     for chain in chains:
-        inside = np.flatnonzero(owner[chain] >= 0)
-        free = chain[inside[-1] + 1 :] if len(inside) else chain
-        length = np.linalg.norm(np.diff(points[free] * _SQUASH, axis=0), axis=1).sum()
-        if length < TWIG_UM:
-            continue
-        new = np.concatenate([owner[chain[inside[-1:]]], free])
-        kept.append(new)
-        distance, nearest = cKDTree(points[free] * _SQUASH).query(points * _SQUASH, distance_upper_bound=TUBE_UM)
-        near = (distance < np.inf) & (owner < 0)
-        owner[near] = free[nearest[near]]
+        runs = [run for run in _free_runs(owner[chain]) if _length(squashed[chain[slice(*run)]]) >= TWIG_UM]
+        for a, b in runs:
+            before, after = owner[chain[max(a - 1, 0) : a]], owner[chain[b : b + 1]]
+            kept.append(np.concatenate([before, chain[a:b], after]))
+        for a, b in runs:
+            balls = everywhere.query_ball_point(squashed[chain[a:b]], TUBE_UM, return_sorted=False)
+            near = np.unique(np.concatenate(balls).astype(np.intp))
+            near = near[owner[near] < 0]
+            _, nearest = cKDTree(squashed[chain[a:b]]).query(squashed[near])
+            owner[near] = chain[a:b][nearest]
     return kept
+
+
+def _free_runs(owner: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Return the stretches (first, beyond last) of a chain that no chain owns."""
+    edge = np.flatnonzero(np.diff(np.concatenate([[False], owner < 0, [False]]).astype(int)))
+    return [(int(a), int(b)) for a, b in edge.reshape(-1, 2)]
+
+
+def _length(points: Floats) -> float:
+    return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
 
 
 def _far_ends(graph: csr_array) -> NDArray[np.intp]:
@@ -208,8 +240,9 @@ def _pieces(ridge: Ridge) -> list[Piece]:
 
 def _forks(chains: list[NDArray[np.intp]], points: Floats) -> dict[int, int]:
     """Number the places where chains start on others; places closer than JUNCTION_UM are one."""
-    body = {int(i) for chain in chains for i in chain[1:]}
-    at = sorted({int(chain[0]) for chain in chains if int(chain[0]) in body})
+    inner = {int(i) for chain in chains for i in chain[1:-1]}
+    tips = [int(i) for chain in chains for i in chain[[0, -1]]]
+    at = sorted({i for i in tips if i in inner or tips.count(i) > 1})
     if not at:
         return {}
     pairs = cKDTree(points[at] * _SQUASH).query_pairs(JUNCTION_UM, output_type="ndarray")
@@ -255,8 +288,8 @@ def _joints(pieces: list[Piece]) -> list[tuple[float, tuple[int, int], tuple[int
         turn = _angle_deg(out[m], -out[n])
         if fork < 0 and gap > 1.0:
             turn = max(turn, _angle_deg(out[m], across), _angle_deg(out[n], -across))
-        if turn <= _MAX_TURN_DEG:
-            unlike = abs(np.log2(pieces[i].level / pieces[j].level))
+        unlike = abs(np.log2(pieces[i].level / pieces[j].level))
+        if turn <= _MAX_TURN_DEG and unlike <= _MAX_UNLIKE:
             joints.append((turn + 15.0 * unlike + 5.0 * gap, ends[m], ends[n]))
     return joints
 
