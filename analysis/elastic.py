@@ -1,0 +1,204 @@
+"""Where each place along a dendrite lies in today's stack, when the tissue has changed its shape by a micrometre or two.
+
+A rigid motion leaves spines as far from their prediction as they stand from each other. So the surroundings of every
+few micrometres of the dendrite are matched one by one around the rigid prediction, and the displacements are joined
+to one smooth course along the dendrite. Nothing is known here of spines, nor of how the rigid motion was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg, ndimage
+from scipy.spatial import cKDTree
+
+from analysis.correlate import Image, flatten, match_windows, peak_position
+from analysis.errors import StackError
+from analysis.model import Floats, Stack, Transform
+
+STEP_UM = (0.4, 0.4, 1.0)
+WINDOW_UM = (24.0, 12.0, 8.0)
+REACH_UM = (4.0, 4.0, 6.0)
+EVERY_UM = 4.0
+BAND_UM = ((0.4, 0.4, 0.7), (4.0, 4.0, 6.0))
+CURVE_SMOOTHING_UM = 1.5
+STIFFNESS = 2.0
+LEAST_CORRELATION = 0.35
+
+
+@dataclass(frozen=True, eq=False)
+class DendriteRegistration:
+    """Where the places of a dendrite lie in today's stack.
+
+    Parameters
+    ----------
+    reference_points_zyx_um
+        Centreline in the reference stack's frame, shape (n, 3), um.
+    today_points_zyx_um
+        The same places in today's stack's frame, shape (n, 3), um.
+    correlation
+        How well the surroundings of each place were recognised, shape (n,), -1 to 1; about 0 where today's stack ends.
+    today_from_reference
+        The rigid motion that the displacements refine.
+    """
+
+    reference_points_zyx_um: Floats
+    today_points_zyx_um: Floats
+    correlation: Floats
+    today_from_reference: Transform
+
+    @property
+    def displacement_zyx_um(self) -> Floats:
+        """What the rigid prediction lacks at each place, shape (n, 3), um."""
+        rest: Floats = self.today_points_zyx_um - self.today_from_reference.apply(self.reference_points_zyx_um)
+        return rest
+
+    def apply(self, points_zyx_um: ArrayLike) -> Floats:
+        """Map points near the dendrite from the reference stack into today's, shape (n, 3) or (3,), um."""
+        points = np.asarray(points_zyx_um, dtype=float)
+        near = _displacement_near(points, self.reference_points_zyx_um, self.displacement_zyx_um)
+        moved: Floats = self.today_from_reference.apply(points) + near
+        return moved
+
+    def inverse_apply(self, points_zyx_um: ArrayLike) -> Floats:
+        """Map points near the dendrite from today's stack into the reference stack, shape (n, 3) or (3,), um."""
+        points = np.asarray(points_zyx_um, dtype=float)
+        near = _displacement_near(points, self.today_points_zyx_um, self.displacement_zyx_um)
+        return self.today_from_reference.inverse().apply(points - near)
+
+
+def register_dendrite(
+    reference: Stack, today: Stack, points_zyx_um: ArrayLike, today_from_reference: Transform
+) -> DendriteRegistration:
+    """Follow a dendrite of the reference stack through today's stack.
+
+    Parameters
+    ----------
+    reference, today
+        The two stacks.
+    points_zyx_um
+        Centreline in the reference stack's frame, shape (n, 3), um.
+    today_from_reference
+        Where today's stack shows the reference stack's points, right to about 4 um sideways and 6 um in depth.
+
+    Raises
+    ------
+    StackError
+        When the points are no line.
+    """
+    points = np.asarray(points_zyx_um, dtype=float)
+    curve, given_um = _lay_curve(points)
+    centres_um, shifts_um, height = _match_along(reference, today, curve, given_um[-1], today_from_reference)
+    smooth = _smooth_course(centres_um, shifts_um, np.clip(height - LEAST_CORRELATION, 0, 1))
+    displacement = _interpolate(given_um, centres_um, smooth)
+    places = today_from_reference.apply(points) + displacement
+    return DendriteRegistration(points, places, np.interp(given_um, centres_um, height), today_from_reference)
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """A centreline with its direction to the side, sampled evenly and drawn out straight at both ends."""
+
+    along_um: Floats
+    places_zyx_um: Floats
+    sideways_yx: Floats
+
+    def sample(self, stack: Stack, across_um: Floats, depth_um: Floats) -> tuple[Image, Image]:
+        """Return the straightened stack (along, across, depth), and 1 where it has values."""
+        grid = np.empty((3, len(self.places_zyx_um), len(across_um), len(depth_um)), np.float32)
+        side = self.sideways_yx[:, :, None, None] * across_um[None, None, :, None]
+        grid[0] = self.places_zyx_um[:, 0, None, None] + depth_um
+        grid[1] = self.places_zyx_um[:, 1, None, None] + side[:, 0]
+        grid[2] = self.places_zyx_um[:, 2, None, None] + side[:, 1]
+        grid /= np.array(stack.voxel_um, np.float32)[:, None, None, None]
+        values = ndimage.map_coordinates(stack.pixels, grid, output=np.float32, order=1, mode="nearest")
+        last = np.array(stack.pixels.shape)[:, None, None, None] - 0.5
+        inside = np.all((grid >= -0.5) & (grid <= last), axis=0)
+        return values, inside.astype(np.float32)
+
+    def moved(self, motion: Transform) -> _Curve:
+        """Return the curve as a motion carries it."""
+        turned = self.sideways_yx @ motion.matrix[1:3, 1:3].T
+        turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+        return _Curve(self.along_um, motion.apply(self.places_zyx_um), turned)
+
+    def displacement(self, at_um: Floats, shift_um: Floats) -> Floats:
+        """Turn shifts (along, across, depth) of the places ``at_um`` into displacements (z, y, x), um."""
+        there = _interpolate(at_um + shift_um[:, 0], self.along_um, self.places_zyx_um)
+        there[:, 1:] += shift_um[:, 1:2] * _interpolate(at_um + shift_um[:, 0], self.along_um, self.sideways_yx)
+        there[:, 0] += shift_um[:, 2]
+        return there - _interpolate(at_um, self.along_um, self.places_zyx_um)
+
+
+def _lay_curve(points: Floats) -> tuple[_Curve, Floats]:
+    """Return the smoothed curve with its drawn-out ends, and the arc length of each given point."""
+    if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
+        raise StackError(f"A dendrite needs at least 2 points (z, y, x), not an array of shape {points.shape}.")
+    given_um = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    if not given_um[-1] > 0:
+        raise StackError("A dendrite needs a length: all its points lie at one place.")
+    step, drawn = STEP_UM[0], WINDOW_UM[0] / 2 + REACH_UM[0] + 1.0
+    inner = np.arange(0.0, given_um[-1] + step, step)
+    places = _interpolate(np.minimum(inner, given_um[-1]), given_um, points)
+    places = ndimage.gaussian_filter1d(places, CURVE_SMOOTHING_UM / step, axis=0, mode="nearest")
+    many = int(np.ceil(drawn / step))
+    look = min(len(places) - 1, round(3.0 / step))
+    out = np.arange(1, many + 1)[:, None]
+    head = places[0] + out[::-1] * (places[0] - places[look]) / look
+    tail = places[-1] + out * (places[-1] - places[-1 - look]) / look
+    places = np.concatenate([head, places, tail])
+    along = (np.arange(len(places)) - many) * step
+    forward = ndimage.gaussian_filter1d(np.gradient(places[:, 1:], axis=0), CURVE_SMOOTHING_UM / step, axis=0)
+    length = np.linalg.norm(forward, axis=1, keepdims=True)
+    forward = np.where(length > 1e-6, forward / np.maximum(length, 1e-6), [0.0, 1.0])
+    return _Curve(along, places, np.stack([forward[:, 1], -forward[:, 0]], axis=1)), given_um
+
+
+def _match_along(
+    reference: Stack, today: Stack, curve: _Curve, length_um: float, today_from_reference: Transform
+) -> tuple[Floats, Floats, Floats]:
+    """Return the places matched, their displacements in today's stack, and how well they were recognised."""
+    span = [round(r / s) for r, s in zip(REACH_UM, STEP_UM, strict=True)]
+    size = [round(w / s) for w, s in zip(WINDOW_UM, STEP_UM, strict=True)]
+    across, depth = ((np.arange(size[a] + 2 * span[a]) - (size[a] + 2 * span[a] - 1) / 2) * STEP_UM[a] for a in (1, 2))
+    predicted = curve.moved(today_from_reference)
+    fixed, moving = (_flat(*c.sample(s, across, depth)) for c, s in ((curve, reference), (predicted, today)))
+    centres_um = np.linspace(0.0, length_um, max(2, round(length_um / EVERY_UM) + 1))
+    first = np.round((centres_um - curve.along_um[0]) / STEP_UM[0] - size[0] / 2).astype(int)
+    starts = np.stack([first, np.full_like(first, span[1]), np.full_like(first, span[2])], axis=1)
+    peaks = [peak_position(m) for m in match_windows(fixed, moving, starts, size, span)]
+    shifts = (np.array([p for p, _ in peaks]) - span) * STEP_UM
+    return centres_um, predicted.displacement(centres_um, shifts), np.array([h for _, h in peaks])
+
+
+def _flat(values: Image, inside: Image) -> Image:
+    small, large = (np.divide(b, STEP_UM) for b in BAND_UM)
+    return flatten(values, small, large) * inside
+
+
+def _smooth_course(at_um: Floats, shifts_um: Floats, weight: Floats) -> Floats:
+    """Return the course near the trusted displacements whose slope changes least, shape (n, 3), um."""
+    n = len(at_um)
+    bend = np.diff(np.eye(n), axis=0)
+    stiff = STIFFNESS * bend.T @ bend
+    trust = np.ones(n)
+    course = np.zeros_like(shifts_um)
+    for _ in range(10):
+        w = weight * trust + 1e-6
+        course = linalg.solve(np.diag(w) + stiff, w[:, None] * shifts_um, assume_a="pos")
+        rest = np.linalg.norm((shifts_um - course) * [0.5, 1.0, 1.0], axis=1)
+        scale = 3 * max(0.4, float(np.median(rest)))
+        trust = np.maximum(0.0, 1 - (rest / scale) ** 2) ** 2
+    return course
+
+
+def _interpolate(at: Floats, known: Floats, values: Floats) -> Floats:
+    return np.stack([np.interp(at, known, values[:, a]) for a in range(values.shape[1])], axis=1)
+
+
+def _displacement_near(points: Floats, places: Floats, displacement: Floats) -> Floats:
+    _, nearest = cKDTree(places * [0.5, 1.0, 1.0]).query(points * [0.5, 1.0, 1.0])
+    near: NDArray[np.float64] = displacement[nearest]
+    return near
