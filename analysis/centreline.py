@@ -48,7 +48,7 @@ def recentre(stack: Stack, dendrite: Dendrite, *, reach_um: float = 2.0, depth_r
     if len(points) < 2 or along[-1] <= 0 or min(stack.pixels.shape) == 0:
         return dendrite
     for reach, depth in ((reach_um, depth_reach_um), (0.5 * reach_um, 0.5 * depth_reach_um)):
-        points = _shifted_onto_shaft(stack, points, reach, depth)
+        points = _shifted_onto_shaft(stack, points, reach, depth).clip(0.0, stack.extent_zyx_um)
     return Dendrite(dendrite.name, points, _radius(stack, points))
 
 

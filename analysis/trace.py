@@ -37,6 +37,7 @@ _MAX_TURN_DEG = 65.0
 _MAX_UNLIKE = 2.0
 _WINDOW_UM = 4.0
 _FAINT_END = 0.3
+_HAIRPIN_DEG = 100.0
 _SQUASH = np.array([1.0 / AXIAL_STRETCH, 1.0, 1.0])
 
 
@@ -72,14 +73,14 @@ class Piece:
         """Return the unit direction in which the piece would go on at an end (0 first, 1 last), axially squashed."""
         points = self.points_zyx_um if end else self.points_zyx_um[::-1]
         away = np.linalg.norm((points - points[-1]) * _SQUASH, axis=1)
-        body = points[(away > 2.0) & (away < 8.0)]
+        body = points[(away > 1.0) & (away < 6.0)]
         base = body.mean(axis=0) if len(body) else points[0]
         direction: Floats = (points[-1] - base) * _SQUASH
         return direction / max(float(np.linalg.norm(direction)), 1e-9)
 
 
 def trace_dendrites(
-    stack: Stack, *, min_length_um: float = 15.0, min_level: float = 0.22, min_straightness: float = 0.82
+    stack: Stack, *, min_length_um: float = 15.0, min_level: float = 0.22, max_bend: float = 0.12
 ) -> list[Dendrite]:
     """Find every dendrite of a stack.
 
@@ -92,8 +93,9 @@ def trace_dendrites(
     min_level
         A dendrite's tube response over the mean of the stack's, the clear ones counting more. Dim axons and vessels lie
         below 0.2.
-    min_straightness
-        Distance over path length, for stretches of 8 um. What is strung together from specks and blobs lies below 0.8.
+    max_bend
+        How crooked a dendrite of the mean response may be: 1 - distance / path length over 8 um. A fainter one must be
+        straighter in proportion: what is strung together from specks and blobs is faint and crooked.
 
     Returns
     -------
@@ -101,12 +103,12 @@ def trace_dendrites(
         Longest first, named 0, 1, 2...; a branch is a dendrite of its own that starts at the branch point.
     """
     pieces = _pieces(find_ridges(stack))
-    paths = [_trimmed(_joined(course)) for course in _courses(pieces)]
+    paths = [part for course in _courses(pieces) for part in _without_hairpins(_trimmed(_joined(course)))]
     paths = [p for p in paths if p.length_um >= 0.8 * min_length_um and p.level >= 1.5 * _LOW_NOISES]
     weight = np.array([p.length_um * p.level for p in paths])
     usual = float(weight @ [p.level for p in paths] / weight.sum()) if paths else 0.0
-    found = [_centred(stack, p.points_zyx_um) for p in paths if p.level >= min_level * usual]
-    found = [d for d in found if d.length_um >= min_length_um and _straightness(d.points_zyx_um) >= min_straightness]
+    clear = [(p.level / usual, _centred(stack, p.points_zyx_um)) for p in paths if p.level >= min_level * usual]
+    found = [d for level, d in clear if d.length_um >= min_length_um and _bend(d.points_zyx_um) <= max_bend * level]
     found.sort(key=lambda d: -d.length_um)
     return [Dendrite(name, d.points_zyx_um, d.radius_um) for name, d in enumerate(found)]
 
@@ -127,12 +129,31 @@ def _trimmed(path: Piece) -> Piece:
     return Piece(path.points_zyx_um[inside], path.strength[inside], path.nodes)
 
 
-def _straightness(points_zyx_um: Floats) -> float:
-    """Return the mean of distance over path length for stretches of 8 um, axially squashed."""
-    line = resampled(points_zyx_um * _SQUASH, POINT_STEP_UM)
+def _without_hairpins(path: Piece) -> list[Piece]:
+    """Cut a path where it turns back within a few um: two dendrites that leave one place."""
+    points = path.points_zyx_um * _SQUASH
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    before = np.searchsorted(along, along - _WINDOW_UM)
+    after = np.searchsorted(along, along + _WINDOW_UM).clip(max=len(points) - 1)
+    back, on = points - points[before], points[after] - points
+    cosine = (back * on).sum(axis=1) / np.maximum(np.linalg.norm(back, axis=1) * np.linalg.norm(on, axis=1), 1e-9)
+    cosine[(along < _WINDOW_UM) | (along > along[-1] - _WINDOW_UM)] = 1.0
+    sharpest = int(cosine.argmin())
+    if cosine[sharpest] > np.cos(np.deg2rad(_HAIRPIN_DEG)):
+        return [path]
+    cuts = slice(None, sharpest + 1), slice(sharpest, None)
+    nodes = (path.nodes[0], -1), (-1, path.nodes[1])
+    halves = [Piece(path.points_zyx_um[c], path.strength[c], n) for c, n in zip(cuts, nodes, strict=True)]
+    return [part for half in halves for part in _without_hairpins(half)]
+
+
+def _bend(points_zyx_um: Floats) -> float:
+    """Return 1 - distance / path length, the mean of all stretches of 8 um, axially squashed."""
+    line = smoothed(resampled(points_zyx_um * _SQUASH, POINT_STEP_UM), 1.0)
+    line = resampled(line, POINT_STEP_UM)
     stride = min(len(line) - 1, round(8.0 / POINT_STEP_UM))
     chords = np.linalg.norm(line[stride:] - line[:-stride], axis=1)
-    return float(chords.mean() / (stride * _length(line) / (len(line) - 1)))
+    return 1.0 - float(chords.mean() / (stride * _length(line) / (len(line) - 1)))
 
 
 def _graph(ridge: Ridge, keep: NDArray[np.intp]) -> csr_array:
