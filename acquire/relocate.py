@@ -14,7 +14,7 @@ import numpy as np
 
 from acquire.config import Orientation
 from acquire.model import StackPlan, StagePosition
-from analysis.model import Transform
+from analysis.model import Floats, Transform
 
 # Depths at which to look for the first field of a session, um from the prediction: the head may sit higher or lower.
 SEARCH_DEPTHS_UM = (0.0, 30.0, -30.0, 60.0, -60.0)
@@ -27,7 +27,7 @@ def stage_zyx_um(position: StagePosition) -> tuple[float, float, float]:
     return position.z_um, position.y_um, position.x_um
 
 
-def position_of(zyx_um: Sequence[float]) -> StagePosition:
+def position_of(zyx_um: Floats) -> StagePosition:
     """Return the stage position of a point (z, y, x), um."""
     z, y, x = (float(value) for value in zyx_um)
     return StagePosition(x_um=x, y_um=y, z_um=z)

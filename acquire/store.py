@@ -42,6 +42,20 @@ def read_record(path: Path, kind: type[R]) -> R:
         raise StudyError(f"{path} cannot be read: {error}") from error
 
 
+def made_record(kind: type[R], **values: Any) -> R:
+    """Make a record of what a user typed.
+
+    Raises
+    ------
+    StudyError
+        When a value is not allowed.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise StudyError(validation_summary(error)) from error
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write one record: temporary name, synced, renamed."""
     write_text(path, record.model_dump_json(indent=2) + "\n")
@@ -83,11 +97,11 @@ class Study:
         return cls(folder)
 
     def _take_lock(self) -> None:
-        try:
-            with writing(self.folder):
+        with writing(self.folder):
+            try:
                 self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StudyError(f"{self.folder} is in use by {self._holder_name()}; close that program first") from error
+            except Timeout as error:
+                raise StudyError(f"{self.folder} is in use by {self._holder_name()}; close that program first") from error
         me = {"pid": os.getpid(), "user": getpass.getuser(), "host": platform.node(), "since": utc_now().isoformat()}
         write_text(self._holder, json.dumps(me))
 
@@ -196,6 +210,13 @@ class Study:
     def session_folder(self, animal: str, session: str) -> Path:
         """Return the folder of a session."""
         return self.animal_folder(animal) / "sessions" / session
+
+    def analysis_folder(self, animal: str, field: str) -> Path:
+        """Return the folder of a field's tables and pictures, made if missing."""
+        folder = self.animal_folder(animal) / "analysis" / field
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def save_session(self, record: SessionRecord) -> None:
         """Write a session's record."""

@@ -1,0 +1,454 @@
+"""The command line: every verb of the program, with one line and exit code 1 for whatever a user can cause."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from analysis.errors import ExperimentError
+from analysis.model import Transform, Verdict
+
+LIST_OPTIONS = ("--days", "--field", "--groups")
+EXIT_NOT_FOUND = 3
+
+app = typer.Typer(
+    help="Find the same dendrites again: revisit, image and compare dendritic spines in living brains.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+RigOption = Annotated[str, typer.Option("--rig", help="A rig config: a file, or 'simulated' or 'demo'.")]
+StudyOption = Annotated[Path, typer.Option("--study", help="The study's folder.")]
+AnimalOption = Annotated[str, typer.Option("--animal", help="The animal's id.")]
+FieldsOption = Annotated[list[str] | None, typer.Option("--field", help="One field or several; all when not given.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+DayOption = Annotated[float | None, typer.Option("--day", help="Days since the first session; else from the clock.")]
+NewSessionOption = Annotated[bool, typer.Option("--new-session", help="Do not go on with the last session.")]
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[str, float], None]]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=min(share, 1.0))
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.2f}{unit}"
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path | None, typer.Option("--out", help="Where to make the study; must be empty.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which mouse is generated.")] = 0,
+    days: Annotated[list[float] | None, typer.Option("--days", help="Days of the sessions, e.g. --days 0 4 8.")] = None,
+    fields: Annotated[int | None, typer.Option(min=1, max=12, help="Fields to keep on the first day.")] = None,
+    sample: Annotated[str, typer.Option(help="'cortex', or a folder of recorded stacks.")] = "cortex",
+    as_json: JsonOption = False,
+) -> None:
+    """Run a whole study on simulated hardware and print how far it was from the truth."""
+    from acquire.demo import DemoPlan, run_demo
+
+    folder = folder or _free_folder(Path("samefield-demo"))
+    plan = DemoPlan(seed=seed, days=tuple(days) if days else None, fields=fields, sample=sample)
+    with _progress_bar() as progress:
+        result = run_demo(folder, plan, progress)
+    table = Table("day", "field", "verdict", "lateral error", "axial error", "overviews", "rig", "computing")
+    for each in result.relocations:
+        errors = _number(each.lateral_error_um, " um"), _number(each.axial_error_um, " um")
+        table.add_row(
+            f"{each.day:g}",
+            each.field,
+            str(each.verdict),
+            *errors,
+            str(each.stacks),
+            f"{each.rig_s:.1f} s",
+            f"{each.compute_s:.1f} s",
+        )
+    out.print(table)
+    out.print(_counts_table(result.counts))
+    scores = {
+        **{f"spines {k}": v for k, v in result.spines.items()},
+        **{k.replace("_", " "): v for k, v in result.fates.items()},
+    }
+    out.print("Against the truth: " + ", ".join(f"{name} {_number(value)}" for name, value in scores.items()))
+    out.print(f"Report: {result.report}  ({result.seconds:.0f} s)")
+    if as_json:
+        _print_json(result.as_json())
+
+
+def _counts_table(counts: Any) -> Table:
+    table = Table(*(str(column).replace("_", " ") for column in counts.columns))
+    for row in counts.itertuples(index=False):
+        table.add_row(*(f"{value:g}" if isinstance(value, float) else str(value) for value in row))
+    return table
+
+
+def _free_folder(wanted: Path) -> Path:
+    folder, number = wanted, 2
+    while folder.exists():
+        folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
+    return folder
+
+
+@app.command("new-study")
+def new_study(
+    study: Annotated[Path, typer.Argument(help="The folder to make.")],
+    name: Annotated[str | None, typer.Option(help="The study's name; else the folder's.")] = None,
+    groups: Annotated[list[str] | None, typer.Option("--groups", help="Names of the groups.")] = None,
+) -> None:
+    """Make a study."""
+    from acquire.model import StudyRecord
+    from acquire.store import Study
+
+    with Study.create(study, StudyRecord(name=name or study.resolve().name, groups=tuple(groups or ()))):
+        out.print(f"made {study}")
+
+
+@app.command("new-animal")
+def new_animal(
+    study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    animal: Annotated[str, typer.Argument(help="The animal's id.")],
+    group: Annotated[str, typer.Option(help="Its group.")] = "",
+) -> None:
+    """Add an animal to a study."""
+    from acquire.model import AnimalRecord
+    from acquire.store import Study, made_record
+
+    with Study(study) as opened:
+        opened.new_animal(made_record(AnimalRecord, id=animal, group=group))
+        out.print(f"added {animal} to {study}")
+
+
+@contextmanager
+def _session(
+    rig_name: str,
+    study: Path,
+    animal: str,
+    day: float | None,
+    new_session: bool,
+    progress: Callable[[str, float], None],
+) -> Iterator[Any]:
+    from acquire.config import read_rig_config
+    from acquire.rig import open_rig
+    from acquire.session import Session
+    from acquire.store import Study
+
+    config = read_rig_config(rig_name)
+    with Study(study) as opened:
+        opened.animal(animal)
+        with open_rig(config) as rig:
+            for line in config.missing():
+                err.print(f"note: {line}")
+            with Session.open(opened, animal, rig, day=day, new=new_session, progress=progress) as session:
+                yield session
+
+
+@app.command("new-field")
+def new_field(
+    rig: RigOption,
+    study: StudyOption,
+    animal: AnimalOption,
+    name: Annotated[str | None, typer.Option(help="Its name; else the next of F01, F02...")] = None,
+    at: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--at", metavar="X Y Z", help="Stage position, um; else where it stands."),
+    ] = None,
+    day: DayOption = None,
+    new_session: NewSessionOption = False,
+) -> None:
+    """Keep the place where the stage stands as a field: vessel map, overview and first stack."""
+    from acquire.model import StagePosition
+    from acquire.rig import Remountable
+
+    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
+        if session.rig.config.roles.surface_camera and session.record.surface is None:
+            session.map_surface()
+        if at is None and isinstance(session.rig.loaded, Remountable):
+            kept = len(session.study.animal(animal).fields)
+            at = session.rig.loaded.good_places(kept + 1)[-1]
+        if at is not None:
+            session.rig.move_to(StagePosition(x_um=at[0], y_um=at[1], z_um=at[2]))
+        field = session.new_field(name)
+        store = session.take_stack(field.name)
+        quality = session.quality(field.name)
+    out.print(f"field {field.name} at {field.position}: {quality.light}, {quality.advice}")
+    out.print(str(store))
+
+
+@app.command()
+def relocate(
+    rig: RigOption,
+    study: StudyOption,
+    animal: AnimalOption,
+    fields: FieldsOption = None,
+    day: DayOption = None,
+    new_session: NewSessionOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find fields again; exit code 3 when one was not found."""
+    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
+        records = [session.relocate(name) for name in fields or _fields_to_find(session, animal)]
+    for record in records:
+        out.print(
+            f"{record.field}: {record.verdict} at {record.position}, {len(record.steps)} overviews, "
+            f"score {record.steps[-1].score:.2f}"
+            if record.steps
+            else f"{record.field}: {record.verdict}, out of the limits"
+        )
+    if as_json:
+        _print_json({"relocations": [record.model_dump(mode="json") for record in records]})
+    if any(record.verdict is not Verdict.FOUND for record in records):
+        raise typer.Exit(EXIT_NOT_FOUND)
+
+
+def _fields_to_find(session: Any, animal: str) -> list[str]:
+    from acquire.errors import StudyError
+
+    fields = session.study.animal(animal).fields
+    names = [field.name for field in fields if field.reference_session != session.record.name]
+    if not names:
+        raise StudyError(
+            f"animal {animal} has {len(fields)} fields, none of them from an earlier session; "
+            "there is nothing to find again (keep one with new-field, or give --new-session)"
+        )
+    return names
+
+
+@app.command()
+def acquire(
+    rig: RigOption,
+    study: StudyOption,
+    animal: AnimalOption,
+    fields: FieldsOption = None,
+    accept_unsure: Annotated[
+        bool, typer.Option("--accept-unsure", help="Take fields that are found but unsure.")
+    ] = False,
+    day: DayOption = None,
+    new_session: NewSessionOption = False,
+) -> None:
+    """Find the fields again and take their stacks; exit code 3 when one was not found."""
+    from acquire.errors import StudyError
+
+    missed = 0
+    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
+        known = [field.name for field in session.study.animal(animal).fields]
+        if not known:
+            raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
+        for name in fields or known:
+            field = session.study.field(animal, name)
+            if field.reference_session != session.record.name:
+                verdict = session.relocate(name).verdict
+                if verdict is not Verdict.FOUND and not (accept_unsure and verdict is Verdict.UNSURE):
+                    out.print(f"{name}: {verdict}; no stack taken")
+                    missed += 1
+                    continue
+            store = session.take_stack(name, accept_unsure=accept_unsure)
+            quality = session.quality(name)
+            out.print(f"{name}: {quality.light}, {quality.advice}; {store}")
+    if missed:
+        raise typer.Exit(EXIT_NOT_FOUND)
+
+
+@app.command()
+def analyse(
+    stacks: Annotated[list[Path] | None, typer.Argument(help="Stacks of one field, in session order.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Where the tables and pictures go.")] = None,
+    dendrites: Annotated[Path | None, typer.Option(help="CSV of traced dendrites of the first stack.")] = None,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
+    ] = None,
+    study: Annotated[Path | None, typer.Option(help="Analyse the fields of a study instead.")] = None,
+    animal: Annotated[str | None, typer.Option(help="Only this animal of the study.")] = None,
+    fields: FieldsOption = None,
+) -> None:
+    """Detect, match and compare spines: in any lab's stacks of one field, or in a study."""
+    from acquire.commands import analyse_stacks, analyse_study
+
+    if (study is None) == (not stacks):
+        raise click.UsageError("give either stacks with --out, or --study")
+    with _progress_bar() as progress:
+        if study is not None:
+            summaries = analyse_study(study, animal, fields, progress)
+        elif folder is None:
+            raise click.UsageError("--out says where the tables go")
+        else:
+            summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress)]
+    for line in summaries:
+        out.print(line)
+
+
+@app.command()
+def register(
+    reference: Annotated[Path, typer.Argument(help="The stack of the field as it was.")],
+    today: Annotated[Path, typer.Argument(help="Today's stack.")],
+    voxel_um: Annotated[
+        tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size of both, um.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register two stacks of one field in 3-D; exit code 3 when it is not found."""
+    from analysis.register import register_stacks
+    from analysis.stack import read_stack
+
+    found = register_stacks(*(read_stack(path, voxel_um=voxel_um) for path in (reference, today)))
+    pose = found.reference_from_today
+    shift_um = [round(float(value), 4) for value in pose.matrix[:3, 3]]
+    out.print(
+        f"{found.verdict}, score {found.score:.2f}: shift z {shift_um[0]:.2f}, y {shift_um[1]:.2f}, x {shift_um[2]:.2f} um, "
+        f"yaw {pose.yaw_deg:.2f} deg, tilt {pose.tilt_deg:.2f} deg"
+    )
+    if as_json:
+        _print_json(
+            {
+                "reference_from_today": _rows(pose),
+                "shift_zyx_um": shift_um,
+                "yaw_deg": pose.yaw_deg,
+                "tilt_deg": pose.tilt_deg,
+                "tilt_yx_deg": list(pose.tilt_yx_deg),
+                "score": found.score,
+                "verdict": str(found.verdict),
+            }
+        )
+    _exit_unless_found(found.verdict)
+
+
+@app.command("register-surface")
+def register_surface(
+    map_image: Annotated[Path, typer.Argument(metavar="MAP", help="The vessel map.")],
+    today: Annotated[Path, typer.Argument(help="Today's picture of the vessels.")],
+    pixel_um: Annotated[
+        tuple[float, float] | None, typer.Option("--pixel-um", metavar="MAP TODAY", help="Pixel sizes, um.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register two pictures of the surface vessels; exit code 3 when they do not fit."""
+    from acquire.commands import register_pictures
+
+    found = register_pictures(map_image, today, pixel_um)
+    out.print(f"{found.verdict}, score {found.score:.2f}, yaw {found.map_from_today.yaw_deg:.2f} deg")
+    for mark in found.landmarks:
+        out.print(f"  {mark.name}: {mark.residual_um:.1f} um off the fit")
+    if as_json:
+        marks = [
+            {
+                "name": mark.name,
+                "map_yx_um": [float(v) for v in mark.map_yx_um],
+                "today_yx_um": [float(v) for v in mark.today_yx_um],
+                "residual_um": float(mark.residual_um),
+            }
+            for mark in found.landmarks
+        ]
+        pose = found.map_from_today
+        _print_json(
+            {
+                "map_from_today": _rows(pose),
+                "yaw_deg": pose.yaw_deg,
+                "landmarks": marks,
+                "score": found.score,
+                "verdict": str(found.verdict),
+            }
+        )
+    _exit_unless_found(found.verdict)
+
+
+def _rows(transform: Transform) -> list[list[float]]:
+    return [[float(value) for value in row] for row in transform.matrix]
+
+
+def _exit_unless_found(verdict: Verdict) -> None:
+    if verdict is not Verdict.FOUND:
+        raise typer.Exit(EXIT_NOT_FOUND)
+
+
+@app.command("check-rig")
+def check_rig(rig: Annotated[str, typer.Argument(metavar="RIG", help="A rig config: a file, or its name.")]) -> None:
+    """Load a rig, move, snap, close the shutter; a line a role; exit code 1 with the reason."""
+    from acquire.checks import check_devices
+    from acquire.config import read_rig_config
+    from acquire.rig import open_rig
+
+    config = read_rig_config(rig)
+    with open_rig(config) as opened:
+        for line in check_devices(opened):
+            out.print(line)
+    for line in config.missing():
+        out.print(f"note: {line}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=expand_lists(given), standalone_mode=False, prog_name="samefield")
+        return int(code or 0)
+    except click.exceptions.Abort:
+        err.print("stopped")
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        err.print("stopped; the light is off")
+        return 130
+    except ExperimentError as error:
+        err.print(f"error: {error}", markup=False)
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last resort of the program: one line, and the rest to a log
+        return _report_unexpected(error)
+
+
+def _report_unexpected(error: Exception) -> int:
+    log = Path(tempfile.gettempdir()) / "samefield-error.log"
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    err.print(f"error: unexpected {type(error).__name__}: {error} (details in {log})", markup=False)
+    return 1
+
+
+def expand_lists(arguments: Sequence[str]) -> list[str]:
+    """Let list options take several values: ``--days 0 4 8`` is read as ``--days 0 --days 4 --days 8``.
+
+    >>> expand_lists(["demo", "--days", "0", "4", "--json"])
+    ['demo', '--days', '0', '--days', '4', '--json']
+    """
+    expanded: list[str] = []
+    option, values = None, 0
+    for argument in arguments:
+        if argument.startswith("--"):
+            option, values = (argument if argument in LIST_OPTIONS else None), 0
+        elif option is not None:
+            if values:
+                expanded.append(option)
+            values += 1
+        expanded.append(argument)
+    return expanded
+
+
+if __name__ == "__main__":
+    sys.exit(main())

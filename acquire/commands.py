@@ -1,0 +1,93 @@
+"""What the commands do with files: any lab's stacks and pictures, or the stacks of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from acquire.errors import StudyError
+from acquire.files import writing
+from acquire.store import Study
+from analysis.errors import StackError
+from analysis.field import FieldAnalysis, analyse_field
+from analysis.model import Stack
+from analysis.report import write_field_outputs
+from analysis.stack import read_dendrites, read_image, read_stack
+from analysis.vessels import SurfaceRegistration, register_surface
+
+Progress = Callable[[str, float], None]
+
+
+def analyse_stacks(
+    paths: Sequence[Path],
+    folder: Path,
+    dendrites: Path | None,
+    voxel_um: tuple[float, float, float] | None,
+    progress: Progress,
+) -> str:
+    """Analyse stacks of one field, in session order; write tables, pictures and report; return a line of counts."""
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"{folder} is a file; --out needs a folder")
+    traced = read_dendrites(dendrites) if dendrites is not None else None
+    stacks = [read_stack(path, voxel_um=voxel_um) for path in paths]
+    check_one_field(stacks)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    analysis = analyse_field(stacks, dendrites=traced, progress=progress)
+    return write_outputs(folder, stacks, analysis)
+
+
+def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis) -> str:
+    """Write tables, pictures and report; return a line of counts."""
+    with writing(folder):
+        analysis.write_tables(folder)
+        write_field_outputs(folder, stacks, analysis)
+    fates = analysis.fates["fate"].value_counts()
+    counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in ("stable", "gained", "lost", "unscorable"))
+    dendrites = analysis.dendrites["dendrite"].nunique()
+    return f"{len(stacks)} sessions, {dendrites} dendrites, {len(analysis.spines)} spines seen; {counts}; {folder}"
+
+
+def check_one_field(stacks: Sequence[Stack]) -> None:
+    """Refuse stacks that say they are of different animals or fields, or that were never finished."""
+    for stack in stacks:
+        if stack.provenance.get("complete") is False:
+            taken = len(stack.provenance.get("planes", []))
+            raise StackError(
+                f"{stack.name} was cut short: {taken} of {len(stack.pixels)} planes were taken; take it again"
+            )
+    owners = {(s.provenance.get("animal"), s.provenance.get("field")) for s in stacks if s.provenance.get("field")}
+    if len(owners) > 1:
+        names = ", ".join(sorted(f"{field} of {animal}" for animal, field in owners))
+        raise StackError(f"the stacks are of {len(owners)} different fields: {names}; give stacks of one field")
+
+
+def analyse_study(folder: Path, animal: str | None, fields: Sequence[str] | None, progress: Progress) -> list[str]:
+    """Analyse the fields of a study that have stacks; return a line a field."""
+    lines = []
+    with Study(folder) as study:
+        animals = [study.animal(animal).id] if animal else study.animals()
+        for each in animals:
+            names = [field.name for field in study.animal(each).fields]
+            for name in fields or names:
+                study.field(each, name)
+                stores = study.stacks(each, name)
+                if stores:
+                    stacks = [read_stack(store) for _, store in stores]
+                    analysis = analyse_field(stacks, progress=progress)
+                    lines.append(f"{each} {name}: {write_outputs(study.analysis_folder(each, name), stacks, analysis)}")
+    if not lines:
+        raise StudyError(f"{folder} has no complete stack to analyse; take one with 'samefield acquire'")
+    return lines
+
+
+def register_pictures(map_path: Path, today_path: Path, pixel_um: tuple[float, float] | None) -> SurfaceRegistration:
+    """Register two pictures of the surface vessels; pixel sizes from the files when not given."""
+    given = pixel_um or (None, None)
+    pictures = [read_image(path, pixel_um=um) for path, um in zip((map_path, today_path), given, strict=True)]
+    sizes = []
+    for picture in pictures:
+        if picture.pixel_um is None:
+            raise StackError(f"{picture.name} has no pixel size; give both with --pixel-um MAP TODAY")
+        sizes.append(picture.pixel_um)
+    return register_surface(pictures[0].pixels, pictures[1].pixels, map_pixel_um=sizes[0], today_pixel_um=sizes[1])

@@ -1,0 +1,458 @@
+"""One sitting with one animal, as blocking verbs: open, map, find, take, analyse, close.
+
+The session is the conductor at the rig: it moves, images and registers in the right order, writes everything down, and
+never images a field that it has not found. What the words mean is decided elsewhere: where a field must be in
+``relocate``, what spines do in ``analysis.field``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from analysis.field import FieldAnalysis, analyse_field
+from analysis.report import write_field_outputs
+from analysis.vessels import SurfaceRegistration, register_surface
+
+from acquire import relocate
+from acquire.errors import RelocationError, StudyError
+from acquire.files import writing
+from acquire.images import ImageProvenance, StackWriter, write_image
+from acquire.model import (
+    FieldRecord,
+    QualityRecord,
+    RelocationRecord,
+    RelocationStep,
+    SessionRecord,
+    StackPlan,
+    StagePosition,
+    TransformRecord,
+    utc_now,
+)
+from acquire.quality import judge_stack
+from acquire.rig import Remountable, Rig
+from acquire.store import Study, read_record, write_record
+from analysis.model import Stack, Transform, Verdict
+from analysis.register import StackRegistration, register_stacks
+from analysis.stack import read_image, read_stack
+
+Progress = Callable[[str, float], None]
+MAX_OVERVIEWS = 8
+SESSION_LASTS = timedelta(hours=12)
+SURFACE_FILE = "surface.ome.zarr"
+
+
+def _silent(_what: str, _share: float) -> None:
+    """Show nothing."""
+
+
+class Session:
+    """A sitting with one animal at one rig.
+
+    Parameters
+    ----------
+    study
+        The opened study.
+    record
+        The session's record; :meth:`open` makes or continues it.
+    rig
+        The opened rig.
+    progress
+        Called with what is being done and its share done (0 to 1).
+    """
+
+    def __init__(self, study: Study, record: SessionRecord, rig: Rig, progress: Progress = _silent) -> None:
+        self.study = study
+        self.record = record
+        self.rig = rig
+        self._progress = progress
+        self._poses: dict[str, Transform] = {}
+
+    @classmethod
+    def open(
+        cls,
+        study: Study,
+        animal: str,
+        rig: Rig,
+        *,
+        experimenter: str = "",
+        day: float | None = None,
+        started: datetime | None = None,
+        new: bool = False,
+        progress: Progress = _silent,
+    ) -> Session:
+        """Begin a session, or go on with one of the last 12 hours that was not closed.
+
+        Parameters
+        ----------
+        study, animal, rig
+            Where, who, with what.
+        experimenter
+            Who sits at the rig, for the record.
+        day
+            Days since the first session; None takes it from the clock.
+        started
+            When the session began; None is now.
+        new
+            Begin a new session even when the last is still open.
+        progress
+            Called with what is being done and its share done (0 to 1).
+        """
+        earlier = study.sessions(animal)
+        now = started or utc_now()
+        if not new and earlier and earlier[-1].closed is None and now - earlier[-1].started < SESSION_LASTS:
+            record = earlier[-1]
+        else:
+            record = study.new_session(animal, rig=rig.config.name, experimenter=experimenter, day=day, started=started)
+        if isinstance(rig.loaded, Remountable):
+            rig.loaded.mount(record.number, record.day)
+        session = cls(study, record, rig, progress)
+        session._log("open", rig=rig.config.name, cannot=rig.config.missing())
+        return session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rig.close_light()
+
+    def close(self) -> None:
+        """End the sitting: light off, time written down."""
+        self.rig.close_light()
+        self._save(closed=utc_now())
+        self._log("close", seconds_lit=round(self.rig.seconds_lit, 2))
+
+    def stop(self) -> None:
+        """Stop what the rig is doing and close the light; may be called from any thread."""
+        self.rig.stop()
+
+    # ---- verbs -------------------------------------------------------------------------------------------------
+
+    def map_surface(self) -> SurfaceRegistration | None:
+        """Image the surface vessels where the stage stands; register them to the map of the first session.
+
+        Returns
+        -------
+        SurfaceRegistration | None
+            How today's vessels lie on the map; None in the session that makes the map.
+
+        Raises
+        ------
+        RelocationError
+            When the vessels do not fit the map.
+        """
+        self._progress("surface", 0.0)
+        stage = self.rig.position()
+        image = self.rig.snap_surface()
+        folder = self._folder()
+        if (folder / SURFACE_FILE).exists():
+            raise StudyError(f"session {self.record.name} has its surface image; open a new session for another")
+        pixel_um = self.rig.config.surface_pixel_um
+        assert pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
+        write_image(folder / SURFACE_FILE, image, pixel_um, self._provenance("surface", stage))
+        self._save(surface=stage, surface_pixel_um=pixel_um)
+        self._log("surface", stage=stage.model_dump())
+        first = next((s for s in self.study.sessions(self.record.animal) if s.surface is not None), self.record)
+        if first.name == self.record.name:
+            return None
+        registration = self._register_surface(first)
+        self._progress("surface", 1.0)
+        return registration
+
+    def new_field(
+        self,
+        name: str | None = None,
+        *,
+        plan: StackPlan | None = None,
+        overview_plan: StackPlan | None = None,
+        note: str = "",
+    ) -> FieldRecord:
+        """Keep the place where the stage stands as a field, with an overview stack to find it again by."""
+        animal = self.study.animal(self.record.animal)
+        name = name or f"F{len(animal.fields) + 1:02d}"
+        if any(field.name == name for field in animal.fields):
+            raise StudyError(f"animal {animal.id} has a field {name} already; choose another name")
+        position = self.rig.position()
+        field = FieldRecord(
+            name=name,
+            position=position,
+            reference_session=self.record.name,
+            plan=self.rig.set_scan(plan or self.study.record.plan),
+            overview_plan=self.rig.set_scan(overview_plan or self.study.record.overview_plan),
+            note=note,
+        )
+        self._take(field, "overview", position, field.overview_plan)
+        self.study.save_field(animal.id, field)
+        self._log("new field", field=name, stage=position.model_dump())
+        return field
+
+    def relocate(self, field_name: str) -> RelocationRecord:
+        """Find a field again: predict, take an overview, register, correct, until it is close; write down every step.
+
+        The record's verdict says whether the field was found; nothing is imaged in its place when it was not.
+        """
+        field = self.study.field(self.record.animal, field_name)
+        if field.reference_session == self.record.name:
+            raise RelocationError(f"field {field_name} was kept in this session; there is nothing to find again")
+        search = _Search(self, field)
+        record = search.run()
+        path = self._folder() / field.name / "relocation.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_record(path, record)
+        self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
+        return record
+
+    def take_stack(self, field_name: str, *, accept_unsure: bool = False) -> Path:
+        """Take the field's stack where it was found today, and judge it.
+
+        Parameters
+        ----------
+        field_name
+            The field.
+        accept_unsure
+            Take the stack although the verdict is ``unsure``: somebody compared the pictures.
+
+        Raises
+        ------
+        RelocationError
+            When the field was not found in this session.
+        """
+        field = self.study.field(self.record.animal, field_name)
+        position, reference_from_today = self._place_today(field, accept_unsure)
+        store = self._take(field, "stack", position, field.plan, reference_from_today)
+        quality = judge_stack(read_stack(store), field, self.record)
+        write_record(store.parent / "quality.json", quality)
+        self._log("stack", field=field.name, store=store.name, quality=quality.light, advice=quality.advice)
+        return store
+
+    def quality(self, field_name: str) -> QualityRecord:
+        """Return what was judged of the last stack of a field in this session."""
+        return read_record(self._folder() / field_name / "quality.json", QualityRecord)
+
+    def analyse(self, field_name: str) -> FieldAnalysis:
+        """Compare the field's stacks over all sessions; write tables and pictures into the study."""
+        stores = self.study.stacks(self.record.animal, field_name)
+        if not stores:
+            raise StudyError(f"field {field_name} has no complete stack yet; take one first")
+        stacks = [read_stack(store) for _, store in stores]
+        analysis = analyse_field(stacks, progress=self._progress)
+        folder = self.study.analysis_folder(self.record.animal, field_name)
+        with writing(folder):
+            analysis.write_tables(folder)
+            write_field_outputs(folder, stacks, analysis)
+        self._log("analyse", field=field_name, sessions=[session.name for session, _ in stores])
+        return analysis
+
+    # ---- how ---------------------------------------------------------------------------------------------------
+
+    def overview(self, field: FieldRecord, position: StagePosition) -> Stack:
+        """Take an overview at a position and return it, together with keeping it on disk."""
+        store = self._take(field, "overview", position, field.overview_plan)
+        return read_stack(store)
+
+    def reference_overview(self, field: FieldRecord) -> Stack:
+        """Return the overview that was taken when the field was kept."""
+        session = {s.name: s for s in self.study.sessions(self.record.animal)}[field.reference_session]
+        store = self.study.last_store(session, field.name, "overview")
+        if store is None:
+            raise RelocationError(
+                f"field {field.name} has no complete overview in session {session.name}; keep it anew"
+            )
+        return read_stack(store)
+
+    def pose(self, field: FieldRecord) -> Transform:
+        """Return the head pose: from the stage of the field's reference session to today's."""
+        if field.reference_session not in self._poses:
+            then = {s.name: s for s in self.study.sessions(self.record.animal)}[field.reference_session]
+            if self.record.surface is None and self.rig.config.roles.surface_camera and then.surface is not None:
+                self.map_surface()
+            if self.record.surface is not None and then.surface is not None:
+                self._register_surface(then)
+            else:
+                self._poses[then.name] = Transform.identity()
+        pairs = self._found_today(field.reference_session)
+        return relocate.learn(self._poses[field.reference_session], pairs)
+
+    def progress(self, what: str, share: float) -> None:
+        """Tell whoever watches."""
+        self._progress(what, share)
+
+    def _found_today(self, reference_session: str) -> list[tuple[StagePosition, StagePosition]]:
+        pairs = []
+        for field in self.study.animal(self.record.animal).fields:
+            found = self._relocation(field)
+            if field.reference_session == reference_session and found and found.verdict is Verdict.FOUND:
+                pairs.append((field.position, found.position))
+        return pairs
+
+    def _register_surface(self, then: SessionRecord) -> SurfaceRegistration:
+        folder = self.study.session_folder(self.record.animal, then.name)
+        image, map_image = (read_image(each / SURFACE_FILE) for each in (self._folder(), folder))
+        then_um, today_um = then.surface_pixel_um, self.record.surface_pixel_um
+        assert then_um is not None and today_um is not None, "both sessions have a surface image"
+        assert then.surface is not None and self.record.surface is not None, "both sessions have a surface image"
+        registration = register_surface(map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um)
+        self._log("register surface", to=then.name, verdict=registration.verdict, score=round(registration.score, 3))
+        if registration.verdict is not Verdict.FOUND:
+            raise RelocationError(
+                f"today's vessels do not fit the map of {then.name} (score {registration.score:.2f}, "
+                f"{registration.verdict}); focus on the vessels, centre the window, and open a new session"
+            )
+        orientation = self.rig.config.orientation
+        on_map = relocate.ImageOnStage(then.surface, then_um, _shape_2d(map_image.pixels), orientation)
+        on_stage = relocate.ImageOnStage(self.record.surface, today_um, _shape_2d(image.pixels), orientation)
+        self._poses[then.name] = relocate.pose_from_surface(on_map, on_stage, registration.map_from_today)
+        return registration
+
+    def _relocation(self, field: FieldRecord) -> RelocationRecord | None:
+        path = self._folder() / field.name / "relocation.json"
+        return read_record(path, RelocationRecord) if path.is_file() else None
+
+    def _place_today(self, field: FieldRecord, accept_unsure: bool) -> tuple[StagePosition, TransformRecord | None]:
+        if field.reference_session == self.record.name:
+            return field.position, None
+        found = self._relocation(field)
+        if found is None:
+            raise RelocationError(f"field {field.name} was not looked for in this session; relocate it first")
+        allowed = {Verdict.FOUND, Verdict.UNSURE} if accept_unsure else {Verdict.FOUND}
+        if found.verdict not in allowed:
+            raise RelocationError(
+                f"field {field.name} is {found.verdict} in this session (score {found.steps[-1].score:.2f} after "
+                f"{len(found.steps)} overviews); compare the pictures, move closer and relocate again"
+            )
+        return found.position, found.reference_from_today
+
+    def _take(
+        self,
+        field: FieldRecord,
+        kind: str,
+        position: StagePosition,
+        plan: StackPlan,
+        reference_from_today: TransformRecord | None = None,
+    ) -> Path:
+        """Take one stack into the study; whatever happens, it is readable and says whether it is whole."""
+        plan = self.rig.set_scan(plan)
+        if refusal := self.rig.why_not(position, plan):
+            raise RelocationError(f"{kind} of {field.name} refused: {refusal}")
+        provenance = self._provenance(kind, position, field, plan, reference_from_today)
+        path = self.study.new_store(self.record, field.name, kind)
+        with StackWriter(path, plan, provenance) as writer:
+            self.rig.take_stack(
+                plan, position, [writer], lambda done, planes: self._progress(f"{field.name} {kind}", done / planes)
+            )
+        return path
+
+    def _provenance(
+        self,
+        kind: str,
+        stage: StagePosition,
+        field: FieldRecord | None = None,
+        plan: StackPlan | None = None,
+        reference_from_today: TransformRecord | None = None,
+    ) -> ImageProvenance:
+        return ImageProvenance(
+            kind=kind,
+            animal=self.record.animal,
+            session=self.record.name,
+            rig=self.rig.config.model_dump(mode="json"),
+            stage=stage,
+            field=None if field is None else field.name,
+            plan=plan,
+            reference_from_today=reference_from_today,
+            saturation=self.rig.config.scan.saturation if field is not None else None,
+        )
+
+    def _folder(self) -> Path:
+        return self.study.session_folder(self.record.animal, self.record.name)
+
+    def _save(self, **changes: Any) -> None:
+        self.record = self.record.model_copy(update=changes)
+        self.study.save_session(self.record)
+
+    def _log(self, event: str, **details: Any) -> None:
+        self.study.log(self.record, event, **details)
+
+
+def _shape_2d(pixels: np.ndarray[Any, Any]) -> tuple[int, int]:
+    return int(pixels.shape[0]), int(pixels.shape[1])
+
+
+class _Search:
+    """One search for one field: a closed loop of overviews, each registered before the next move."""
+
+    def __init__(self, session: Session, field: FieldRecord) -> None:
+        self._session = session
+        self._field = field
+        self._steps: list[RelocationStep] = []
+        self._registration: StackRegistration | None = None
+        self._started = time.perf_counter()
+
+    def run(self) -> RelocationRecord:
+        """Look at the predicted place, then deeper and higher; close in where the field is found."""
+        session, field = self._session, self._field
+        predicted = relocate.predict(session.pose(field), field.position)
+        reference = session.reference_overview(field)
+        verdict, position = Verdict.NOT_FOUND, predicted
+        for depth_um in relocate.SEARCH_DEPTHS_UM:
+            start = predicted.moved(z_um=session.rig.config.orientation.deeper_is * depth_um)
+            if len(self._steps) >= MAX_OVERVIEWS or session.rig.why_not(start, field.overview_plan):
+                continue
+            verdict, position = self._close_in(reference, start)
+            if verdict is not Verdict.NOT_FOUND:
+                break
+        return self._record(predicted, position, verdict)
+
+    def _close_in(self, reference: Stack, position: StagePosition) -> tuple[Verdict, StagePosition]:
+        """Take an overview, register, move by what is missing; again until it is close, lost or twice unsure."""
+        unsure = 0
+        while len(self._steps) < MAX_OVERVIEWS:
+            step = self._look(reference, position)
+            if step.verdict is Verdict.NOT_FOUND:
+                return step.verdict, position
+            position = position.moved(*self._session.rig.config.orientation.stage_offset_um(step.offset_zyx_um))
+            unsure += step.verdict is Verdict.UNSURE
+            if unsure == 2 or (step.verdict is Verdict.FOUND and relocate.is_close(step.offset_zyx_um)):
+                return step.verdict, position
+        return Verdict.UNSURE, position
+
+    def _look(self, reference: Stack, position: StagePosition) -> RelocationStep:
+        today = self._session.overview(self._field, position)
+        before = time.perf_counter()
+        registration = register_stacks(reference, today)
+        seconds = time.perf_counter() - before
+        pose = registration.reference_from_today
+        step = RelocationStep(
+            stage=position,
+            score=registration.score,
+            verdict=registration.verdict,
+            offset_zyx_um=relocate.offset_zyx_um(pose, self._field.overview_plan),
+            yaw_deg=pose.yaw_deg,
+            tilt_deg=pose.tilt_deg,
+            compute_s=seconds,
+        )
+        self._registration = registration
+        self._steps.append(step)
+        self._session.progress(f"{self._field.name} {step.verdict}, score {step.score:.2f}", 1.0)
+        return step
+
+    def _record(self, predicted: StagePosition, position: StagePosition, verdict: Verdict) -> RelocationRecord:
+        session, last = self._session.record, self._registration
+        compute_s = sum(step.compute_s for step in self._steps)
+        found = verdict is not Verdict.NOT_FOUND and last is not None
+        return RelocationRecord(
+            animal=session.animal,
+            field=self._field.name,
+            session=session.name,
+            verdict=verdict,
+            predicted=predicted,
+            position=position,
+            remaining_zyx_um=self._steps[-1].offset_zyx_um if found else None,
+            reference_from_today=TransformRecord.of(last.reference_from_today) if found and last else None,
+            steps=tuple(self._steps),
+            rig_s=time.perf_counter() - self._started - compute_s,
+            compute_s=compute_s,
+        )

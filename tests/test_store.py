@@ -1,0 +1,194 @@
+"""The study on disk: what is written is read back, a second program is refused, bad files are named."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acquire import files
+from acquire.errors import StudyError
+from acquire.images import ImageProvenance, StackWriter, is_complete, journal_path, write_image
+from acquire.model import (
+    AnimalRecord,
+    FieldRecord,
+    PlaneRecord,
+    StackPlan,
+    StagePosition,
+    StudyRecord,
+    utc_now,
+)
+from acquire.store import Study
+from analysis.stack import read_image, read_stack
+
+ORIGIN = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
+PLAN = StackPlan(field_of_view_um=8.0, pixels=16, depth_um=4.0, step_um=1.0)
+PROVENANCE = ImageProvenance(
+    kind="stack", animal="M1", session="2026-01-01T0900", rig={}, stage=ORIGIN, field="F01", plan=PLAN, saturation=4095
+)
+
+
+def plane(index):
+    return np.full((16, 16), 100 + index, np.uint16)
+
+
+def record(index):
+    return PlaneRecord(
+        plane=index, time=utc_now(), stage=ORIGIN, power_mw=1.0, power_setting=0.1, exposure_ms=1.0, pmt_gain=1.0,
+        zoom=2.0, frames=1, crc32=0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path):
+    with Study.create(tmp_path / "study", StudyRecord(name="test", groups=("trained", "control"))) as opened:
+        opened.new_animal(AnimalRecord(id="M1", group="trained"))
+        yield opened
+
+
+def test_a_study_is_read_back(study):
+    study.save_field("M1", FieldRecord(name="F01", position=ORIGIN, reference_session="s", plan=PLAN))
+    first = study.new_session("M1", rig="simulated")
+    second = study.new_session("M1", rig="simulated")
+    assert study.animals() == ["M1"]
+    assert study.field("M1", "F01").plan == PLAN
+    assert [session.number for session in study.sessions("M1")] == [0, 1]
+    assert first.name != second.name
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(1e-3, 1e3))
+def test_records_survive_the_round_trip(x, z, step):
+    position = StagePosition(x_um=x, y_um=-x, z_um=z)
+    field = FieldRecord(name="F01", position=position, reference_session="s", plan=StackPlan(step_um=step))
+    assert FieldRecord.model_validate_json(field.model_dump_json()) == field
+
+
+def test_what_is_no_study_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"is no study: it has no study\.json"):
+        Study(tmp_path)
+
+
+def test_a_broken_record_is_named(study):
+    path = study.animal_folder("M1") / "animal.json"
+    path.write_text('{"id": "M1", "sex": "f"}', encoding="utf-8")
+    with pytest.raises(StudyError, match=r"animal\.json cannot be understood: sex"):
+        study.animal("M1")
+
+
+def test_unknown_names_say_which_are_known(study):
+    with pytest.raises(StudyError, match=r"no animal 'M2' \(known: M1\)"):
+        study.animal("M2")
+    with pytest.raises(StudyError, match=r"no field 'F09' \(known: none yet\)"):
+        study.field("M1", "F09")
+    with pytest.raises(StudyError, match=r"group 'lazy' is none of the study's: trained, control"):
+        study.new_animal(AnimalRecord(id="M3", group="lazy"))
+
+
+def test_a_second_program_is_refused_with_the_name_of_the_first(study):
+    code = "import sys; from pathlib import Path; from acquire.store import Study; Study(Path(sys.argv[1]))"
+    second = subprocess.run(
+        [sys.executable, "-c", code, str(study.folder)], capture_output=True, text=True, check=False
+    )
+    assert second.returncode != 0
+    assert "is in use by" in second.stderr
+    assert "process" in second.stderr
+
+
+def test_the_lock_of_a_dead_program_is_no_hindrance(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path;"
+        "from acquire.store import Study; from acquire.model import StudyRecord;"
+        "Study.create(Path(sys.argv[1]), StudyRecord(name='x')); os._exit(9)"
+    )
+    folder = tmp_path / "study"
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+    with Study(folder) as study:
+        assert study.record.name == "x"
+
+
+def test_a_stack_is_read_back_with_its_voxel_size(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    with StackWriter(path, PLAN, PROVENANCE) as writer:
+        for index in range(PLAN.planes):
+            writer.append(plane(index), record(index))
+    stack = read_stack(path)
+    assert stack.voxel_um == PLAN.voxel_um
+    assert stack.saturation == 4095
+    assert stack.provenance["complete"] is True
+    assert [p["plane"] for p in stack.provenance["planes"]] == list(range(5))
+    np.testing.assert_array_equal(stack.pixels[:, 0, 0], 100 + np.arange(5))
+    assert len(journal_path(path).read_text().splitlines()) == 5
+
+
+def test_an_interrupted_stack_is_readable_and_says_so(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    with pytest.raises(RuntimeError, match="cable"), StackWriter(path, PLAN, PROVENANCE) as writer:
+        writer.append(plane(0), record(0))
+        raise RuntimeError("cable pulled")
+    assert not is_complete(path)
+    stack = read_stack(path)
+    assert stack.provenance["complete"] is False
+    assert len(stack.provenance["planes"]) == 1
+    assert stack.pixels[0, 0, 0] == 100
+
+
+def test_a_stack_without_all_planes_is_not_called_whole(tmp_path):
+    with (
+        pytest.raises(StudyError, match="lacks 4 of 5 planes"),
+        StackWriter(tmp_path / "s", PLAN, PROVENANCE) as writer,
+    ):
+        writer.append(plane(0), record(0))
+    assert not is_complete(tmp_path / "s")
+
+
+def test_raw_data_is_never_rewritten(tmp_path):
+    write_image(tmp_path / "surface.ome.zarr", plane(0), 2.0, PROVENANCE)
+    with pytest.raises(StudyError, match="never rewritten"):
+        write_image(tmp_path / "surface.ome.zarr", plane(1), 2.0, PROVENANCE)
+    assert read_image(tmp_path / "surface.ome.zarr").pixel_um == 2.0
+
+
+def test_a_disk_without_room_is_refused_before_the_first_plane(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "free_bytes", lambda _path: 60_000_000)
+    plan = PLAN.model_copy(update={"pixels": 4096})
+    with pytest.raises(StudyError, match=r"needs 168 MB .* only 60 MB are free"):
+        StackWriter(tmp_path / "stack.ome.zarr", plan, PROVENANCE)
+    assert not (tmp_path / "stack.ome.zarr").exists()
+
+
+def test_a_disk_that_fills_up_stops_the_stack_and_marks_it(tmp_path, monkeypatch):
+    path = tmp_path / "stack.ome.zarr"
+    real = zarr.Array.__setitem__
+
+    def full(self, key, value):
+        if key == 2:
+            raise OSError(28, "No space left on device")
+        real(self, key, value)
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    with pytest.raises(StudyError, match="No space left on device"), StackWriter(path, PLAN, PROVENANCE) as writer:
+        for index in range(PLAN.planes):
+            writer.append(plane(index), record(index))
+    assert not is_complete(path)
+    assert len(read_stack(path).provenance["planes"]) == 2
+
+
+def test_small_files_leave_no_half(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    files.write_text(path, "whole")
+    monkeypatch.setattr(files.os, "fsync", lambda _fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StudyError, match="No space left"):
+        files.write_text(path, "half")
+    assert path.read_text() == "whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_log_is_one_json_object_a_line(study):
+    session = study.new_session("M1", rig="simulated")
+    study.log(session, "move", x_um=3.0)
+    line = (study.session_folder("M1", session.name) / "log.jsonl").read_text()
+    assert json.loads(line)["x_um"] == 3.0
