@@ -97,7 +97,7 @@ def wander(
     """
     count = max(int(length_um / STEP_UM), 8)
     bends = _smooth_noise(rng, count, turn_um)
-    heading = heading_rad + bend_rad * (bends - bends[0])
+    heading = heading_rad + bend_rad * (bends - bends[0] + 0.25 * _smooth_noise(rng, count, 0.2 * turn_um))
     rise = slope * _smooth_noise(rng, count, 1.5 * turn_um)
     flat = np.sqrt(1.0 - np.clip(rise, -0.9, 0.9) ** 2)
     steps = STEP_UM * np.column_stack([rise, flat * np.sin(heading), flat * np.cos(heading)])
@@ -126,7 +126,7 @@ def _grow_tree(rng: np.random.Generator, middle_zyx_um: Floats, plan: TuftPlan) 
     length_um = rng.uniform(160.0, 260.0)
     back = np.array([0.0, np.sin(heading), np.cos(heading)]) * 0.5 * length_um
     low, high = plan.diameter_um
-    main_um = rng.uniform(0.45 * low + 0.55 * high, high)
+    main_um = rng.triangular(low, 0.65 * low + 0.35 * high, high)
     main = _branch(rng, middle_zyx_um - back, heading, length_um, main_um, plan)
     tree = [main]
     for _ in range(int(rng.integers(1, 4))):
@@ -145,7 +145,7 @@ def _branch(
 ) -> Branch:
     points = wander(rng, start, heading, length_um, bend_rad=0.35, turn_um=22.0, slope=0.09)
     points[:, 0] = _fold(points[:, 0], *plan.depth_um)
-    swelling = 1.0 + 0.08 * _smooth_noise(rng, len(points), 3.0)
+    swelling = 1.0 + 0.10 * _smooth_noise(rng, len(points), 2.0)
     taper = np.linspace(1.06, 0.9, len(points))
     return Branch(points, np.clip(0.5 * diameter_um * swelling * taper, 0.3, 0.8))
 

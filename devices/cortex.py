@@ -20,10 +20,22 @@ from devices.spines import FILOPODIUM, SpinePlan, Spines, grow_spines
 
 Floats = NDArray[np.float64]
 
-PHOTONS_PER_UM3 = 190.0
+PHOTONS_PER_UM3 = 170.0
 """Photons of 1 um^3 of filled dendrite at the peak of the point spread function, at reference power and 1 us dwell."""
 
-NEUROPIL_PHOTONS = 0.4
+COARSE_LATERAL_UM = 0.55
+"""Blur (standard deviation) of what is dim and wide, across the axis, um."""
+
+COARSE_AXIAL_UM = 2.2
+"""The same along the axis, um."""
+
+COARSE_VOLUME = 30.0
+"""Volume of that blur beside the volume of the point spread function: what is blurred more is not brighter for it."""
+
+HEAD_BRIGHTNESS = 1.6
+"""Brightness of a spine's head beside that of the same volume of shaft: heads on the real field are 0.3-0.5 of it."""
+
+NEUROPIL_PHOTONS = 0.3
 """Photons of the even background at reference power and 1 us dwell."""
 
 
@@ -47,7 +59,7 @@ class CortexPlan:
 
     tufts: TuftPlan = field(default_factory=TuftPlan)
     spines: SpinePlan = field(default_factory=SpinePlan)
-    puncta_per_um3: float = 6.0e-4
+    puncta_per_um3: float = 1.2e-3
     axons_per_mm2: float = 260.0
     bodies_per_um3: float = 1.0e-5
 
@@ -75,7 +87,7 @@ class MountedCortex:
     def photons(self, view: FocalView, optics: Optics) -> Image:
         """Return the expected photons of a view at reference power, 1 us dwell and the surface."""
         sharp = project(self.fine, view, optics.sigma_lateral_um, optics.sigma_axial_um)
-        dim = project(self.coarse, view, 0.55, 2.2)
+        dim = project(self.coarse, view, COARSE_LATERAL_UM, COARSE_AXIAL_UM)
         image = sharp + dim
         image *= np.float32(PHOTONS_PER_UM3 * self.pose.clarity)
         depth_um = self.depth_um(view.centre_zyx_um)
@@ -136,9 +148,7 @@ def generate_cortex(seed: int, plan: CortexPlan | None = None) -> Cortex:
     rng = np.random.default_rng([seed, 0])
     branches = grow_tufts(rng, plan.tufts)
     spines = grow_spines(rng, branches, plan.spines)
-    fine = gather(
-        [_shafts(rng, branches), _heads(rng, spines), _necks(rng, spines), _axons(rng, plan), _puncta(rng, plan)]
-    )
+    fine = gather([_shafts(branches), _heads(rng, spines), _necks(rng, spines), _axons(rng, plan), _puncta(rng, plan)])
     coarse = gather([_bodies(rng, plan), _haze(rng, branches)])
     return Cortex(tuple(branches), spines, fine, coarse, plan.tufts.half_width_um)
 
@@ -155,21 +165,32 @@ def _in_ball(rng: np.random.Generator, count: int) -> Floats:
     return points
 
 
-def _shafts(rng: np.random.Generator, branches: list[Branch], per_step: int = 6) -> Cloud:
-    """Fill the shafts evenly."""
-    centres = np.concatenate([b.points_zyx_um for b in branches])
-    radius = np.concatenate([b.radius_um for b in branches])
-    volume = np.pi * radius**2 * STEP_UM
-    spread = np.repeat(radius, per_step)[:, None] * _in_ball(rng, per_step * len(radius))
-    # A ball of 1.12 radii has the spread of the disc that a shaft shows in cross-section.
-    points = np.repeat(centres, per_step, axis=0) + 1.12 * spread
-    return _cloud(points, np.repeat(volume / per_step, per_step))
+def _shafts(branches: list[Branch], per_step: int = 8) -> Cloud:
+    """Fill the shafts evenly: a quasi-random sequence, because random points would make them look grainy."""
+    return gather([_shaft(branch, per_step) for branch in branches])
+
+
+def _shaft(branch: Branch, per_step: int) -> Cloud:
+    count = len(branch.points_zyx_um) * per_step
+    at = np.arange(count) / per_step
+    nearest = np.minimum(at.astype(int), len(branch.points_zyx_um) - 1)
+    tangent = np.gradient(branch.points_zyx_um, axis=0) / STEP_UM
+    level = np.column_stack([np.zeros(len(tangent)), tangent[:, 2], -tangent[:, 1]])
+    level /= np.linalg.norm(level, axis=1, keepdims=True)
+    upright = np.cross(tangent, level)
+    # The steps of the plastic number's sequence fill the disc most evenly (Roberts 2018).
+    spread, turn = (np.arange(count) * 0.7548776662466927) % 1.0, (np.arange(count) * 0.5698402909980532) % 1.0
+    radius = branch.radius_um[nearest] * np.sqrt(spread)
+    aside, above = radius * np.cos(2.0 * np.pi * turn), radius * np.sin(2.0 * np.pi * turn)
+    points = branch.points_zyx_um[nearest] + (at - nearest)[:, None] * STEP_UM * tangent[nearest]
+    points += aside[:, None] * level[nearest] + above[:, None] * upright[nearest]
+    return _cloud(points, np.pi * branch.radius_um[nearest] ** 2 * STEP_UM / per_step)
 
 
 def _heads(rng: np.random.Generator, spines: Spines, per_head: int = 14) -> Cloud:
     radius = np.repeat(spines.head_radius_um, per_head)
     points = np.repeat(spines.head_zyx_um, per_head, axis=0) + radius[:, None] * _in_ball(rng, len(radius))
-    weights = 4.0 / 3.0 * np.pi * radius**3 / per_head
+    weights = HEAD_BRIGHTNESS * 4.0 / 3.0 * np.pi * radius**3 / per_head
     return _cloud(points, weights, np.repeat(np.arange(len(spines)), per_head))
 
 
@@ -193,10 +214,10 @@ def _axons(rng: np.random.Generator, plan: CortexPlan) -> Cloud:
             rng, start, rng.uniform(0, 2 * np.pi), rng.uniform(80, 300), bend_rad=0.6, turn_um=18.0, slope=0.15
         )
         brightness = rng.uniform(0.3, 1.0)
-        thin = _cloud(path, np.full(len(path), brightness * np.pi * 0.1**2 * STEP_UM))
+        thin = _cloud(path, np.full(len(path), brightness * np.pi * 0.14**2 * STEP_UM))
         boutons = path[rng.random(len(path)) < STEP_UM / 7.0]
         swelling = np.repeat(boutons, 8, axis=0) + 0.25 * _in_ball(rng, 8 * len(boutons))
-        volume = brightness * 0.05 * rng.lognormal(0.0, 0.4, len(boutons))
+        volume = brightness * 0.08 * rng.lognormal(0.0, 0.4, len(boutons))
         clouds += [thin, _cloud(swelling, np.repeat(volume / 8.0, 8))]
     return gather(clouds)
 
@@ -215,29 +236,29 @@ def _puncta(rng: np.random.Generator, plan: CortexPlan) -> Cloud:
     """Specks, half of them in loose clusters as around cut or bundled axons."""
     count = int(plan.puncta_per_um3 * _volume_um3(plan))
     places = _box(rng, count, plan)
-    clusters = _box(rng, max(count // 60, 1), plan)
+    clusters = _box(rng, max(count // 40, 1), plan)
     clustered = np.flatnonzero(rng.random(count) < 0.5)
     home = clusters[rng.integers(0, len(clusters), len(clustered))]
-    places[clustered] = home + rng.normal(0.0, 1.0, (len(clustered), 3)) * [2.5, 5.0, 5.0]
-    volume = 0.018 * rng.lognormal(0.0, 0.8, count)
+    places[clustered] = home + rng.normal(0.0, 1.0, (len(clustered), 3)) * [2.0, 3.0, 3.0]
+    volume = 0.022 * rng.lognormal(0.0, 1.0, count)
     radius = np.repeat(rng.uniform(0.1, 0.4, count), 5)
     points = np.repeat(places, 5, axis=0) + radius[:, None] * _in_ball(rng, 5 * count)
     return _cloud(points, np.repeat(volume / 5.0, 5))
 
 
-def _bodies(rng: np.random.Generator, plan: CortexPlan, per_body: int = 500) -> Cloud:
-    """Dim cell bodies 8-16 um wide with uneven filling."""
+def _bodies(rng: np.random.Generator, plan: CortexPlan, lumps: int = 7, per_lump: int = 90) -> Cloud:
+    """Dim cell bodies 8-16 um wide: soft lumps, so that they have no sharp border."""
     count = int(plan.bodies_per_um3 * _volume_um3(plan))
-    axes = np.repeat(rng.uniform(4.0, 8.0, (count, 3)), per_body, axis=0)
-    points = np.repeat(_box(rng, count, plan), per_body, axis=0) + axes * _in_ball(rng, count * per_body)
-    brightness = np.repeat(rng.uniform(0.015, 0.06, count), per_body)
-    weights = brightness * 4.0 / 3.0 * np.pi * axes.prod(axis=1) / per_body * rng.lognormal(0.0, 0.6, len(axes))
-    return _cloud(points, weights / 4.5)
+    middles = np.repeat(_box(rng, count, plan), lumps, axis=0) + rng.normal(0.0, 2.8, (count * lumps, 3))
+    spread = np.repeat(rng.uniform(1.2, 2.4, count * lumps), per_lump)[:, None]
+    points = np.repeat(middles, per_lump, axis=0) + spread * rng.standard_normal((count * lumps * per_lump, 3))
+    total_um3 = rng.uniform(3.0, 14.0, count)
+    return _cloud(points, np.repeat(total_um3 / (lumps * per_lump) / COARSE_VOLUME, lumps * per_lump))
 
 
 def _haze(rng: np.random.Generator, branches: list[Branch]) -> Cloud:
     """The wide, weak skirt that bright shafts show above and below the focus."""
     centres = np.concatenate([b.points_zyx_um[::2] for b in branches])
     radius = np.concatenate([b.radius_um[::2] for b in branches])
-    weights = 0.012 * np.pi * radius**2 * 2.0 * STEP_UM
+    weights = 0.35 / COARSE_VOLUME * np.pi * radius**2 * 2.0 * STEP_UM
     return _cloud(centres + 0.2 * rng.standard_normal(centres.shape), weights)

@@ -46,7 +46,7 @@ class Optics:
     psf_lateral_um: float = 0.40
     psf_axial_um: float = 1.8
     scattering_um: float = 150.0
-    reference_power_mw: float = 20.0
+    reference_power_mw: float = 15.0
     counts_per_photon: float = 40.0
     offset: float = 100.0
     read_noise: float = 5.0
@@ -94,8 +94,7 @@ class FocalView:
     @property
     def rows_cols_from_stage(self) -> Floats:
         """Matrix that maps stage offsets (y, x) from the centre to image offsets (row, column) in pixels."""
-        swap = np.array([[0.0, 1.0], [1.0, 0.0]])
-        matrix: Floats = swap @ np.linalg.inv(self.image_orientation) @ swap / self.pixel_um
+        matrix: Floats = np.linalg.inv(self.image_orientation[::-1, ::-1]) / self.pixel_um
         return matrix
 
     @property

@@ -24,8 +24,9 @@ from devices.pose import Pose
 
 Floats = NDArray[np.float64]
 
-BRIGHTEST_PHOTONS = 80.0
-"""Photons at the reference power of the brightest recorded voxel, 1 us dwell; 3300 of 4095 counts at gain 1."""
+BRIGHTEST_PHOTONS = 60.0
+"""Photons of the brightest recorded voxel at reference power and 1 us dwell at the surface: at 2 us and 30 um depth it
+fills three quarters of the detector's range."""
 
 CENTRE_DEPTH_UM = 50.0
 """Depth at which the middle of a recorded stack is put, um."""
@@ -72,12 +73,15 @@ class MountedRecording:
     pose
         Where it lies.
     photons_per_grey
-        Photons at reference power of one grey value.
+        Photons at reference power and 1 us dwell of one grey value.
+    yx_from_image
+        Map of image offsets (down, right) to stage offsets (y, x), shape (2, 2): unturned, it looks as it was recorded.
     """
 
     stack: RecordedStack
     pose: Pose
     photons_per_grey: float
+    yx_from_image: Floats
 
     def photons(self, view: FocalView, optics: Optics) -> Image:
         """Return the expected photons of a view at reference power, 1 us dwell and the surface.
@@ -89,10 +93,7 @@ class MountedRecording:
         plane = ndimage.affine_transform(
             self.stack.pixels, matrix, offset, (1, side, side), np.float32, order=1, mode="constant", cval=0.0
         )[0]
-        # A view is dimmed with its depth afterwards; the light that was lost on the way is already missing here.
-        depth_um = max(self.depth_um(view.centre_zyx_um), 0.0)
-        undimmed = self.photons_per_grey * np.exp(2.0 * (depth_um - 0.0) / optics.scattering_um)
-        return np.asarray(plane * np.float32(undimmed * self.pose.clarity), dtype=np.float32)
+        return np.asarray(plane * np.float32(self.photons_per_grey * self.pose.clarity), dtype=np.float32)
 
     def depth_um(self, stage_zyx_um: Floats) -> float:
         """Return the depth of a stage position in the tissue, um."""
@@ -109,8 +110,10 @@ class MountedRecording:
         voxel = np.array(self.stack.voxel_um)
         centre = (np.array(self.stack.pixels.shape) - 1) / 2.0
         tissue_centre = np.array([CENTRE_DEPTH_UM, 0.0, 0.0])
-        offset = (self.pose.to_tissue(first_um)[0] - tissue_centre) / voxel + centre
-        matrix = (self.pose.rotation.T @ stage_from_pixels) / voxel[:, None]
+        stack_from_tissue = np.eye(3)
+        stack_from_tissue[1:, 1:] = np.linalg.inv(self.yx_from_image)
+        offset = stack_from_tissue @ (self.pose.to_tissue(first_um)[0] - tissue_centre) / voxel + centre
+        matrix = (stack_from_tissue @ self.pose.rotation.T @ stage_from_pixels) / voxel[:, None]
         return matrix, offset
 
 
@@ -129,8 +132,8 @@ class Recording:
     stacks: tuple[RecordedStack, ...]
     days: tuple[float, ...]
 
-    def mount(self, pose: Pose, session: int) -> MountedRecording:
-        """Put the stack of ``session`` under the objective."""
+    def mount(self, pose: Pose, session: int, yx_from_image: Floats) -> MountedRecording:
+        """Put the stack of ``session`` under the objective; ``yx_from_image`` is that of :class:`MountedRecording`."""
         if not 0 <= session < len(self.stacks):
             raise ValueError(
                 f"There is no recorded stack for session {session}: the folder holds {len(self.stacks)}, sessions 0 to "
@@ -139,7 +142,7 @@ class Recording:
         stack = self.stacks[session]
         brightest = float(np.percentile(stack.pixels[::4, ::8, ::8], 100.0)) or 1.0
         full = float(np.iinfo(stack.pixels.dtype).max) if stack.pixels.dtype == np.uint8 else brightest
-        return MountedRecording(stack, pose, BRIGHTEST_PHOTONS / full)
+        return MountedRecording(stack, pose, BRIGHTEST_PHOTONS / full, yx_from_image)
 
 
 def read_recording(folder: Path) -> Recording:
@@ -200,7 +203,7 @@ def _read_tiff(path: Path) -> RecordedStack:
 def _voxel_from_ome(path: Path, description: str | None) -> tuple[float, float, float]:
     """Return the voxel size that the OME-XML gives, um."""
     sizes = []
-    element = next(ElementTree.fromstring(description).iter("{*}Pixels"), None) if description else None
+    element = ElementTree.fromstring(description).find(".//{*}Pixels") if description else None
     for axis in "ZYX":
         size = element.get(f"PhysicalSize{axis}") if element is not None else None
         unit = (element.get(f"PhysicalSize{axis}Unit") if element is not None else None) or "µm"

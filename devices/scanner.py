@@ -30,7 +30,7 @@ class SimulatedScanner(SimpleCameraDevice):
         self._field_um_at_zoom_1 = field_um_at_zoom_1
         self._zoom = 5.0
         self._resolution = 512
-        self._dwell_us = 1.0
+        self._dwell_us = 2.0
 
     @pymm_property(limits=(1.0, 40.0), name="Zoom")
     def zoom(self) -> float:

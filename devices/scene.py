@@ -103,6 +103,11 @@ class Scene:
     clock_s: float = field(default=0.0)
 
     @property
+    def yx_from_image(self) -> Floats:
+        """Map of image offsets (down, right) to stage offsets (y, x), shape (2, 2)."""
+        return self.image_orientation[::-1, ::-1]
+
+    @property
     def focus_zyx_um(self) -> Floats:
         """Stage position of the middle of the focal plane, um."""
         return np.array([self.z_um, self.y_um, self.x_um])

@@ -71,8 +71,10 @@ class SimulatedRig:
         """
         pose = self.pose(session)
         sample = self.sample
-        mounted = sample.mount(pose, session) if isinstance(sample, Recording) else sample.mount(pose, day)
-        self.scene.mounted = mounted
+        if isinstance(sample, Recording):
+            self.scene.mounted = sample.mount(pose, session, self.scene.yx_from_image)
+        else:
+            self.scene.mounted = sample.mount(pose, day)
         self.scene.clock_s = 0.0
         self._days[session] = day
 

@@ -58,9 +58,8 @@ class StackFrame:
         voxel_um: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> StackFrame:
         """Return the frame of a stack of ``shape`` and ``voxel_um`` (z, y, x) centred at a stage position (x, y, z)."""
-        swap = np.array([[0.0, 1.0], [1.0, 0.0]])
         middle = (np.asarray(shape) - 1) / 2.0 * np.asarray(voxel_um, dtype=float)
-        return cls(np.asarray(centre_xyz_um, dtype=float)[::-1], swap @ image_orientation @ swap, middle)
+        return cls(np.asarray(centre_xyz_um, dtype=float)[::-1], image_orientation[::-1, ::-1], middle)
 
     def to_stage(self, stack_zyx_um: ArrayLike) -> Floats:
         """Map points of the stack to the stage, um."""

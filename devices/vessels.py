@@ -46,7 +46,7 @@ def generate_vessels(seed: int) -> VesselMap:
     rng = np.random.default_rng([seed, 3])
     side = int(2.0 * HALF_WIDTH_UM / MAP_PIXEL_UM) + 1
     thickness_um = np.zeros((side, side), dtype=np.float32)
-    for _ in range(7):
+    for _ in range(8):
         _draw_tree(rng, thickness_um)
     thickness_um = ndimage.gaussian_filter(thickness_um, 1.0)
     # Absorption grows with the blood in the way; 40 um is about the 1/e length of green light in blood.
@@ -66,10 +66,10 @@ def _draw_tree(rng: np.random.Generator, thickness_um: Image) -> None:
     pending = [(start, heading, rng.uniform(45.0, 80.0), 2.0 * reach)]
     while pending:
         origin, direction, width_um, length_um = pending.pop()
-        path = wander(rng, np.array([0.0, *origin]), direction, length_um, bend_rad=0.35, turn_um=160.0, slope=0.0)[
-            ::16, 1:
-        ]
-        widths_um = np.linspace(width_um, 0.7 * width_um, len(path))
+        path = wander(
+            rng, np.array([0.0, *origin]), direction, length_um, bend_rad=0.45, turn_um=40.0 + 1.5 * width_um, slope=0.0
+        )[::16, 1:]
+        widths_um = np.linspace(width_um, 0.6 * width_um, len(path))
         _stamp(thickness_um, path, widths_um)
         pending += _children(rng, path, widths_um, length_um)
 
@@ -79,13 +79,13 @@ def _children(
 ) -> list[tuple[Floats, float, float, float]]:
     """Choose where a vessel branches."""
     children = []
-    for _ in range(int(rng.poisson(length_um / 380.0))):
+    for _ in range(int(rng.poisson(length_um / 260.0))):
         at = int(rng.uniform(0.03, 0.97) * len(path))
-        width_um = float(widths_um[at]) * rng.uniform(0.35, 0.75)
+        width_um = float(widths_um[at]) * rng.uniform(0.4, 0.8)
         if width_um < 10.0:
             continue
         ahead = path[min(at + 4, len(path) - 1)] - path[max(at - 4, 0)]
-        heading = float(np.arctan2(ahead[0], ahead[1])) + rng.choice([-1.0, 1.0]) * rng.uniform(0.6, 1.3)
+        heading = float(np.arctan2(ahead[0], ahead[1])) + rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.2)
         children.append((path[at], heading, width_um, rng.uniform(8.0, 22.0) * width_um + 100.0))
     return children
 
