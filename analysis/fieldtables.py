@@ -1,0 +1,134 @@
+"""What the pictures and the report ask of the tables of a field: which spine came, stayed or went, seen from a session.
+
+The tables are those that ``samefield analyse`` writes: spines, dendrites, tracks and fates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from analysis.model import Dendrite, Fate, Stack
+
+HEAD = ["head_z_um", "head_y_um", "head_x_um"]
+POINT = ["z_um", "y_um", "x_um"]
+SHAFT_RADIUS_UM = 0.5
+
+
+class FieldTables(Protocol):
+    """The four tables of one field over its sessions; columns as ``samefield analyse`` writes them."""
+
+    @property
+    def spines(self) -> pd.DataFrame:
+        """One row a spine in a session."""
+
+    @property
+    def dendrites(self) -> pd.DataFrame:
+        """One row a centreline point in a session."""
+
+    @property
+    def tracks(self) -> pd.DataFrame:
+        """One row an observation of a spine."""
+
+    @property
+    def fates(self) -> pd.DataFrame:
+        """One row a spine and an interval."""
+
+
+def session_dendrites(tables: FieldTables, session: int) -> dict[int, Dendrite]:
+    """Return the dendrites of one session by name."""
+    rows = tables.dendrites[tables.dendrites["session"] == session]
+    dendrites = {}
+    for name in sorted({int(name) for name in rows["dendrite"]}):
+        line = rows.loc[rows["dendrite"] == name, POINT].to_numpy(dtype=float)
+        if len(line) > 1:
+            dendrites[name] = Dendrite(name, line, np.full(len(line), SHAFT_RADIUS_UM))
+    return dendrites
+
+
+def observed_spines(tables: FieldTables, session: int) -> pd.DataFrame:
+    """Return the tracks seen in one session, with the dendrite and the kind of their spine.
+
+    A track's row carries the head of the spine that was observed, so the nearest spine of the session is that spine.
+    """
+    tracks = tables.tracks[tables.tracks["session"] == session].reset_index(drop=True)
+    spines = tables.spines[tables.spines["session"] == session].reset_index(drop=True)
+    if tracks.empty or spines.empty:
+        return tracks.assign(dendrite=pd.Series(dtype=int), kind=pd.Series(dtype=str)).iloc[:0]
+    _, nearest = cKDTree(spines[HEAD].to_numpy(dtype=float)).query(tracks[HEAD].to_numpy(dtype=float))
+    return tracks.assign(dendrite=spines["dendrite"].to_numpy()[nearest], kind=spines["kind"].to_numpy()[nearest])
+
+
+def fates_seen_from(tables: FieldTables, session: int) -> pd.DataFrame:
+    """Return the spines of one session with what became of them, one row a mark to draw.
+
+    Columns as of :func:`observed_spines`, and ``fate``: ``gained`` since the session before, ``lost`` by the next;
+    a spine that is both has two rows; ``unscorable`` when nothing can be said on either side, else ``stable``.
+    """
+    seen = observed_spines(tables, session)
+    fates = tables.fates
+    since = _fate_by_track(fates[fates["to_session"] == session], session - 1)
+    until = _fate_by_track(fates[fates["from_session"] == session], session + 1)
+    before, after = seen["track_id"].map(since), seen["track_id"].map(until)
+    gained, lost = before == Fate.GAINED, after == Fate.LOST
+    judged = (before == Fate.STABLE) | (after == Fate.STABLE)
+    unscorable = ~gained & ~lost & ~judged & ((before == Fate.UNSCORABLE) | (after == Fate.UNSCORABLE))
+    stable = ~gained & ~lost & ~unscorable
+    parts = {Fate.STABLE: stable, Fate.UNSCORABLE: unscorable, Fate.GAINED: gained, Fate.LOST: lost}
+    return pd.concat([seen[rows].assign(fate=fate.value) for fate, rows in parts.items()], ignore_index=True)
+
+
+def _fate_by_track(fates: pd.DataFrame, neighbour: int) -> dict[int, str]:
+    consecutive = fates[(fates["to_session"] == neighbour) | (fates["from_session"] == neighbour)]
+    return dict(zip(consecutive["track_id"], consecutive["fate"].astype(str), strict=True))
+
+
+def interval_counts(fates: pd.DataFrame) -> pd.DataFrame:
+    """Count fates by interval between consecutive sessions.
+
+    Returns
+    -------
+    One row an interval: ``from_session, to_session, present`` (judged and there in the first), ``stable, gained,
+    lost, unscorable, gained_percent, lost_percent`` (of present), ``turnover_percent``: (gained + lost) / (2 present).
+    """
+    fates = fates[fates["to_session"] - fates["from_session"] == 1]
+    interval = ["from_session", "to_session"]
+    counts = fates[interval].drop_duplicates().sort_values(interval).reset_index(drop=True)
+    for fate in Fate:
+        found = fates[fates["fate"].astype(str) == fate.value].groupby(interval).size().rename(fate.value)
+        counts = counts.join(found, on=interval)
+    counts = counts.fillna(0).astype(int)
+    counts.insert(2, "present", counts["stable"] + counts["lost"])
+    present = counts["present"].where(counts["present"] > 0).astype(float)
+    counts["gained_percent"] = 100 * counts["gained"] / present
+    counts["lost_percent"] = 100 * counts["lost"] / present
+    counts["turnover_percent"] = 50 * (counts["gained"] + counts["lost"]) / present
+    return counts
+
+
+def session_densities(tables: FieldTables, sessions: int) -> pd.DataFrame:
+    """Count spines and dendrite length by session.
+
+    Returns
+    -------
+    One row a session and dendrite: ``session, dendrite, length_um, spines, density_per_um``.
+    """
+    rows = []
+    for session in range(sessions):
+        seen = observed_spines(tables, session)
+        for name, dendrite in session_dendrites(tables, session).items():
+            count, length = int((seen["dendrite"] == name).sum()), dendrite.length_um
+            rows.append((session, name, length, count, count / length if length else float("nan")))
+    return pd.DataFrame(rows, columns=["session", "dendrite", "length_um", "spines", "density_per_um"])
+
+
+def session_labels(stacks: Sequence[Stack]) -> list[str]:
+    """Name the sessions: by day where every stack says its day, else by number."""
+    days = [stack.provenance.get("day") for stack in stacks]
+    if all(isinstance(day, int | float) for day in days):
+        return [f"day {day:g}" for day in days]
+    return [f"session {number}" for number in range(len(stacks))]

@@ -1,0 +1,218 @@
+"""The gallery: one dendrite, all sessions straightened, one below the other, every spine marked with its fate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from analysis.drawing import FAINT, MARKS, OUTLINE, TEXT, Mark, dark_figure, draw_legend, legend_handle, stretched
+from analysis.fieldtables import HEAD, FieldTables, fates_seen_from, session_dendrites, session_labels
+from analysis.model import Dendrite, Fate, Floats, SpineKind, Stack
+from analysis.straighten import straighten
+
+EMPTY = "empty"
+ROW_UM = 40.0
+"""Stretch of dendrite in one row, um, about: spines 2 um apart then stay apart on a printed page."""
+SHORTEST_ROW_UM = 25.0  # a shorter dendrite is not blown up further
+HALF_WIDTH_UM = 3.4
+HALF_DEPTH_UM = 2.5
+STEP_UM = 0.1
+MARK_GAP_UM = {Fate.LOST: 1.5, EMPTY: 0.0}  # between the middle of a head and its mark
+USUAL_GAP_UM = 0.85
+
+PAGE_IN, LABEL_IN, MARGIN_IN, TITLE_IN, LEGEND_IN, GAP_IN, BLOCK_GAP_IN = 11.0, 0.8, 0.15, 0.4, 0.4, 0.04, 0.32
+
+FILLED = (Fate.STABLE, Fate.GAINED)
+GALLERY_MARKS: dict[str, Mark] = {
+    Fate.STABLE: replace(MARKS["stable"], size=7.0),
+    Fate.UNSCORABLE: replace(MARKS["unscorable"], size=16.0),
+    Fate.GAINED: replace(MARKS["gained"], size=38.0),
+    Fate.LOST: replace(MARKS["lost"], size=38.0),
+    EMPTY: Mark("where a lost spine was", "#ff4d5e", "x", 30.0),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """One session of one dendrite, straight, on the length scale of the first session.
+
+    Parameters
+    ----------
+    image
+        Brightest value over the depth, stretched to 0-1, shape (across, along), ``STEP_UM`` a pixel.
+    marks
+        What to draw: ``track_id, along_um, across_um, fate, kind``.
+    """
+
+    image: NDArray[np.float64]
+    marks: pd.DataFrame
+
+
+def draw_gallery(
+    stacks: Sequence[Stack],
+    tables: FieldTables,
+    dendrite: int | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+) -> Figure:
+    """Draw one dendrite over all sessions.
+
+    Parameters
+    ----------
+    stacks
+        One a session, in the order of the tables' sessions.
+    tables
+        The tables of the field.
+    dendrite
+        Which one; None takes the one with most tracks.
+    labels
+        Name of each session; None names them by day or by number.
+    """
+    lines = [session_dendrites(tables, session) for session in range(len(stacks))]
+    seen = [fates_seen_from(tables, session) for session in range(len(stacks))]
+    name = _richest(seen) if dendrite is None else dendrite
+    if name is None or name not in lines[0]:
+        return _empty("No dendrite to show: the first session has none with spines.")
+    shown = [session for session, line in enumerate(lines) if name in line]
+    strips = [_strip(stacks[s], lines[s][name], lines[0][name], seen[s]) for s in shown]
+    names = list(labels or session_labels(stacks))
+    return _page(_with_empty_places(strips), [names[s] for s in shown], lines[0][name].length_um, f"Dendrite {name}")
+
+
+def _richest(seen: Sequence[pd.DataFrame]) -> int | None:
+    """Return the dendrite with most tracks over all sessions."""
+    every = pd.concat(seen, ignore_index=True)
+    counts = every.groupby("dendrite")["track_id"].nunique()
+    return None if counts.empty else int(counts.index[int(np.argmax(counts.to_numpy()))])
+
+
+def _strip(stack: Stack, own: Dendrite, reference: Dendrite, seen: pd.DataFrame) -> Strip:
+    """Straighten one session and bring it to the length scale of ``reference``, the same dendrite at first sight."""
+    straight = straighten(stack, own, half_width_um=HALF_WIDTH_UM, half_depth_um=HALF_DEPTH_UM, step_um=STEP_UM)
+    reference_um, own_um = _matched_lengths(reference, own)
+    grid_um = np.arange(0.0, reference_um[-1], STEP_UM)
+    columns = np.interp(grid_um, reference_um, own_um) / straight.steps_um[0]
+    flat = straight.volume.max(axis=2)[:, ::-1].T  # left of the dendrite is up, as in the stack
+    rows, columns = np.meshgrid(np.arange(len(flat)), columns, indexing="ij")
+    image = map_coordinates(flat, [rows, columns], order=1, mode="nearest")
+    mine = seen[seen["dendrite"] == own.name]
+    points = straight.dendrite_from_stack(mine[HEAD].to_numpy(dtype=float)) if len(mine) else np.empty((0, 3))
+    marks = mine[["track_id", "fate", "kind"]].assign(
+        along_um=np.interp(points[:, 0], own_um, reference_um), across_um=points[:, 1]
+    )
+    return Strip(stretched(image, low=15.0, high=99.8), marks)
+
+
+def _matched_lengths(reference: Dendrite, own: Dendrite) -> tuple[Floats, Floats]:
+    """Return arc lengths of the same places on both: point i of one is point i of the other."""
+    if len(reference.points_zyx_um) == len(own.points_zyx_um):
+        return reference.along_um, own.along_um
+    return np.array([0.0, reference.length_um]), np.array([0.0, own.length_um])
+
+
+def _with_empty_places(strips: Sequence[Strip]) -> list[Strip]:
+    """Add to each session the places that its predecessor's lost spines have left."""
+    filled = [strips[0]]
+    for before, now in pairwise(strips):
+        lost = before.marks[before.marks["fate"] == Fate.LOST].assign(fate=EMPTY)
+        filled.append(Strip(now.image, pd.concat([now.marks, lost], ignore_index=True)))
+    return filled
+
+
+def _page(strips: Sequence[Strip], labels: Sequence[str], length_um: float, title: str) -> Figure:
+    rows = max(1, round(length_um / ROW_UM))
+    row_um = length_um / rows
+    um_per_in = max(row_um, SHORTEST_ROW_UM) / (PAGE_IN - LABEL_IN - MARGIN_IN)
+    strip_in = 2 * HALF_WIDTH_UM / um_per_in
+    block_in = len(strips) * (strip_in + GAP_IN) + BLOCK_GAP_IN
+    height_in = TITLE_IN + rows * block_in + LEGEND_IN
+    figure = dark_figure(PAGE_IN, height_in)
+    figure.text(LABEL_IN / PAGE_IN, 1 - 0.55 * TITLE_IN / height_in, title, color=TEXT, fontsize=11, va="center")
+    for row in range(rows):
+        for number, (strip, label) in enumerate(zip(strips, labels, strict=True)):
+            top_in = height_in - TITLE_IN - row * block_in - number * (strip_in + GAP_IN)
+            box = (LABEL_IN, top_in - strip_in, row_um / um_per_in, strip_in)
+            axes = figure.add_axes(_share_of(box, height_in))
+            _draw_strip(axes, strip, row * row_um, (row + 1) * row_um)
+            axes.text(
+                -0.09 / box[2], 0.5, label, transform=axes.transAxes, color=TEXT, fontsize=8, ha="right", va="center"
+            )
+            if number == len(strips) - 1:
+                _draw_ruler(axes, row * row_um, (row + 1) * row_um)
+    draw_legend(figure, [_handle(fate) for fate in GALLERY_MARKS], y=0.06 / height_in)
+    return figure
+
+
+def _share_of(box_in: tuple[float, float, float, float], height_in: float) -> tuple[float, float, float, float]:
+    left, bottom, width, height = box_in
+    return left / PAGE_IN, bottom / height_in, width / PAGE_IN, height / height_in
+
+
+def _draw_strip(axes: Axes, strip: Strip, first_um: float, last_um: float) -> None:
+    """Draw the stretch between two places of one session; y is um below the centreline on the page."""
+    start, stop = round(first_um / STEP_UM), round(last_um / STEP_UM)
+    axes.imshow(
+        strip.image[:, start:stop], cmap="gray", vmin=0, vmax=1, aspect="auto", interpolation="antialiased",
+        extent=(first_um, last_um, HALF_WIDTH_UM, -HALF_WIDTH_UM),
+    )  # fmt: skip
+    axes.set_xlim(first_um, last_um)
+    axes.set_ylim(HALF_WIDTH_UM, -HALF_WIDTH_UM)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+    marks = strip.marks[strip.marks["along_um"].between(first_um, last_um)]
+    for fate, mark in GALLERY_MARKS.items():
+        rows = marks[marks["fate"] == fate]
+        x, head_y = rows["along_um"].to_numpy(dtype=float), -rows["across_um"].to_numpy(dtype=float)
+        gap_um = MARK_GAP_UM.get(fate, USUAL_GAP_UM)
+        y = head_y + np.where(head_y < 0, -gap_um, gap_um)
+        y = np.clip(y, -HALF_WIDTH_UM + 0.3, HALF_WIDTH_UM - 0.3)
+        colour = mark.colour if fate in FILLED else "none"
+        axes.scatter(x, y, s=mark.size, marker=mark.shape, **_paint(mark, colour))
+    for _, row in marks[marks["kind"] == SpineKind.FILOPODIUM].iterrows():
+        y_um = -float(row["across_um"])
+        axes.text(
+            float(row["along_um"]) + 0.35,
+            y_um,
+            "f",
+            color="#7fd7ff",
+            fontsize=10,
+            fontweight="bold",
+            va="center",
+            path_effects=list(OUTLINE),
+        )
+
+
+def _paint(mark: Mark, face: str) -> dict[str, Any]:
+    if mark.shape == "x":
+        return {"c": mark.colour, "linewidths": 1.3}
+    return {"facecolors": face, "edgecolors": mark.colour, "linewidths": 1.2}
+
+
+def _draw_ruler(axes: Axes, first_um: float, last_um: float) -> None:
+    """Write the distance along the dendrite below the last session of a row."""
+    ticks = np.arange(np.ceil(first_um / 5.0) * 5.0, last_um + 1e-6, 5.0)
+    axes.set_xticks(ticks, [f"{tick:g} µm" if tick == ticks[-1] else f"{tick:g}" for tick in ticks])
+    axes.tick_params(axis="x", colors=FAINT, labelsize=7, length=3, pad=1.5)
+
+
+def _handle(fate: str) -> Line2D:
+    mark = GALLERY_MARKS[fate]
+    return legend_handle(mark, mark.label, filled=fate in FILLED)
+
+
+def _empty(reason: str) -> Figure:
+    figure = dark_figure(PAGE_IN, 1.0)
+    figure.text(0.5, 0.5, reason, color=TEXT, ha="center", va="center", fontsize=10)
+    return figure

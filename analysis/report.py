@@ -1,0 +1,148 @@
+"""What the report of a field holds: counts of fates, densities, the gallery, every spine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.fieldtables import FieldTables, fates_seen_from, interval_counts, session_densities, session_labels
+from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay
+from analysis.model import Stack
+from analysis.page import Picture, Report, Section, write_report, write_whole
+
+__all__ = ["FieldPictures", "Picture", "Report", "Section", "field_report", "write_field_outputs", "write_report"]
+
+GALLERY_CAPTION = (
+    "Every session straightened along the same dendrite, the same place above itself. Marks stand beside the heads: "
+    "gained since the session before, lost by the next one, a cross where a lost spine was; f: filopodium."
+)
+FATES_TEXT = (
+    "A spine is gained when it is absent in the earlier view and present in the later, lost when the reverse. What is "
+    "out of view, hidden or too noisy in one of the two is unscorable and counts as neither. Percentages are of the "
+    "spines present in the earlier view (stable + lost); turnover is (gained + lost) / (2 x present)."
+)
+DENSITY_TEXT = "Spines that were found, by length of traced dendrite."
+SATURATION_TEXT = "Where voxels are saturated, head sizes are too small."
+
+
+@dataclass(frozen=True, eq=False)
+class FieldPictures:
+    """The pictures of one field: an overlay a session, the gallery, the counts of fates."""
+
+    overlays: Sequence[Picture]
+    gallery: Picture
+    fates: Picture | None
+
+    @classmethod
+    def of(cls, stacks: Sequence[Stack], tables: FieldTables) -> FieldPictures:
+        """Draw them all."""
+        labels = session_labels(stacks)
+        overlays = [_overlay(stack, tables, session, labels[session]) for session, stack in enumerate(stacks)]
+        gallery = Picture.of(draw_gallery(stacks, tables, labels=labels), GALLERY_CAPTION)
+        counts = Picture.of(draw_fate_counts(tables.fates, labels=labels)) if len(tables.fates) else None
+        return cls(overlays, gallery, counts)
+
+
+def _overlay(stack: Stack, tables: FieldTables, session: int, label: str) -> Picture:
+    dendrites = tables.dendrites[tables.dendrites["session"] == session]
+    figure = draw_overlay(stack, fates_seen_from(tables, session), dendrites, title=f"{label}, {stack.name}")
+    return Picture.of(figure, f"{label}: dendrites with their numbers and the spines that were found.")
+
+
+def field_report(stacks: Sequence[Stack], tables: FieldTables, pictures: FieldPictures | None = None) -> Report:
+    """Put together the report of one field.
+
+    Parameters
+    ----------
+    stacks
+        One a session, in order.
+    tables
+        The tables of the field.
+    pictures
+        Its pictures when they are drawn already.
+    """
+    drawn = pictures or FieldPictures.of(stacks, tables)
+    labels = session_labels(stacks)
+    sections = [_stacks_section(stacks, labels), _density_section(tables, labels)]
+    if drawn.fates is not None:
+        sections.insert(0, _fates_section(tables, labels, drawn.fates))
+    sections.append(Section("One dendrite over the sessions", figures=[drawn.gallery]))
+    sections.append(Section("All spines", figures=drawn.overlays))
+    return Report("A field over its sessions", sections, _subtitle(stacks), _warnings(stacks))
+
+
+def write_field_outputs(folder: Path | str, stacks: Sequence[Stack], tables: FieldTables) -> list[Path]:
+    """Write overlay_sessionN.png, gallery.png and report.html of a field into a folder; return their paths.
+
+    Raises
+    ------
+    StackError
+        A file cannot be written.
+    """
+    folder, pictures = Path(folder), FieldPictures.of(stacks, tables)
+    written = [
+        write_whole(folder / f"overlay_session{session}.png", picture.png)
+        for session, picture in enumerate(pictures.overlays)
+    ]
+    written.append(write_whole(folder / "gallery.png", pictures.gallery.png))
+    written.append(write_report(folder / "report.html", field_report(stacks, tables, pictures)))
+    return written
+
+
+def _subtitle(stacks: Sequence[Stack]) -> str:
+    """Say whose field it is, where the stacks say so."""
+    first = stacks[0].provenance
+    known = [f"{word} {first[word]}" for word in ("animal", "field") if first.get(word)]
+    return ", ".join([*known, f"{len(stacks)} session{'s' if len(stacks) > 1 else ''}"])
+
+
+def _warnings(stacks: Sequence[Stack]) -> list[str]:
+    return [
+        f"{stack.name} is not complete: its recording was stopped after {len(stack.pixels)} planes."
+        for stack in stacks
+        if stack.provenance.get("complete") is False
+    ]
+
+
+def _stacks_section(stacks: Sequence[Stack], labels: Sequence[str]) -> Section:
+    rows = [
+        (
+            label,
+            stack.name,
+            " x ".join(map(str, stack.pixels.shape)),
+            " x ".join(f"{v:g}" for v in stack.voxel_um),
+            _saturated_percent(stack),
+        )
+        for label, stack in zip(labels, stacks, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["session", "file", "voxels", "voxel_size_um", "saturated_percent"])
+    return Section("Stacks", SATURATION_TEXT, table)
+
+
+def _saturated_percent(stack: Stack) -> float:
+    if stack.saturation is None:
+        return float("nan")
+    return 100 * float(np.mean(stack.pixels >= stack.saturation))
+
+
+def _fates_section(tables: FieldTables, labels: Sequence[str], picture: Picture) -> Section:
+    counts = interval_counts(tables.fates)
+    ends = zip(counts["from_session"], counts["to_session"], strict=True)
+    intervals = [f"{labels[first]} → {labels[second]}" for first, second in ends]
+    table = counts.drop(columns=["from_session", "to_session"]).round(1)
+    table.insert(0, "interval", intervals)
+    return Section("Spines gained and lost", FATES_TEXT, table, [picture])
+
+
+def _density_section(tables: FieldTables, labels: Sequence[str]) -> Section:
+    rows = session_densities(tables, len(labels))
+    table = rows.groupby("session", as_index=False)[["length_um", "spines"]].sum()
+    table.insert(1, "dendrites", rows.groupby("session")["dendrite"].nunique().to_numpy())
+    table["density_per_um"] = (table["spines"] / table["length_um"]).round(3)
+    table["length_um"] = table["length_um"].round(1)
+    table["session"] = table["session"].map(dict(enumerate(labels)))
+    return Section("Spine density", DENSITY_TEXT, table)
