@@ -54,6 +54,8 @@ class Spine:
         Left or right of the dendrite.
     kind
         Shape class.
+    counts
+        Whether it is long enough to be counted as a protrusion.
     probability
         That it is a spine, by this stack alone.
     """
@@ -65,6 +67,7 @@ class Spine:
     length_um: float
     side: Side
     kind: SpineKind
+    counts: bool
     probability: float
 
 
@@ -95,10 +98,8 @@ def detect_spines(
     places, probability = places[likely], probability[likely]
     kept = best_apart(evidence.straightened.stack_from_dendrite(places), probability)
     rules = rules or ProtrusionRules()
-    spines = [
-        _spine(evidence, place, float(p), rules) for place, p in zip(places[kept], probability[kept], strict=True)
-    ]
-    return sorted((spine for spine in spines if spine is not None), key=lambda spine: float(spine.place_um[0]))
+    spines = [measure_spine(evidence, places[i], float(probability[i]), rules) for i in kept]
+    return sorted((s for s in spines if s.counts), key=lambda spine: float(spine.place_um[0]))
 
 
 def best_apart(heads_zyx_um: Floats, probability: Floats) -> list[int]:
@@ -134,18 +135,18 @@ def _is_ours(straightened: StraightenedDendrite, places: Floats, others: Sequenc
     return ours
 
 
-def _spine(evidence: Evidence, place: Floats, probability: float, rules: ProtrusionRules) -> Spine | None:
-    shape = measure_protrusion(evidence, place)
-    if not shape.counts(rules):
-        return None
-    head, base = evidence.straightened.stack_from_dendrite(np.stack([place, shape.foot_um]))
+def measure_spine(evidence: Evidence, place_um: Floats, probability: float, rules: ProtrusionRules) -> Spine:
+    """Describe the spine whose head stands at a place (along, across, depth), shape (3,), um."""
+    shape = measure_protrusion(evidence, place_um)
+    head, base = evidence.straightened.stack_from_dendrite(np.stack([place_um, shape.foot_um]))
     return Spine(
         dendrite=evidence.straightened.dendrite.name,
         head_zyx_um=head,
         base_zyx_um=base,
-        place_um=place,
+        place_um=place_um,
         length_um=shape.length_um,
-        side=Side.LEFT if place[1] > 0 else Side.RIGHT,
+        side=Side.LEFT if place_um[1] > 0 else Side.RIGHT,
         kind=shape.kind(rules),
+        counts=shape.counts(rules),
         probability=probability,
     )

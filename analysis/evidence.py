@@ -112,12 +112,11 @@ class Evidence:
         """Return the five numbers of each (along, across, depth) place, shape (n, 5), in the order of SpineScore."""
         places = np.atleast_2d(np.asarray(places_um, dtype=float))
         shaft = np.maximum(np.interp(places[:, 0], self.straightened.along_um, self.shaft), 1e-6)
-        spread = np.interp(places[:, 1], self.straightened.across_um, self.spread)
         beyond = places + np.sign(places[:, 1:2]) * np.array([0.0, BEYOND_UM, 0.0])
         outside = self.at(self.head, beyond) / shaft
         return np.stack(
             [
-                np.log(np.maximum(self.at(self.contrast, places) / shaft / spread, 0.1)),
+                np.log(np.maximum(self.contrast_at(places) / self.spread_at(places), 0.1)),
                 np.log(np.maximum(self.at(self.head, places) / shaft, MINIMUM_RATIO)),
                 np.log(np.maximum((self.at(self.profile, places) - self.background) / shaft, MINIMUM_RATIO)),
                 np.abs(places[:, 1]),
@@ -126,10 +125,32 @@ class Evidence:
             axis=1,
         )
 
+    def contrast_at(self, places_um: ArrayLike) -> Floats:
+        """Return contrast over shaft brightness at (along, across, depth) places, shape (n,)."""
+        places = np.atleast_2d(np.asarray(places_um, dtype=float))
+        shaft = np.interp(places[:, 0], self.straightened.along_um, self.shaft)
+        contrast: Floats = self.at(self.contrast, places) / np.maximum(shaft, 1e-6)
+        return contrast
+
+    def spread_at(self, places_um: ArrayLike) -> Floats:
+        """Return the spread of contrast over shaft brightness at places, shape (n,)."""
+        places = np.atleast_2d(np.asarray(places_um, dtype=float))
+        return np.interp(places[:, 1], self.straightened.across_um, self.spread)
+
+    def is_inside(self, places_um: ArrayLike) -> NDArray[np.bool_]:
+        """Whether (along, across, depth) places lie in the stack, shape (n,)."""
+        index = np.rint(self.straightened.index_of(places_um)).astype(int)
+        last = np.array(self.straightened.inside.shape) - 1
+        within = np.all((index >= 0) & (index <= last), axis=1)
+        index = np.clip(index, 0, last)
+        inside: NDArray[np.bool_] = within & self.straightened.inside[index[:, 0], index[:, 1], index[:, 2]]
+        return inside
+
     def at(self, volume: Volume, places_um: Floats) -> Floats:
         """Return one of the maps at (along, across, depth) places, shape (n,)."""
         index = self.straightened.index_of(places_um)
-        return map_coordinates(volume, index.T, output=np.float64, order=1, mode="nearest")
+        values: Floats = map_coordinates(volume, index.T, output=np.float64, order=1, mode="nearest")
+        return values
 
 
 def _running_profile(light: Volume, step_um: float) -> Volume:

@@ -1,0 +1,189 @@
+"""One field over all its sessions: the conductor of the analysis.
+
+Registers the stacks, finds the dendrites in all of them, detects the spines of each session, joins them to tracks, asks
+every session about every track, and tells what became of each. The session at the rig, the command line and the
+re-analysis all call :func:`analyse_field`, so they give the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.carry import CarriedDendrite, carry_dendrite, find_field_dendrites
+from analysis.detect import Spine
+from analysis.errors import StackError
+from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
+from analysis.presence import Presence
+from analysis.register import UNSURE_SCORE, register_stacks
+from analysis.size import measure_head_sizes
+from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table, write_table
+from analysis.tracking import Survey, TrackedSpine, survey_session, track_spines, weigh_tracks
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FieldAnalysis:
+    """Everything that is known of a field, as tables; coordinates in um in each session's own stack frame.
+
+    Parameters
+    ----------
+    spines
+        One row a spine that is present in a session; ``spine_id`` is its track.
+    dendrites
+        Centreline points of every dendrite in every session; the same number of points in each.
+    tracks
+        One row an observed spine; equal ``track_id`` = the same spine.
+    fates
+        What became of every track between consecutive sessions.
+    reference_from_session
+        Rigid map from each session's stack frame to that of the first.
+    """
+
+    spines: pd.DataFrame
+    dendrites: pd.DataFrame
+    tracks: pd.DataFrame
+    fates: pd.DataFrame
+    reference_from_session: tuple[Transform, ...]
+
+    def write_tables(self, folder: Path, *, parquet: bool = False) -> list[Path]:
+        """Write the four tables as CSV (and parquet) and return the CSV files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tables = {"spines": self.spines, "dendrites": self.dendrites, "tracks": self.tracks, "fates": self.fates}
+        files = []
+        for name, table in tables.items():
+            files.append(folder / f"{name}.csv")
+            write_table(table, files[-1], parquet=parquet)
+        return files
+
+
+def analyse_field(
+    stacks: Sequence[Stack],
+    *,
+    dendrites: Sequence[Dendrite] | None = None,
+    progress: Progress | None = None,
+) -> FieldAnalysis:
+    """Analyse the stacks of one field, in the order of the sessions.
+
+    Parameters
+    ----------
+    stacks
+        One stack a session; the first is the reference.
+    dendrites
+        Centrelines in the first stack; traced when not given.
+    progress
+        Is told what is being done, and the share done, 0 to 1.
+
+    Raises
+    ------
+    StackError
+        When there is no stack, or a stack shows another field than the first.
+    """
+    tell = progress or (lambda _text, _share: None)
+    if not stacks:
+        raise StackError("No stack to analyse: give at least one stack of the field.")
+    transforms = register_sessions(stacks, tell)
+    carried = _find_dendrites(stacks, transforms, dendrites, tell)
+    surveys = []
+    for session, stack in enumerate(stacks):
+        tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
+        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried]))
+    tell("matching spines over the sessions", 0.9)
+    tracks = track_spines(surveys, carried)
+    presence = weigh_tracks(tracks, len(stacks))
+    ever = np.flatnonzero((presence.state == SpineState.PRESENT).any(axis=1))
+    tracks, presence = [tracks[i] for i in ever], presence.of(ever)
+    tell("done", 1.0)
+    return FieldAnalysis(
+        make_table(_spine_rows(stacks, surveys, tracks, presence), SPINE_COLUMNS),
+        make_table(_dendrite_rows(carried), DENDRITE_COLUMNS),
+        make_table(_track_rows(tracks, presence), TRACK_COLUMNS),
+        make_table(_fate_rows(presence), FATE_COLUMNS),
+        tuple(transforms),
+    )
+
+
+def register_sessions(stacks: Sequence[Stack], tell: Progress) -> list[Transform]:
+    """Register every stack to the first: ``reference_from_session``, one a stack.
+
+    Raises
+    ------
+    StackError
+        When a stack shows another field than the first.
+    """
+    transforms = [Transform.identity()]
+    for session, stack in enumerate(stacks[1:], start=1):
+        tell(f"registering {stack.name}", 0.2 * session / len(stacks))
+        found = register_stacks(stacks[0], stack)
+        if found.verdict == Verdict.NOT_FOUND:
+            raise StackError(
+                f"{stack.name} does not show the field of {stacks[0].name}: their best match scores {found.score:.2f} "
+                f"({UNSURE_SCORE:.2f} is the least that counts). Give stacks of one field in the order of the sessions."
+            )
+        transforms.append(found.reference_from_today)
+    return transforms
+
+
+def _find_dendrites(
+    stacks: Sequence[Stack], transforms: Sequence[Transform], given: Sequence[Dendrite] | None, tell: Progress
+) -> list[CarriedDendrite]:
+    if given is not None:
+        tell("following the dendrites", 0.2)
+        return [carry_dendrite(stacks, 0, dendrite, transforms) for dendrite in given]
+    return find_field_dendrites(
+        stacks, transforms, lambda s: tell(f"tracing dendrites in {stacks[s].name}", 0.2 + 0.5 * s / len(stacks))
+    )
+
+
+def _spine_rows(
+    stacks: Sequence[Stack], surveys: Sequence[Survey], tracks: Sequence[TrackedSpine], presence: Presence
+) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for session, (stack, survey) in enumerate(zip(stacks, surveys, strict=True)):
+        there: list[int] = np.flatnonzero(presence.state[:, session] == SpineState.PRESENT).tolist()
+        ratios = _head_sizes(stack, survey, [tracks[i].sights[session] for i in there])
+        for track, ratio in zip(there, ratios, strict=True):
+            spine, probability = tracks[track].sights[session], float(presence.probability[track, session])
+            place = (float(tracks[track].place_um[0]), spine.length_um, spine.side, ratio, spine.kind)
+            ends = (*spine.head_zyx_um.tolist(), *spine.base_zyx_um.tolist())
+            rows.append((session, track, tracks[track].dendrite, *ends, *place, probability, SpineState.PRESENT))
+    return rows
+
+
+def _head_sizes(stack: Stack, survey: Survey, spines: Sequence[Spine]) -> list[float]:
+    ratios = np.zeros(len(spines))
+    for name, evidence in survey.evidence.items():
+        ours = [i for i, spine in enumerate(spines) if spine.dendrite == name]
+        places = np.array([spines[i].place_um for i in ours]).reshape(-1, 3)
+        ratios[ours] = measure_head_sizes(evidence, places, saturation=stack.saturation).ratio
+    return [float(ratio) for ratio in ratios]
+
+
+def _dendrite_rows(carried: Sequence[CarriedDendrite]) -> list[tuple[object, ...]]:
+    sessions = len(carried[0].dendrites) if carried else 0
+    return [
+        (session, one.name, *point)
+        for session in range(sessions)
+        for one in carried
+        for point in one.dendrites[session].points_zyx_um.tolist()
+    ]
+
+
+def _track_rows(tracks: Sequence[TrackedSpine], presence: Presence) -> list[tuple[object, ...]]:
+    return [
+        (session, number, *track.sights[session].head_zyx_um.tolist(), SpineState.PRESENT, float(probability))
+        for number, track in enumerate(tracks)
+        for session, probability in enumerate(presence.probability[number])
+        if presence.state[number, session] == SpineState.PRESENT
+    ]
+
+
+def _fate_rows(presence: Presence) -> list[tuple[object, ...]]:
+    tracks, sessions = presence.probability.shape
+    told = ((s, s + 1, track, presence.fate(track, s)) for s in range(sessions - 1) for track in range(tracks))
+    return [(before, after, track, *fate) for before, after, track, fate in told if fate is not None]

@@ -1,0 +1,165 @@
+"""Is the spine there? Asked of every session, at the place where any session saw one.
+
+Each session answers with the log-odds of what it shows at that place. The answers are weighed together: a spine mostly
+stays from one session to the next, so a doubtful sight between two clear ones is believed, and a doubtful one alone is
+not. Where a session cannot answer (the edge of the stack, too dim, not the same place) it says unscorable, and such a
+spine is never counted as lost or gained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from analysis.evidence import Evidence
+from analysis.model import Fate, Floats, SpineState
+
+SEARCH_UM = 0.6  # how far from its predicted place a spine may be found
+SEARCH_STEP_UM = 0.12
+SEARCH_DEPTH_UM = (-1.0, -0.5, 0.0, 0.5, 1.0)
+LEAST_CORRELATION = 0.35
+LEAST_SIGMA = 2.0
+EDGE_DEPTH_UM = 1.0
+
+
+@dataclass(frozen=True)
+class PresenceRules:
+    """How the sessions' answers are weighed.
+
+    Parameters
+    ----------
+    base_rate
+        Share of the places looked at that bear a spine, as the log-odds of one session take it.
+    persistence
+        Probability that a spine is still there in the next session; spines appear as often as they go.
+    trust
+        How much the other sessions' evidence counts beside a session's own: below 1, because what misleads one (a
+        crossing axon, a bend of the shaft) misleads the others as well.
+    least_probability
+        From here on a spine is called present.
+    """
+
+    base_rate: float = 0.15
+    persistence: float = 0.90
+    trust: float = 0.8
+    least_probability: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Presence:
+    """The joint verdict on every track in every session.
+
+    Parameters
+    ----------
+    probability
+        That the spine is there, shape (tracks, sessions).
+    state
+        Present, absent or unscorable, shape (tracks, sessions).
+    """
+
+    probability: Floats
+    state: NDArray[np.object_]
+
+    def of(self, tracks: NDArray[np.intp]) -> Presence:
+        """Return the verdict on some of the tracks."""
+        return Presence(self.probability[tracks], self.state[tracks])
+
+    def fate(self, track: int, session: int) -> tuple[Fate, float] | None:
+        """Tell what became of a track until the next session, with its probability; None when it is in neither."""
+        before, after = self.state[track, session], self.state[track, session + 1]
+        if before == after == SpineState.ABSENT:
+            return None
+        if SpineState.UNSCORABLE in (before, after):
+            return Fate.UNSCORABLE, 1.0
+        p, q = (float(self.probability[track, s]) for s in (session, session + 1))
+        if before == after:
+            return Fate.STABLE, p * q
+        if before == SpineState.PRESENT:
+            return Fate.LOST, p * (1.0 - q)
+        return Fate.GAINED, (1.0 - p) * q
+
+
+def weigh_sessions(log_odds: Floats, scorable: NDArray[np.bool_], rules: PresenceRules | None = None) -> Presence:
+    """Weigh the answers of all sessions together (a chain of two states, heard from both ends).
+
+    Parameters
+    ----------
+    log_odds
+        What each session alone says, shape (tracks, sessions).
+    scorable
+        Whether it can say anything, shape (tracks, sessions).
+    rules
+        The weights.
+    """
+    rules = rules or PresenceRules()
+    prior = logit(rules.base_rate)
+    own = np.where(scorable, log_odds, prior)
+    others = _message(own - prior, rules) + _message((own - prior)[:, ::-1], rules)[:, ::-1]
+    probability: Floats = expit(own + rules.trust * others)
+    state = np.where(probability >= rules.least_probability, SpineState.PRESENT, SpineState.ABSENT).astype(object)
+    state[~scorable] = SpineState.UNSCORABLE
+    return Presence(probability, state)
+
+
+def _message(ratio: Floats, rules: PresenceRules) -> Floats:
+    """Return what all earlier sessions say of each session, as a log-odds on top of the base rate."""
+    prior = logit(rules.base_rate)
+    appear = rules.base_rate * (1.0 - rules.persistence) / (1.0 - rules.base_rate)
+    message = np.zeros_like(ratio)
+    for session in range(1, ratio.shape[1]):
+        before = expit(prior + message[:, session - 1] + ratio[:, session - 1])
+        message[:, session] = logit(before * rules.persistence + (1.0 - before) * appear) - prior
+    return message
+
+
+def look_again(evidence: Evidence, place_um: Floats, taken_um: Floats) -> tuple[Floats, float]:
+    """Look for a spine around its predicted place: return the best place there and its log-odds.
+
+    Parameters
+    ----------
+    evidence
+        The dendrite's maps in the session asked.
+    place_um
+        Where it should be: (along, across, depth), shape (3,), um.
+    taken_um
+        Places of this session's other spines, shape (n, 3), um: what is nearer to one of them is its light.
+    """
+    count = round(SEARCH_UM / SEARCH_STEP_UM)
+    offsets = np.arange(-count, count + 1) * SEARCH_STEP_UM
+    grid = np.stack(np.meshgrid(offsets, offsets, SEARCH_DEPTH_UM, indexing="ij"), axis=-1).reshape(-1, 3)
+    distance = np.hypot(grid[:, 0], grid[:, 1])
+    grid, distance = grid[distance <= SEARCH_UM], distance[distance <= SEARCH_UM]
+    places = place_um + grid
+    odds = evidence.log_odds(places)
+    if len(taken_um):
+        rival = np.hypot(*(places[:, None, :2] - taken_um[None, :, :2]).transpose(2, 0, 1)).min(axis=1)
+        odds = np.where(rival < np.maximum(distance, SEARCH_UM), -np.inf, odds)
+    best = int(np.argmax(odds))
+    if not np.isfinite(odds[best]):
+        return place_um, float(logit(0.01))
+    return places[best], float(odds[best])
+
+
+def is_scorable(evidence: Evidence, place_um: Floats, expected_contrast: float, correlation: float) -> bool:
+    """Whether a spine at this place could be seen in this session.
+
+    Parameters
+    ----------
+    evidence
+        The dendrite's maps in the session asked.
+    place_um
+        (along, across, depth), shape (3,), um.
+    expected_contrast
+        Contrast over shaft brightness that the spine has where it is seen.
+    correlation
+        How well the dendrite there fits the session it was carried from, -1 to 1.
+    """
+    if correlation < LEAST_CORRELATION:
+        return False
+    edges = place_um + np.array([[0.0, 0.0, -EDGE_DEPTH_UM], [0.0, 0.0, EDGE_DEPTH_UM]])
+    if not np.all(evidence.is_inside(edges)):
+        return False
+    return bool(expected_contrast >= LEAST_SIGMA * evidence.spread_at(place_um)[0])

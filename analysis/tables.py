@@ -1,0 +1,44 @@
+"""The four tables of a field and how they reach the disk: their columns are a contract with whoever reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+SPINE_COLUMNS = (
+    "session", "spine_id", "dendrite", "head_z_um", "head_y_um", "head_x_um", "base_z_um", "base_y_um", "base_x_um",
+    "along_um", "length_um", "side", "head_size_ratio", "kind", "present_probability", "state",
+)  # fmt: skip
+DENDRITE_COLUMNS = ("session", "dendrite", "z_um", "y_um", "x_um")
+TRACK_COLUMNS = ("session", "track_id", "head_z_um", "head_y_um", "head_x_um", "state", "present_probability")
+FATE_COLUMNS = ("from_session", "to_session", "track_id", "fate", "probability")
+
+WHOLE_NUMBERS = ("session", "spine_id", "dendrite", "track_id", "from_session", "to_session")
+WORDS = ("side", "kind", "state", "fate")
+DECIMALS = 4
+
+
+def make_table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    """Make a table with the right types, also of no rows."""
+    table = pd.DataFrame(list(rows), columns=list(columns))
+    types = {c: "int64" if c in WHOLE_NUMBERS else "str" if c in WORDS else "float64" for c in columns}
+    return table.astype(types)
+
+
+def write_table(table: pd.DataFrame, file: Path, *, parquet: bool = False) -> None:
+    """Write a table as CSV, and as parquet beside it if asked; a reader sees the old file or the whole new one."""
+    rounded = table.round(DECIMALS)
+    _write_whole(file, lambda part: rounded.to_csv(part, index=False))
+    if parquet:
+        _write_whole(file.with_suffix(".parquet"), lambda part: rounded.to_parquet(part, index=False))
+
+
+def _write_whole(file: Path, write: Callable[[Path], None]) -> None:
+    part = file.with_name(f".{file.name}.part")
+    try:
+        write(part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
