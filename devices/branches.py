@@ -105,7 +105,7 @@ def wander(
 
 
 def grow_tufts(rng: np.random.Generator, plan: TuftPlan) -> list[Branch]:
-    """Fill the sample with branching dendrites, one tree in each cell of a jittered grid so that no place is empty."""
+    """Fill the sample with branching dendrites: one tree in each cell of a jittered grid, so that no place is empty."""
     volume_um3 = (2.0 * plan.half_width_um) ** 2 * (plan.depth_um[1] - plan.depth_um[0])
     wanted_um = plan.length_per_volume * volume_um3
     mean_tree_um = 420.0
@@ -120,34 +120,48 @@ def grow_tufts(rng: np.random.Generator, plan: TuftPlan) -> list[Branch]:
     return branches
 
 
+@dataclass(frozen=True, eq=False)
+class Sprout:
+    """Where a branch begins and what it will be: heading in radian from +x towards +y, lengths in um."""
+
+    start_zyx_um: Floats
+    heading_rad: float
+    length_um: float
+    diameter_um: float
+
+
 def _grow_tree(rng: np.random.Generator, middle_zyx_um: Floats, plan: TuftPlan) -> list[Branch]:
     """Grow one main branch through ``middle_zyx_um`` with one to three side branches."""
-    heading = rng.uniform(0.0, 2.0 * np.pi)
-    length_um = rng.uniform(160.0, 260.0)
+    heading, length_um = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(160.0, 260.0)
     back = np.array([0.0, np.sin(heading), np.cos(heading)]) * 0.5 * length_um
     low, high = plan.diameter_um
-    main_um = rng.triangular(low, 0.65 * low + 0.35 * high, high)
-    main = _branch(rng, middle_zyx_um - back, heading, length_um, main_um, plan)
-    tree = [main]
+    diameter_um = rng.triangular(low, 0.65 * low + 0.35 * high, high)
+    tree = [_grow(rng, Sprout(middle_zyx_um - back, heading, length_um, diameter_um), plan)]
     for _ in range(int(rng.integers(1, 4))):
-        parent = tree[int(rng.integers(len(tree)))]
-        at = int(rng.uniform(0.15, 0.8) * len(parent.points_zyx_um))
-        ahead = parent.points_zyx_um[min(at + 8, len(parent.points_zyx_um) - 1)] - parent.points_zyx_um[at]
-        side = rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.1)
-        diameter_um = rng.uniform(low, np.clip(1.9 * parent.radius_um[at], low, 0.5 * (low + high)))
-        start = parent.points_zyx_um[at]
-        tree.append(_branch(rng, start, np.arctan2(ahead[1], ahead[2]) + side, rng.uniform(60, 170), diameter_um, plan))
+        tree.append(_grow(rng, _sprout_from(rng, tree[int(rng.integers(len(tree)))], plan), plan))
     return tree
 
 
-def _branch(
-    rng: np.random.Generator, start: Floats, heading: float, length_um: float, diameter_um: float, plan: TuftPlan
-) -> Branch:
-    points = wander(rng, start, heading, length_um, bend_rad=0.35, turn_um=22.0, slope=0.09)
+def _sprout_from(rng: np.random.Generator, parent: Branch, plan: TuftPlan) -> Sprout:
+    """Choose where a side branch leaves its parent; it is never much thicker."""
+    at = int(rng.uniform(0.15, 0.8) * len(parent.points_zyx_um))
+    ahead = parent.points_zyx_um[min(at + 8, len(parent.points_zyx_um) - 1)] - parent.points_zyx_um[at]
+    heading = float(np.arctan2(ahead[1], ahead[2])) + rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.1)
+    low, high = plan.diameter_um
+    diameter_um = rng.uniform(low, np.clip(1.9 * parent.radius_um[at], low, 0.5 * (low + high)))
+    return Sprout(parent.points_zyx_um[at], heading, rng.uniform(60.0, 170.0), diameter_um)
+
+
+def _grow(rng: np.random.Generator, sprout: Sprout, plan: TuftPlan) -> Branch:
+    points = wander(
+        rng, sprout.start_zyx_um, sprout.heading_rad, sprout.length_um, bend_rad=0.35, turn_um=22.0, slope=0.09
+    )
     points[:, 0] = _fold(points[:, 0], *plan.depth_um)
     swelling = 1.0 + 0.10 * _smooth_noise(rng, len(points), 2.0)
     taper = np.linspace(1.06, 0.9, len(points))
-    return Branch(points, np.clip(0.5 * diameter_um * swelling * taper, 0.3, 0.8))
+    # Dendrites do not stop blunt: the last 10 um narrow to a third.
+    tip = np.clip(np.arange(len(points))[::-1] * STEP_UM / 10.0, 0.35, 1.0)
+    return Branch(points, np.clip(0.5 * sprout.diameter_um * swelling * taper, 0.35, 0.8) * tip)
 
 
 def _fold(depth_um: Floats, least_um: float, most_um: float) -> Floats:
@@ -162,7 +176,7 @@ def _smooth_noise(rng: np.random.Generator, count: int, scale_um: float) -> Floa
     # Drawn on a coarse grid, then interpolated: a long filter over every point would take most of the loading time.
     spacing = max(int(0.5 * scale_um / STEP_UM), 1)
     knots = count // spacing + 8
-    coarse = ndimage.gaussian_filter1d(rng.standard_normal(knots), 2.0, mode="wrap") * np.sqrt(
-        2.0 * 2.0 * np.sqrt(np.pi)
-    )
-    return ndimage.zoom(coarse, spacing, order=3, mode="nearest", grid_mode=True)[2 * spacing : 2 * spacing + count]
+    coarse = ndimage.gaussian_filter1d(rng.standard_normal(knots), 2.0, mode="wrap")
+    coarse *= np.sqrt(4.0 * np.sqrt(np.pi))  # a Gaussian filter of 2 leaves this much less variance
+    fine: Floats = ndimage.zoom(coarse, spacing, order=3, mode="nearest", grid_mode=True)
+    return fine[2 * spacing : 2 * spacing + count]

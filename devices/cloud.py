@@ -128,7 +128,7 @@ def project(slices: Slices, view: FocalView, sigma_lateral_um: float, sigma_axia
 
 
 def _spread(rows: Singles, cols: Singles, weights: Singles, pixels: int, sigma_px: float) -> Image:
-    """Draw each point as a Gaussian of peak ``weights``; wide ones by way of a coarser grid, which is as smooth and faster."""
+    """Draw each point as a Gaussian of peak ``weights``; wide ones on a coarser grid first, which is faster."""
     step = max(int(0.5 * sigma_px), 1)
     border = int(np.ceil(3.0 * sigma_px / step)) + 1
     side = -(-pixels // step) + 2 * border
@@ -142,7 +142,8 @@ def _spread(rows: Singles, cols: Singles, weights: Singles, pixels: int, sigma_p
     variance_px = sigma_px**2 - step**2 / 6.0
     offsets_px = np.arange(pixels)[:, None] - step * (np.arange(side) - border)[None, :]
     spread = (np.exp(-(offsets_px**2) / (2.0 * variance_px)) * np.sqrt(sigma_px**2 / variance_px)).astype(np.float32)
-    return spread @ image @ spread.T
+    drawn: Image = spread @ image @ spread.T
+    return drawn
 
 
 def _sway(rows: Singles, cols: Singles, view: FocalView) -> tuple[Singles, Singles]:

@@ -1,4 +1,4 @@
-"""What the microscope makes of fluorescence: point spread function, loss of light with depth, photon and detector noise.
+"""What the microscope makes of fluorescence: point spread function, loss of light with depth, noise.
 
 Numbers are those of in vivo two-photon imaging through a cranial window with a high-NA water objective.
 """
@@ -94,8 +94,7 @@ class FocalView:
     @property
     def rows_cols_from_stage(self) -> Floats:
         """Matrix that maps stage offsets (y, x) from the centre to image offsets (row, column) in pixels."""
-        matrix: Floats = np.linalg.inv(self.image_orientation[::-1, ::-1]) / self.pixel_um
-        return matrix
+        return np.asarray(np.linalg.inv(self.image_orientation[::-1, ::-1]) / self.pixel_um, dtype=np.float64)
 
     @property
     def reach_um(self) -> float:

@@ -1,7 +1,7 @@
 """How the head sits under the objective in one session: a rigid placement and a smooth deformation of the tissue.
 
-All points are (n, 3), (z, y, x) in um. ``tissue`` is the frame the sample was generated in: z = 0 is the brain's surface
-and grows with depth. ``stage`` is the frame of the motors: the tissue that is in focus at the image centre has the
+All points are (n, 3), (z, y, x) in um. ``tissue`` is the frame of the sample itself: z = 0 is the brain's surface and
+grows with depth. ``stage`` is the frame of the motors: the tissue that is in focus at the image centre has the
 coordinates that the stages read.
 """
 

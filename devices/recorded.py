@@ -89,10 +89,8 @@ class MountedRecording:
         The recording was taken through its own tissue: it looks as recorded when the power makes up for the depth.
         """
         matrix, offset = self._voxels_from_pixels(view)
-        side = view.pixels
-        plane = ndimage.affine_transform(
-            self.stack.pixels, matrix, offset, (1, side, side), np.float32, order=1, mode="constant", cval=0.0
-        )[0]
+        shape = (1, view.pixels, view.pixels)
+        plane = ndimage.affine_transform(self.stack.pixels, matrix, offset, shape, output=np.float32, order=1)[0]
         return np.asarray(plane * np.float32(self.photons_per_grey * self.pose.clarity), dtype=np.float32)
 
     def depth_um(self, stage_zyx_um: Floats) -> float:
@@ -210,7 +208,8 @@ def _voxel_from_ome(path: Path, description: str | None) -> tuple[float, float, 
         if size is None or unit not in UM_PER_UNIT:
             given = "no OME-XML" if element is None else f"PhysicalSize{axis} = {size} {unit}"
             raise ValueError(
-                f"{path.name} does not say its voxel size in um ({given}). Save it as OME-TIFF with PhysicalSizeX, Y and Z."
+                f"{path.name} does not say its voxel size in um ({given}). Save it as OME-TIFF with PhysicalSizeX, "
+                "PhysicalSizeY and PhysicalSizeZ."
             )
         sizes.append(float(size) * UM_PER_UNIT[unit])
     return sizes[0], sizes[1], sizes[2]

@@ -56,10 +56,10 @@ class Motion:
     pulsation_um: float = 0.15
     drift_um: float = 0.3
 
-    def pulsation_at(self, times_s: Floats) -> Floats:
+    def pulsation_at(self, times_s: NDArray[np.floating]) -> Floats:
         """Return the lateral displacement (y, x) at each time, um, shape (n, 2)."""
         beat = np.sin(2.0 * np.pi * HEARTBEAT_HZ * times_s)
-        return self.pulsation_um * beat[:, None] * np.array([0.6, 0.8])
+        return np.asarray(self.pulsation_um * beat[:, None] * np.array([0.6, 0.8]), dtype=np.float64)
 
     def drift_at(self, time_s: float) -> Floats:
         """Return the wandering (z, y, x), um; none at time 0."""

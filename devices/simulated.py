@@ -1,7 +1,7 @@
 """Load the simulated rig into a core: the entry point that a rig config names.
 
-``load(core, ...)`` gives the core its devices; what it returns is for tests and the demo, which compare what the program
-found with what is true. The program under test never sees it.
+``load(core, ...)`` gives the core its devices; what it returns is for tests and the demo, which compare what the
+program found with what is true. The program under test never sees it.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def load(
     deformation_um: float = 1.0,
     clarity: tuple[float, float] = (0.7, 1.2),
 ) -> SimulatedRig:
-    """Give ``core`` the devices Scanner, XY, Z, Shutter, Pockels, PMT and SurfaceCamera, with session 0 mounted on day 0.
+    """Give ``core`` the devices Scanner, XY, Z, Shutter, Pockels, PMT and SurfaceCamera; mount session 0, day 0.
 
     Parameters
     ----------

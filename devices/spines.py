@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from devices.branches import STEP_UM, Branch
+from devices.branches import Branch
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -99,15 +100,21 @@ def _grow_on(rng: np.random.Generator, number: int, branch: Branch, plan: SpineP
     first_day = np.concatenate([np.full(there, -np.inf), np.sort(rng.uniform(0.0, plan.days, newcomers))])
     lifetime_days = rng.exponential(1.0 / max(plan.lost_per_day, 1e-9), there + newcomers)
     last_day = np.where(np.isinf(first_day), 0.0, first_day) + lifetime_days
-    candidates = _shape(rng, number, branch, plan, first_day, last_day)
-    return _thin_out(candidates, wanted, coming)
+    return _thin_out(_shape(rng, branch, plan, Lives(number, first_day, last_day)), wanted, coming)
 
 
-def _shape(
-    rng: np.random.Generator, number: int, branch: Branch, plan: SpinePlan, first_day: Floats, last_day: Floats
-) -> Spines:
+@dataclass(frozen=True, eq=False)
+class Lives:
+    """When the candidate spines of one branch are there: the branch's number, first and last days, shape (n,)."""
+
+    branch: int
+    first_day: Floats
+    last_day: Floats
+
+
+def _shape(rng: np.random.Generator, branch: Branch, plan: SpinePlan, lives: Lives) -> Spines:
     """Draw place and form of a branch's candidate spines."""
-    count = len(first_day)
+    count = len(lives.first_day)
     draw = rng.random(count)
     kind = np.where(draw < plan.filopodia, FILOPODIUM, np.where(draw < plan.filopodia + plan.stubby, STUBBY, SPINE))
     head_um = np.clip(rng.lognormal(np.log(0.56), 0.28, count), 0.3, 0.9) / 2.0
@@ -122,7 +129,18 @@ def _shape(
     base = branch.points_zyx_um[along] + branch.radius_um[along, None] * _across(outward, axis)
     head = base + (length_um - head_um)[:, None] * outward
     neck_um = rng.uniform(0.07, 0.13, count)
-    return Spines(np.full(count, number), along, base, head, head_um, neck_um, length_um, kind, first_day, last_day)
+    return Spines(
+        np.full(count, lives.branch),
+        along,
+        base,
+        head,
+        head_um,
+        neck_um,
+        length_um,
+        kind,
+        lives.first_day,
+        lives.last_day,
+    )
 
 
 def _directions(rng: np.random.Generator, axis: Floats) -> Floats:
@@ -141,27 +159,23 @@ def _across(vectors: Floats, axis: Floats) -> Floats:
 
 
 def _thin_out(candidates: Spines, wanted: int, coming: int) -> Spines:
-    """Keep ``wanted`` spines of day 0 and ``coming`` later ones, none within ``LEAST_GAP_UM`` of another in time and space."""
-    kept: list[int] = []
-    count_there = count_coming = 0
-    for i in range(len(candidates)):
-        at_start = bool(np.isinf(candidates.first_day[i]))
-        if (count_there >= wanted) if at_start else (count_coming >= coming):
-            continue
-        if _crowded(candidates, kept, i):
-            continue
-        kept.append(i)
-        count_there, count_coming = count_there + at_start, count_coming + (not at_start)
-    return _take(candidates, np.array(kept, dtype=int))
+    """Keep ``wanted`` spines of day 0 and ``coming`` later ones, with ``LEAST_GAP_UM`` between those of one day."""
+    kept = ~_crowded(candidates)
+    at_start = np.isinf(candidates.first_day)
+    there, later = np.flatnonzero(kept & at_start)[:wanted], np.flatnonzero(kept & ~at_start)[:coming]
+    return _take(candidates, np.concatenate([there, later]))
 
 
-def _crowded(spines: Spines, kept: list[int], i: int) -> bool:
-    """Return whether spine ``i`` stands too near a kept one that lives at the same time."""
-    others = np.array(kept, dtype=int)
-    near = np.abs(spines.along[others] - spines.along[i]) * STEP_UM < 5.0
-    others = others[near & (spines.last_day[others] > spines.first_day[i])]
-    gaps_um = np.linalg.norm(spines.head_zyx_um[others] - spines.head_zyx_um[i], axis=1)
-    return bool(np.any(gaps_um < LEAST_GAP_UM))
+def _crowded(spines: Spines) -> NDArray[np.bool_]:
+    """Return which spines stand too near an earlier one that is there on the same day and is not crowded itself."""
+    pairs = cKDTree(spines.head_zyx_um).query_pairs(LEAST_GAP_UM, output_type="ndarray")
+    earlier, later = pairs.min(axis=1, initial=0), pairs.max(axis=1, initial=0)
+    crowded = np.zeros(len(spines), dtype=bool)
+    # The candidates are in order of their first day.
+    together = spines.last_day[earlier] > spines.first_day[later]
+    for pair in np.flatnonzero(together)[np.argsort(later[together], kind="stable")]:
+        crowded[later[pair]] |= not crowded[earlier[pair]]
+    return crowded
 
 
 def _take(spines: Spines, rows: Integers) -> Spines:

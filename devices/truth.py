@@ -1,4 +1,4 @@
-"""What is true of the generated cortex, in the frame of a stack: its spines, its dendrites, and good places to image."""
+"""What is true of the generated cortex in the frame of a stack: its spines, its dendrites, good places to image."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ class StackFrame:
 
     def inside(self, stack_zyx_um: Floats, border_zyx_um: ArrayLike = 0.0) -> NDArray[np.bool_]:
         """Return which points lie in the stack, at least ``border_zyx_um`` from its border."""
-        low, high = np.asarray(border_zyx_um), 2.0 * self.middle_zyx_um - border_zyx_um
+        border = np.asarray(border_zyx_um, dtype=float)
+        low, high = border, 2.0 * self.middle_zyx_um - border
         within: NDArray[np.bool_] = np.all((stack_zyx_um >= low) & (stack_zyx_um <= high), axis=1)
         return within
 
@@ -86,7 +87,7 @@ def grid_um(extent_zyx_um: Sequence[float]) -> Floats:
 
 
 def spines_in(cortex: Cortex, pose: Pose, day: float, frame: StackFrame) -> pd.DataFrame:
-    """Return the spines that a stack shows on ``day``; columns ``SPINE_COLUMNS``, um from the centre of the first voxel."""
+    """Return the spines that a stack shows on ``day``; columns ``SPINE_COLUMNS``, um in the frame of the stack."""
     spines = cortex.spines
     heads = frame.from_stage(pose.to_stage(spines.head_zyx_um))
     rows = np.flatnonzero(frame.inside(heads) & spines.present(day))
@@ -119,7 +120,7 @@ def _hidden(cortex: Cortex, spines: Spines, rows: NDArray[np.int64]) -> NDArray[
 
 
 def dendrites_in(cortex: Cortex, pose: Pose, frame: StackFrame) -> pd.DataFrame:
-    """Return the centrelines of spiny dendrites that a stack shows, points 0.25 um apart; columns ``DENDRITE_COLUMNS``."""
+    """Return the centrelines of spiny dendrites in a stack, points 0.25 um apart; columns ``DENDRITE_COLUMNS``."""
     points = frame.from_stage(pose.to_stage(cortex.shaft_zyx_um))
     inside = frame.inside(points)
     columns = [cortex.shaft_branch[inside], *points[inside].T]

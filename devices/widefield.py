@@ -89,17 +89,14 @@ class SimulatedSurfaceCamera(SimpleCameraDevice):
     def _surface(self, pose: Pose) -> Image:
         """Look at the vessel map through the pose of the head."""
         corners = np.array([[0.0, 0.0], [self._pixels - 1.0, 0.0], [0.0, self._pixels - 1.0]])
-        swap = np.array([[0.0, 1.0], [1.0, 0.0]])
-        offsets = (
-            (corners - (self._pixels - 1) / 2.0) * self._pixel_um @ (swap @ self._scene.image_orientation @ swap).T
-        )
-        stage = np.column_stack([np.zeros(3), offsets + [self._scene.y_um, self._scene.x_um]])
+        offsets = (corners - (self._pixels - 1) / 2.0) * self._pixel_um @ self._scene.yx_from_image.T
+        stage = np.column_stack([np.zeros(3), offsets + np.array([self._scene.y_um, self._scene.x_um])])
         stage[:, 0] = pose.shift_zyx_um[0]
         seen = pose.to_tissue(stage)[:, 1:] / MAP_PIXEL_UM + self._scene.vessels.centre_px
         matrix = np.column_stack([seen[1] - seen[0], seen[2] - seen[0]]) / (self._pixels - 1)
         shape = (self._pixels, self._pixels)
         image = ndimage.affine_transform(
-            self._scene.vessels.brightness, matrix, seen[0], shape, np.float32, order=1, mode="reflect"
+            self._scene.vessels.brightness, matrix, seen[0], shape, output=np.float32, order=1, mode="reflect"
         )
         away_um = abs(self._scene.z_um - float(pose.shift_zyx_um[0]))
         blur_px = min(0.5 + DEFOCUS_PX_PER_UM * away_um, 8.0)
