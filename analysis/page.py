@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
+from PIL import Image
 
 from analysis.errors import StackError
 
+LARGE_BYTES = 300_000
 SHOWN_DOTS_PER_INCH = 96
 """CSS pixels an inch: a picture is shown as large as it was drawn, with finer dots."""
 UNITS = {"_per_um": "per µm", "_um": "µm", "_percent": "%", "_s": "s", "_deg": "°", "_mw": "mW"}
@@ -53,8 +55,14 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The picture as the address that an HTML page can hold."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+        """The picture as the address that an HTML page can hold; large ones packed tighter than the PNG is."""
+        kind, content = "png", self.png
+        if len(content) > LARGE_BYTES:
+            buffer = io.BytesIO()
+            with Image.open(io.BytesIO(self.png)) as image:
+                image.convert("RGB").save(buffer, "WEBP", quality=88, method=3)
+            kind, content = "webp", buffer.getvalue()
+        return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
 
 
 @dataclass(frozen=True, eq=False)

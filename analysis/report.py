@@ -67,11 +67,13 @@ def field_report(stacks: Sequence[Stack], tables: FieldTables, pictures: FieldPi
     """
     drawn = pictures or FieldPictures.of(stacks, tables)
     labels = session_labels(stacks)
-    sections = [_stacks_section(stacks, labels), _density_section(tables, labels)]
-    if drawn.fates is not None:
-        sections.insert(0, _fates_section(tables, labels, drawn.fates))
-    sections.append(Section("One dendrite over the sessions", figures=[drawn.gallery]))
-    sections.append(Section("All spines", figures=drawn.overlays))
+    sections = [] if drawn.fates is None else [_fates_section(tables, labels, drawn.fates)]
+    sections += [
+        Section("One dendrite over the sessions", figures=[drawn.gallery]),
+        _density_section(tables, labels),
+        Section("All spines", figures=drawn.overlays),
+        _stacks_section(stacks, labels),
+    ]
     return Report("A field over its sessions", sections, _subtitle(stacks), _warnings(stacks))
 
 
