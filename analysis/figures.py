@@ -114,7 +114,7 @@ def draw_fate_counts(fates: pd.DataFrame, *, labels: Sequence[str] | None = None
     _draw_bars(axes, "stable", STABLE_COLOUR, nothing, stable)
     _draw_bars(axes, "gained", MARKS["gained"].colour, stable, counts["gained"].to_numpy())
     _draw_bars(axes, "lost", MARKS["lost"].colour, nothing, -counts["lost"].to_numpy())
-    names = list(labels) if labels else [f"session {n}" for n in range(1 + int(counts["to_session"].max() or 0))]
+    names = list(labels) if labels else [f"session {n}" for n in range(1 + max(counts["to_session"], default=0))]
     axes.set_xticks(x, [_interval_label(names, row) for row in counts.itertuples()])
     axes.set_xlim(-0.5, max(len(counts), 1) - 0.2)
     _dress(axes)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from analysis.drawing import FAINT, MARKS, OUTLINE, TEXT, Mark, dark_figure, draw_legend, legend_handle, stretched
-from analysis.fieldtables import HEAD, FieldTables, fates_seen_from, session_dendrites, session_labels
+from analysis.fieldtables import HEAD, FieldTables, fates_seen_from, observed_spines, session_dendrites, session_labels
 from analysis.model import Dendrite, Fate, Floats, SpineKind, Stack
 from analysis.straighten import straighten
 
@@ -48,12 +48,15 @@ class Strip:
 
     Parameters
     ----------
+    session
+        Which session.
     image
         Brightest value over the depth, stretched to 0-1, shape (across, along), ``STEP_UM`` a pixel.
     marks
         What to draw: ``track_id, along_um, across_um, fate, kind``.
     """
 
+    session: int
     image: NDArray[np.float64]
     marks: pd.DataFrame
 
@@ -78,25 +81,39 @@ def draw_gallery(
     labels
         Name of each session; None names them by day or by number.
     """
-    lines = [session_dendrites(tables, session) for session in range(len(stacks))]
-    seen = [fates_seen_from(tables, session) for session in range(len(stacks))]
-    name = _richest(seen) if dendrite is None else dendrite
-    if name is None or name not in lines[0]:
+    name = _richest(tables) if dendrite is None else dendrite
+    strips = [] if name is None else made_strips(stacks, tables, name)
+    if not strips:
         return _empty("No dendrite to show: the first session has none with spines.")
-    shown = [session for session, line in enumerate(lines) if name in line]
-    strips = [_strip(stacks[s], lines[s][name], lines[0][name], seen[s]) for s in shown]
     names = list(labels or session_labels(stacks))
-    return _page(_with_empty_places(strips), [names[s] for s in shown], lines[0][name].length_um, f"Dendrite {name}")
+    shown = [names[strip.session] for strip in strips]
+    return _page(strips, shown, f"Dendrite {name}")
 
 
-def _richest(seen: Sequence[pd.DataFrame]) -> int | None:
+def made_strips(stacks: Sequence[Stack], tables: FieldTables, dendrite: int) -> list[Strip]:
+    """Straighten one dendrite in every session that has it; none when the first session does not have it."""
+    lines = [session_dendrites(tables, session).get(dendrite) for session in range(len(stacks))]
+    if not lines or lines[0] is None:
+        return []
+    strips = [
+        _strip(stacks[session], line, lines[0], fates_seen_from(tables, session), session)
+        for session, line in enumerate(lines)
+        if line is not None
+    ]
+    return _with_empty_places(strips)
+
+
+def _richest(tables: FieldTables) -> int | None:
     """Return the dendrite with most tracks over all sessions."""
-    every = pd.concat(seen, ignore_index=True)
+    sessions = sorted(set(tables.tracks["session"]))
+    if not sessions:
+        return None
+    every = pd.concat([observed_spines(tables, int(session)) for session in sessions], ignore_index=True)
     counts = every.groupby("dendrite")["track_id"].nunique()
     return None if counts.empty else int(counts.index[int(np.argmax(counts.to_numpy()))])
 
 
-def _strip(stack: Stack, own: Dendrite, reference: Dendrite, seen: pd.DataFrame) -> Strip:
+def _strip(stack: Stack, own: Dendrite, reference: Dendrite, seen: pd.DataFrame, session: int) -> Strip:
     """Straighten one session and bring it to the length scale of ``reference``, the same dendrite at first sight."""
     straight = straighten(stack, own, half_width_um=HALF_WIDTH_UM, half_depth_um=HALF_DEPTH_UM, step_um=STEP_UM)
     reference_um, own_um = _matched_lengths(reference, own)
@@ -110,7 +127,7 @@ def _strip(stack: Stack, own: Dendrite, reference: Dendrite, seen: pd.DataFrame)
     marks = mine[["track_id", "fate", "kind"]].assign(
         along_um=np.interp(points[:, 0], own_um, reference_um), across_um=points[:, 1]
     )
-    return Strip(stretched(image, low=15.0, high=99.8), marks)
+    return Strip(session, stretched(image, low=15.0, high=99.8), marks)
 
 
 def _matched_lengths(reference: Dendrite, own: Dendrite) -> tuple[Floats, Floats]:
@@ -125,11 +142,12 @@ def _with_empty_places(strips: Sequence[Strip]) -> list[Strip]:
     filled = [strips[0]]
     for before, now in pairwise(strips):
         lost = before.marks[before.marks["fate"] == Fate.LOST].assign(fate=EMPTY)
-        filled.append(Strip(now.image, pd.concat([now.marks, lost], ignore_index=True)))
+        filled.append(Strip(now.session, now.image, pd.concat([now.marks, lost], ignore_index=True)))
     return filled
 
 
-def _page(strips: Sequence[Strip], labels: Sequence[str], length_um: float, title: str) -> Figure:
+def _page(strips: Sequence[Strip], labels: Sequence[str], title: str) -> Figure:
+    length_um = strips[0].image.shape[1] * STEP_UM
     rows = max(1, round(length_um / ROW_UM))
     row_um = length_um / rows
     um_per_in = max(row_um, SHORTEST_ROW_UM) / (PAGE_IN - LABEL_IN - MARGIN_IN)

@@ -9,6 +9,7 @@ import base64
 import io
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
@@ -162,6 +163,8 @@ def write_whole(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StackError(
             f"{path} cannot be written: {error.strerror or error}; free space or choose another folder"
         ) from error

@@ -1,0 +1,152 @@
+"""A report is one file that needs nothing else, and is never half there."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis.errors import StackError
+from analysis.model import Stack
+from analysis.page import LARGE_BYTES
+from analysis.report import Picture, Report, Section, field_report, write_field_outputs, write_report
+
+
+class Page(HTMLParser):
+    """What a browser would find: tags, addresses, text, cells."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset")]
+
+    def handle_data(self, data):
+        self.words.append(data.strip())
+
+
+def figure() -> Figure:
+    drawn = Figure(figsize=(2, 1), dpi=50)
+    drawn.add_axes((0.1, 0.1, 0.8, 0.8)).plot([0, 1])
+    return drawn
+
+
+def noise_picture() -> Picture:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return Picture(buffer.getvalue(), 200, "noise")
+
+
+def test_report_is_one_self_contained_file(tmp_path):
+    table = pd.DataFrame({"interval": ["0 → 1"], "length_um": [12.3456], "gained_percent": [float("nan")]})
+    section = Section("Gained <b>", "First & last.\n\nSecond.", table, [figure(), noise_picture()])
+    path = write_report(tmp_path / "report.html", Report("Field F01 & co", [section], warnings=["Beware."]))
+    html = path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert {"script", "link", "iframe"}.isdisjoint(page.tags)
+    assert all(address.startswith("data:image/") for address in page.addresses)
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert [word for word in page.words if word in ("length (µm)", "12.3", "–", "gained (%)")] == [
+        "length (µm)",
+        "gained (%)",
+        "12.3",
+        "–",
+    ]
+    assert "Gained <b>" in page.words
+    assert {"First & last.", "Second.", "Beware.", "noise"} <= set(page.words)
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_pictures_can_be_decoded_and_large_ones_are_packed(tmp_path):
+    small, large = Picture.of(figure()), noise_picture()
+    assert len(small.png) < LARGE_BYTES < len(large.png)
+    sizes = []
+    for picture, kind in ((small, "PNG"), (large, "WEBP")):
+        content = base64.b64decode(picture.source.partition(",")[2])
+        with Image.open(io.BytesIO(content)) as image:
+            assert image.format == kind
+            sizes.append(image.size)
+    assert sizes == [(100, 50), (400, 400)]
+    assert small.width_px == 192
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = write_report(tmp_path / "report.html", Report("old", []))
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StackError, match="No space left on device; free space"):
+        write_report(path, Report("new", []))
+    assert "<h1>old</h1>" in path.read_text(encoding="utf-8")
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(StackError, match="cannot be written"):
+        write_report(tmp_path / "out" / "report.html", Report("r", []))
+
+
+STACKS = [
+    Stack(
+        np.full((4, 60, 120), 255 if n else 9, np.uint8), (1.0, 0.2, 0.2), f"s{n}.tif", saturation=255.0, provenance=p
+    )
+    for n, p in enumerate([{"animal": "M042", "field": "F01"}, {"complete": False}])
+]
+
+
+def make_tables(sessions: int) -> SimpleNamespace:
+    line = np.linspace(0.0, 20.0, 100)
+    spines = pd.DataFrame(
+        [(s, t, 0, 2.0, 7.5, 5.0 * t, "spine", "present") for s in range(sessions) for t in (1, 2 + s)],
+        columns=["session", "track_id", "dendrite", "head_z_um", "head_y_um", "head_x_um", "kind", "state"],
+    )
+    fates = [(0, 1, 1, "stable", 0.9), (0, 1, 2, "lost", 0.8), (0, 1, 3, "gained", 0.7)] if sessions > 1 else []
+    return SimpleNamespace(
+        spines=spines,
+        tracks=spines,
+        dendrites=pd.concat(
+            pd.DataFrame({"session": s, "dendrite": 0, "z_um": 2.0, "y_um": 6.0, "x_um": line}) for s in range(sessions)
+        ),
+        fates=pd.DataFrame(fates, columns=["from_session", "to_session", "track_id", "fate", "probability"]),
+    )
+
+
+def test_field_report_tells_the_numbers():
+    report = field_report(STACKS, make_tables(2))
+    assert report.subtitle == "animal M042, field F01, 2 sessions"
+    assert report.warnings == ["s1.tif is not complete: its recording was stopped after 4 planes."]
+    tables = {section.heading: section.table for section in report.sections}
+    fates = tables["Spines gained and lost"].iloc[0]
+    assert (fates["interval"], fates["gained"], fates["lost"], fates["present"]) == ("session 0 → session 1", 1, 1, 2)
+    assert tables["Spine density"]["density_per_um"].tolist() == [0.1, 0.1]
+    assert tables["Stacks"]["saturated_percent"].tolist() == [0.0, 100.0]
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_field_outputs(tmp_path, sessions):
+    written = write_field_outputs(tmp_path / "out", STACKS[:sessions], make_tables(sessions))
+    names = [*(f"overlay_session{s}.png" for s in range(sessions)), "gallery.png", "report.html"]
+    assert [path.name for path in written] == names
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    for path in written[:-1]:
+        with Image.open(path) as image:
+            image.verify()
+
+
+def test_a_field_without_a_spine_has_a_report(tmp_path):
+    tables = make_tables(2)
+    empty = SimpleNamespace(**{name: table.iloc[:0] for name, table in vars(tables).items()})
+    assert write_field_outputs(tmp_path, STACKS, empty)[-1].is_file()
