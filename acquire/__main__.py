@@ -320,8 +320,9 @@ def register(
     found = register_stacks(*(read_stack(path, voxel_um=voxel_um) for path in (reference, today)))
     pose = found.reference_from_today
     shift_um = [round(float(value), 4) for value in pose.matrix[:3, 3]]
+    z, y, x = shift_um
     out.print(
-        f"{found.verdict}, score {found.score:.2f}: shift z {shift_um[0]:.2f}, y {shift_um[1]:.2f}, x {shift_um[2]:.2f} um, "
+        f"{found.verdict}, score {found.score:.2f}: shift z {z:.2f}, y {y:.2f}, x {x:.2f} um, "
         f"yaw {pose.yaw_deg:.2f} deg, tilt {pose.tilt_deg:.2f} deg"
     )
     if as_json:

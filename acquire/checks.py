@@ -34,7 +34,8 @@ def check_devices(rig: Rig) -> Iterator[str]:
     yield f"z_drive {roles.z_drive}: moved {MOVE_UM:g} um and back"
     plan = rig.set_scan(StackPlan(power_mw=0.0))
     frame = rig.snap()
-    yield f"scanner {roles.scanner}: {frame.shape[0]} x {frame.shape[1]} pixels of {plan.voxel_um[1]:.3f} um, {frame.dtype}"
+    size = f"{frame.shape[0]} x {frame.shape[1]} pixels of {plan.voxel_um[1]:.3f} um"
+    yield f"scanner {roles.scanner}: {size}, {frame.dtype}"
     if roles.power:
         rig.set_power_mw(0.0)
         yield f"power {roles.power}: 0 mW set and read back, limit {limits.power_mw:g} mW"

@@ -17,13 +17,11 @@ import pandas as pd
 
 from acquire.config import RigConfig, read_rig_config
 from acquire.errors import RigError, StudyError
-from acquire.images import stack_place
 from acquire.model import (
     AnimalRecord,
     FieldRecord,
     RelocationRecord,
     SessionRecord,
-    StackPlan,
     StagePosition,
     StudyRecord,
 )
@@ -32,9 +30,11 @@ from acquire.rig import Rig, open_rig
 from acquire.session import Session
 from acquire.store import Study
 from analysis.field import FieldAnalysis
+from analysis.fieldtables import interval_counts
 from analysis.model import Verdict
-from analysis.report import Report, field_report, write_report
-from analysis.score import pool_detection, pool_fates, score_detection, score_fates
+from analysis.page import Report, Section, write_report
+from analysis.report import field_report
+from analysis.score import DetectionScore, FateScore, score_detection, score_fates
 from analysis.stack import read_stack
 
 ANIMAL = "M001"
@@ -146,17 +146,18 @@ def run_demo(folder: Path, plan: DemoPlan, progress: Callable[[str, float], None
         course = _Course(study, rig, days, progress)
         for number in range(len(days)):
             course.sit(number, plan.fields)
-        analyses = course.analyse()
-        report = course.report(analyses)
+        spines, fates = course.scores()
+        report = write_report(folder / "report.html", course.report())
+        progress("done", 1.0)
         return DemoResult(
             seed=plan.seed,
             seconds=time.perf_counter() - started,
             report=report,
             study=folder,
             relocations=tuple(course.results),
-            spines=course.spine_scores(analyses),
-            fates=course.fate_scores(analyses),
-            counts=course.counts(analyses),
+            spines=spines,
+            fates=fates,
+            counts=course.counts(),
         )
 
 
@@ -180,14 +181,16 @@ class _Course:
         self.results: list[RelocationResult] = []
         self._study, self._rig, self._days, self._progress = study, rig, days, progress
         self._sample = rig.loaded
+        self._share_done = 0.0
+        self._analyses: dict[str, FieldAnalysis] = {}
         self._records: list[tuple[FieldRecord, SessionRecord, RelocationRecord]] = []
 
     def sit(self, number: int, fields: int | None) -> None:
         """Hold one session: the first keeps the fields, the later ones find them again; all take stacks."""
         day = self._days[number]
 
-        def show(what: str, share: float) -> None:
-            self._progress(f"day {day:g}: {what}", (number + min(share, 1.0) * 0.01) / (len(self._days) + 1))
+        def show(what: str, _share: float) -> None:
+            self._progress(f"day {day:g}: {what}", self._share_done)
 
         started = FIRST_DAY + timedelta(days=day)
         with Session.open(
@@ -196,10 +199,14 @@ class _Course:
             session.map_surface()
             if number == 0:
                 self._keep_fields(session, fields)
-            for field in self._study.animal(ANIMAL).fields:
+            kept = self._study.animal(ANIMAL).fields
+            for index, field in enumerate(kept):
+                self._share_done = (number + index / len(kept)) / len(self._days)
                 if number > 0 and self._find(session, number, field) is not Verdict.FOUND:
                     continue
                 session.take_stack(field.name)
+                if number > 0:
+                    self._analyses[field.name] = session.analyse(field.name)
             session.close()
 
     def _keep_fields(self, session: Session, count: int | None) -> None:
@@ -230,3 +237,86 @@ class _Course:
             )
         )
         return record.verdict
+
+    # ---- the end -----------------------------------------------------------------------------------------------
+
+    def _sessions_of(self, field: FieldRecord) -> list[tuple[SessionRecord, Path]]:
+        return self._study.stacks(ANIMAL, field.name)
+
+    def _truth(self, field: FieldRecord) -> list[pd.DataFrame] | None:
+        """Return the true spines of every stack of a field, a table a session; None when they are not known."""
+        tables = []
+        for session, store in self._sessions_of(field):
+            stack = read_stack(store)
+            centre = StagePosition.model_validate(stack.provenance["stage"])
+            planes, height, width = stack.pixels.shape
+            truth = self._sample.true_spines(session.number, centre.xyz_um, (planes, height, width), stack.voxel_um)
+            if truth is None or truth.empty:
+                return None
+            tables.append(truth)
+        return tables
+
+    def scores(self) -> tuple[dict[str, float | None], dict[str, float | None]]:
+        """Return spine and fate scores over all fields, against the truth of the sample; None where none is known."""
+        detections, fates = [], []
+        for field in self._study.animal(ANIMAL).fields:
+            truth, analysis = self._truth(field), self._analyses.get(field.name)
+            if truth is None or analysis is None:
+                continue
+            for number, table in enumerate(truth):
+                spines = analysis.spines[analysis.spines["session"] == number]
+                detections.append(score_detection(spines, table))
+            fates.append(score_fates(analysis.tracks, truth, analysis.fates))
+        return _pooled(detections), _averaged(fates)
+
+    def counts(self) -> pd.DataFrame:
+        """Return spines gained and lost by field and interval."""
+        rows = []
+        for field in self._study.animal(ANIMAL).fields:
+            analysis = self._analyses.get(field.name)
+            if analysis is None:
+                continue
+            days = [session.day for session, _ in self._sessions_of(field)]
+            table = interval_counts(analysis.fates)
+            table.insert(0, "field", field.name)
+            ends = zip(table.pop("from_session"), table.pop("to_session"), strict=True)
+            table.insert(1, "days", [f"{days[first]:g} to {days[last]:g}" for first, last in ends])
+            rows.append(table.round(1))
+        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["field", "days"])
+
+    def report(self) -> Report:
+        """Put the whole course on one page."""
+        fields = self._study.animal(ANIMAL).fields
+        first = self._study.sessions(ANIMAL)[0]
+        sections = [
+            Section("Spines gained and lost", table=self.counts()),
+            map_section(self._study, first, fields, self._rig.config.orientation),
+        ]
+        for field in fields:
+            found = [(session, record) for each, session, record in self._records if each.name == field.name]
+            sections.append(relocation_section(self._study, field, first, found))
+            analysis = self._analyses.get(field.name)
+            if analysis is not None:
+                stacks = [read_stack(store) for _, store in self._sessions_of(field)]
+                for section in field_report(stacks, analysis).sections:
+                    heading = f"Field {field.name}: {section.heading.lower()}"
+                    sections.append(Section(heading, section.text, section.table, section.figures))
+        subtitle = f"{len(self._days)} sessions, {len(fields)} fields"
+        return Report("The demo: a study on simulated hardware", sections, subtitle)
+
+
+def _pooled(scores: Sequence[DetectionScore]) -> dict[str, float | None]:
+    """Return precision, recall and F1 over all stacks together."""
+    hits, predicted, truth = (sum(getattr(score, name) for score in scores) for name in ("hits", "predicted", "truth"))
+    return {
+        "f1": 2 * hits / (predicted + truth) if predicted + truth else None,
+        "precision": hits / predicted if predicted else None,
+        "recall": hits / truth if truth else None,
+    }
+
+
+def _averaged(scores: Sequence[FateScore]) -> dict[str, float | None]:
+    """Return the fate scores, mean over the fields that have them."""
+    names = ("gained_f1", "lost_f1", "identity_accuracy")
+    known = {name: [value for score in scores if (value := getattr(score, name)) is not None] for name in names}
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}

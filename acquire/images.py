@@ -32,6 +32,7 @@ class ImageProvenance(Record):
     kind: str
     animal: str
     session: str
+    day: float
     rig: dict[str, Any]
     stage: StagePosition
     field: str | None = None

@@ -15,7 +15,7 @@ from acquire.session import SURFACE_FILE
 from acquire.store import Study
 from analysis.figures import draw_red_green, draw_vessel_map
 from analysis.model import Stack, Transform
-from analysis.report import Section
+from analysis.page import Picture, Section
 from analysis.stack import read_image, read_stack
 
 
@@ -47,8 +47,8 @@ def map_section(
     figure = draw_vessel_map(image.pixels, session.surface_pixel_um, places, [])
     return Section(
         heading="Vessel map",
-        text=f"Surface vessels of {session.name} with the fields that were kept. Pixels of {session.surface_pixel_um:g} um.",
-        figures=[("Vessel map", figure)],
+        text=f"Surface vessels of session {session.name}, with the fields that were kept in it.",
+        figures=[Picture.of(figure, "Surface vessels, dark, and the fields.")],
     )
 
 
@@ -75,5 +75,6 @@ def relocation_section(
         if pose:
             lines[-1] += f"; {relocate.tilt_advice(pose.transform())}"
         figure = draw_red_green(reference.pixels.max(axis=0), pixels.max(axis=0), reference.voxel_um[1])
-        figures.append((f"Field {field.name}, {day}: reference, today, both", figure))
+        caption = f"{day}: projections of the overviews, today's turned and shifted onto the reference."
+        figures.append(Picture.of(figure, caption))
     return Section(heading=f"Field {field.name} found again", text=". ".join(lines) + ".", figures=figures)

@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 from pymmcore_plus.experimental.unicore import UniMMCore
+from pymmcore_plus.mda import MDARunner
 from useq import AbsolutePosition, MDASequence, ZAbsolutePositions
 
 from acquire.config import PropertyRole, RigConfig
@@ -75,6 +76,7 @@ class Rig:
         self.images_taken = 0
         self._lit_since: float | None = None
         self._stop = False
+        self._runner = MDARunner()
 
     def __enter__(self) -> Self:
         return self
@@ -315,13 +317,13 @@ class Rig:
         )
         engine = StackEngine(self, plan, sinks, progress)
         self.move_to(centre.moved(z_um=z_um[0] - centre.z_um))
-        previous = self.core.mda.set_engine(engine)
+        # A runner of its own: one that met a KeyboardInterrupt stays "running" and refuses every later stack.
+        self._runner = MDARunner()
+        self._runner.set_engine(engine)
         try:
-            self.core.mda.run(sequence)
+            self._runner.run(sequence)
         finally:
             self.close_light()
-            if previous is not None:
-                self.core.mda.set_engine(previous)
         if self._stop:
             raise StackCancelledError(f"stopped after {engine.planes_kept} of {plan.planes} planes; the light is off")
         if engine.planes_kept != plan.planes:
@@ -330,12 +332,12 @@ class Rig:
     def stop(self) -> None:
         """Stop the stack that is being taken. The one verb that may be called from any thread."""
         self._stop = True
-        self.core.mda.cancel()
+        self._runner.cancel()
 
     @property
     def stop_requested(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._stop or self.core.mda.status.cancel_requested
+        return self._stop
 
     # ---- properties --------------------------------------------------------------------------------------------
 

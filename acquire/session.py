@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from analysis.field import FieldAnalysis, analyse_field
-from analysis.report import write_field_outputs
 from analysis.vessels import SurfaceRegistration, register_surface
 
 from acquire import relocate
@@ -36,8 +34,10 @@ from acquire.model import (
 from acquire.quality import judge_stack
 from acquire.rig import Remountable, Rig
 from acquire.store import Study, read_record, write_record
+from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Transform, Verdict
 from analysis.register import StackRegistration, register_stacks
+from analysis.report import write_field_outputs
 from analysis.stack import read_image, read_stack
 
 Progress = Callable[[str, float], None]
@@ -358,6 +358,7 @@ class Session:
             kind=kind,
             animal=self.record.animal,
             session=self.record.name,
+            day=self.record.day,
             rig=self.rig.config.model_dump(mode="json"),
             stage=stage,
             field=None if field is None else field.name,

@@ -101,7 +101,8 @@ class Study:
             try:
                 self._lock.acquire(timeout=0)
             except Timeout as error:
-                raise StudyError(f"{self.folder} is in use by {self._holder_name()}; close that program first") from error
+                holder = self._holder_name()
+                raise StudyError(f"{self.folder} is in use by {holder}; close that program first") from error
         me = {"pid": os.getpid(), "user": getpass.getuser(), "host": platform.node(), "since": utc_now().isoformat()}
         write_text(self._holder, json.dumps(me))
 

@@ -28,7 +28,15 @@ from analysis.stack import read_image, read_stack
 ORIGIN = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
 PLAN = StackPlan(field_of_view_um=8.0, pixels=16, depth_um=4.0, step_um=1.0)
 PROVENANCE = ImageProvenance(
-    kind="stack", animal="M1", session="2026-01-01T0900", rig={}, stage=ORIGIN, field="F01", plan=PLAN, saturation=4095
+    kind="stack",
+    animal="M1",
+    session="2026-01-01T0900",
+    day=0.0,
+    rig={},
+    stage=ORIGIN,
+    field="F01",
+    plan=PLAN,
+    saturation=4095,
 )
 
 
