@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
 
 Image = NDArray[np.float32]
@@ -30,7 +30,7 @@ def block_mean(pixels: NDArray[np.generic], factors: Sequence[int]) -> Image:
     return np.asarray(sums, dtype=np.float32) / np.float32(np.prod(factors))
 
 
-def flatten(image: Image, small: Sequence[float], large: Sequence[float]) -> Image:
+def flatten(image: Image, small: ArrayLike, large: ArrayLike) -> Image:
     """Make an image comparable with another of the same place: log, band-pass, divided by the local contrast.
 
     Parameters

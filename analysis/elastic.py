@@ -1,4 +1,4 @@
-"""Where each place along a dendrite lies in today's stack, when the tissue has changed its shape by a micrometre or two.
+"""Where each place along a dendrite lies in today's stack, when the tissue has changed its shape by a little.
 
 A rigid motion leaves spines as far from their prediction as they stand from each other. So the surroundings of every
 few micrometres of the dendrite are matched one by one around the rigid prediction, and the displacements are joined
@@ -139,21 +139,26 @@ def _lay_curve(points: Floats) -> tuple[_Curve, Floats]:
     given_um = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     if not given_um[-1] > 0:
         raise StackError("A dendrite needs a length: all its points lie at one place.")
-    step, drawn = STEP_UM[0], WINDOW_UM[0] / 2 + REACH_UM[0] + 1.0
-    inner = np.arange(0.0, given_um[-1] + step, step)
-    places = _interpolate(np.minimum(inner, given_um[-1]), given_um, points)
-    places = ndimage.gaussian_filter1d(places, CURVE_SMOOTHING_UM / step, axis=0, mode="nearest")
-    many = int(np.ceil(drawn / step))
-    look = min(len(places) - 1, round(3.0 / step))
-    out = np.arange(1, many + 1)[:, None]
-    head = places[0] + out[::-1] * (places[0] - places[look]) / look
-    tail = places[-1] + out * (places[-1] - places[-1 - look]) / look
-    places = np.concatenate([head, places, tail])
-    along = (np.arange(len(places)) - many) * step
+    step = STEP_UM[0]
+    inner = np.minimum(np.arange(0.0, given_um[-1] + step, step), given_um[-1])
+    smooth = ndimage.gaussian_filter1d(
+        _interpolate(inner, given_um, points), CURVE_SMOOTHING_UM / step, axis=0, mode="nearest"
+    )
+    many = int(np.ceil((WINDOW_UM[0] / 2 + REACH_UM[0] + 1.0) / step))
+    places = _draw_out(smooth, many, min(len(smooth) - 1, round(3.0 / step)))
     forward = ndimage.gaussian_filter1d(np.gradient(places[:, 1:], axis=0), CURVE_SMOOTHING_UM / step, axis=0)
     length = np.linalg.norm(forward, axis=1, keepdims=True)
     forward = np.where(length > 1e-6, forward / np.maximum(length, 1e-6), [0.0, 1.0])
+    along: Floats = (np.arange(len(places)) - many) * step
     return _Curve(along, places, np.stack([forward[:, 1], -forward[:, 0]], axis=1)), given_um
+
+
+def _draw_out(places: Floats, many: int, look: int) -> Floats:
+    """Add ``many`` places at both ends, straight on in the direction of the last ``look``."""
+    ahead = np.arange(1, many + 1)[:, None] / look
+    head = places[0] + ahead[::-1] * (places[0] - places[look])
+    tail = places[-1] + ahead * (places[-1] - places[-1 - look])
+    return np.concatenate([head, places, tail])
 
 
 def _match_along(
@@ -162,7 +167,7 @@ def _match_along(
     """Return the places matched, their displacements in today's stack, and how well they were recognised."""
     span = [round(r / s) for r, s in zip(REACH_UM, STEP_UM, strict=True)]
     size = [round(w / s) for w, s in zip(WINDOW_UM, STEP_UM, strict=True)]
-    across, depth = ((np.arange(size[a] + 2 * span[a]) - (size[a] + 2 * span[a] - 1) / 2) * STEP_UM[a] for a in (1, 2))
+    across, depth = (_centred_axis(size[a] + 2 * span[a], STEP_UM[a]) for a in (1, 2))
     predicted = curve.moved(today_from_reference)
     fixed, moving = (_flat(*c.sample(s, across, depth)) for c, s in ((curve, reference), (predicted, today)))
     centres_um = np.linspace(0.0, length_um, max(2, round(length_um / EVERY_UM) + 1))
@@ -171,6 +176,11 @@ def _match_along(
     peaks = [peak_position(m) for m in match_windows(fixed, moving, starts, size, span)]
     shifts = (np.array([p for p, _ in peaks]) - span) * STEP_UM
     return centres_um, predicted.displacement(centres_um, shifts), np.array([h for _, h in peaks])
+
+
+def _centred_axis(count: int, step_um: float) -> Floats:
+    axis: Floats = (np.arange(count) - (count - 1) / 2) * step_um
+    return axis
 
 
 def _flat(values: Image, inside: Image) -> Image:

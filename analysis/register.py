@@ -11,23 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import fft, ndimage
 
-from analysis.correlate import (
-    THREADS,
-    Image,
-    block_mean,
-    correlation_shape,
-    crop_shifts,
-    flatten,
-    match_windows,
-    peak_position,
-    shifted_overlap,
-)
+from analysis.alignment import BlockMatching, FlatImage, refine_motion, search_halves, search_motion
+from analysis.correlate import block_mean, flatten
 from analysis.errors import StackError
 from analysis.model import Floats, Stack, Transform, Verdict
-from analysis.motion import fit_motion_robustly
 
 COARSE_UM = (3.0, 1.0, 1.0)
 FINE_UM = (1.0, 0.5, 0.5)
@@ -35,11 +23,12 @@ COARSE_BAND_UM = ((1.5, 0.8, 0.8), (8.0, 5.0, 5.0))
 FINE_BAND_UM = ((0.8, 0.5, 0.5), (6.0, 4.0, 4.0))
 AXIAL_SEARCH_UM = 25.0
 YAW_STEP_DEG = 1.5
-NEAR_PEAK_UM = (12.0, 6.0, 6.0)
-BLOCKS = (((20.0, 24.0, 24.0), (8.0, 4.0, 4.0)), ((14.0, 16.0, 16.0), (4.0, 2.5, 2.5)))
-MOST_BLOCKS = 60
-AXIS_WEIGHT = np.array([0.5, 1.0, 1.0])
-AGREE_WITHIN_UM = 2.5
+NEAR_PEAK_UM = np.array([12.0, 6.0, 6.0])
+AXIS_WEIGHT = np.array([0.5, 1.0, 1.0])  # the depth is blurred and counts half
+BLOCKS = (
+    BlockMatching(np.array([20.0, 24.0, 24.0]), np.array([8.0, 4.0, 4.0]), AXIS_WEIGHT, agree_within_um=2.5),
+    BlockMatching(np.array([14.0, 16.0, 16.0]), np.array([4.0, 2.5, 2.5]), AXIS_WEIGHT, agree_within_um=2.5),
+)
 LEAST_EXTENT_UM = (3.0, 10.0, 10.0)
 
 FOUND_SCORE, UNSURE_SCORE = 0.55, 0.35
@@ -76,25 +65,6 @@ class StackRegistration:
     verdict: Verdict
 
 
-@dataclass(frozen=True, eq=False)
-class _Volume:
-    """Flattened values on a coarse grid; ``origin_um`` is the centre of its first voxel in its stack's frame."""
-
-    values: Image
-    voxel_um: Floats
-    origin_um: Floats
-
-    @property
-    def centre_um(self) -> Floats:
-        centre: Floats = self.origin_um + self.voxel_um * (np.array(self.values.shape) - 1) / 2
-        return centre
-
-    def span(self, reach_um: Floats) -> list[int]:
-        """Return the voxels that a search over ``reach_um`` each way takes, less than the volume's own size."""
-        wanted = np.ceil(reach_um / self.voxel_um).astype(int)
-        return [int(v) for v in np.clip(wanted, 1, np.maximum(1, np.array(self.values.shape) - 1))]
-
-
 def register_stacks(
     reference: Stack,
     today: Stack,
@@ -126,16 +96,17 @@ def register_stacks(
         _refuse_unusable(stack)
     start = prior or Transform.translation((reference.extent_zyx_um - today.extent_zyx_um) / 2)
     voxel_um = np.maximum(reference.voxel_um, today.voxel_um)
-    fine, coarse = zip(*(_prepare(stack, voxel_um) for stack in (reference, today)), strict=True)
+    (fine, coarse), (fine_today, coarse_today) = (_prepare(stack, voxel_um) for stack in (reference, today))
     lateral = np.array(reference.extent_zyx_um[1:]) / 2 if max_shift_um is None else np.full(2, max_shift_um)
     reach_um = np.array([AXIAL_SEARCH_UM, *lateral])
-    if not all(np.any(v.values) for v in coarse):
+    if not (np.any(coarse.values) and np.any(coarse_today.values)):
         return StackRegistration(start, 0.0, 0.0, float("inf"), 0.0, Verdict.NOT_FOUND)
-    found, margin = _search(coarse[0], coarse[1], start, max_yaw_deg, reach_um)
+    turns = _turns(start.apply(coarse_today.centre_um), max_yaw_deg)
+    found, margin = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=NEAR_PEAK_UM)
     score = 0.0
-    for block_um, block_reach_um in BLOCKS:
-        found, score = _refine(fine[0], fine[1], found, np.array(block_um), np.array(block_reach_um))
-    agreement_um, overlap = _halves_agree(coarse[0], coarse[1], found, reach_um)
+    for plan in BLOCKS:
+        found, score = refine_motion(fine, fine_today, found, plan)
+    agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=AXIS_WEIGHT)
     verdict = judge(score, margin, agreement_um)
     return StackRegistration(found, score, margin, agreement_um, overlap, verdict)
 
@@ -165,127 +136,22 @@ def _refuse_unusable(stack: Stack) -> None:
         )
 
 
-def _prepare(stack: Stack, voxel_um: Floats) -> tuple[_Volume, _Volume]:
-    """Return the stack on the fine and on the coarse grid, flattened."""
-    volumes = []
-    image: Image = np.asarray(stack.pixels)
-    if image.dtype.kind == "f":
-        image = np.nan_to_num(image)
+def _prepare(stack: Stack, voxel_um: Floats) -> tuple[FlatImage, FlatImage]:
+    """Return the stack on the fine and on the coarse grid, flattened; no grid finer than ``voxel_um``."""
+    flat = []
+    image = stack.pixels if stack.pixels.dtype.kind != "f" else np.nan_to_num(stack.pixels)
     voxel, origin = np.array(stack.voxel_um), np.zeros(3)
     for target_um, (small_um, large_um) in ((FINE_UM, FINE_BAND_UM), (COARSE_UM, COARSE_BAND_UM)):
         factors = np.floor(np.maximum(target_um, voxel_um) / voxel + 0.3).astype(int)
         factors = np.clip(factors, 1, np.maximum(1, np.array(image.shape) // 4))
         image = block_mean(image, [int(f) for f in factors])
         origin, voxel = origin + voxel * (factors - 1) / 2, voxel * factors
-        volumes.append(_Volume(flatten(image, small_um / voxel, large_um / voxel), voxel, origin))
-    return volumes[0], volumes[1]
+        flat.append(FlatImage(flatten(image, small_um / voxel, large_um / voxel), voxel, origin))
+    return flat[0], flat[1]
 
 
-def _resample(volume: _Volume, grid: _Volume, grid_from_volume: Transform) -> tuple[Image, Image]:
-    """Return ``volume`` on the voxels of ``grid``, zero outside, and 1 where it has values."""
-    back = grid_from_volume.inverse().matrix
-    linear = back[:3, :3] * grid.voxel_um / volume.voxel_um[:, None]
-    offset = (back[:3, :3] @ grid.origin_um + back[:3, 3] - volume.origin_um) / volume.voxel_um
-    sampled = ndimage.affine_transform(
-        volume.values, linear, offset, grid.values.shape, output=np.float32, order=1, cval=np.nan
-    )
-    inside = np.isfinite(sampled)
-    return np.where(inside, sampled, np.float32(0)), inside.astype(np.float32)
-
-
-def _correlate(fixed: Image, moving: Image, span: list[int], limit: Image) -> Image:
-    shape = correlation_shape(fixed.shape, moving.shape, span)
-    product = fft.rfftn(fixed, shape, workers=THREADS) * np.conj(fft.rfftn(moving, shape, workers=THREADS))
-    cross: Image = crop_shifts(fft.irfftn(product, shape, workers=THREADS), span) / limit
-    return cross
-
-
-def _limit(fixed: Image, moving: Image, span: list[int]) -> Image:
-    """Return what to divide by: the shared energy, held up where the overlap is small."""
-    energy = shifted_overlap(fixed, moving, span)
-    return energy + np.float32(max(0.25 * float(energy.max()), 1e-6))
-
-
-def _search(
-    reference: _Volume, today: _Volume, start: Transform, max_yaw_deg: float, reach_um: Floats
-) -> tuple[Transform, float]:
-    """Return the best yaw and shift, and how far it stands out from the second best place."""
-    centre = start.apply(today.centre_um)
-    shape = np.maximum(1, np.round(np.array(today.values.shape) * today.voxel_um / reference.voxel_um)).astype(int)
-    canvas = _Volume(np.empty(shape, np.float32), reference.voxel_um, centre - reference.voxel_um * (shape - 1) / 2)
-    span = reference.span(reach_um + np.abs(reference.origin_um - canvas.origin_um))
-    limit = _limit(reference.values, _resample(today, canvas, start)[0], span)
+def _turns(centre_um: Floats, max_yaw_deg: float) -> list[Transform]:
+    """Return the rotations in the plane to try, from none to the largest."""
     steps = int(np.ceil(max_yaw_deg / YAW_STEP_DEG))
-    best, best_yaw = np.full(limit.shape, -1.0, np.float32), np.zeros(limit.shape, np.float32)
-    for yaw in np.linspace(-max_yaw_deg, max_yaw_deg, 2 * steps + 1):
-        turned, _ = _resample(today, canvas, Transform.rigid(yaw_deg=yaw, centre_zyx_um=centre) @ start)
-        correlation = _correlate(reference.values, turned, span, limit)
-        better = correlation > best
-        best[better], best_yaw[better] = correlation[better], yaw
-    position, top = peak_position(best)
-    place = tuple(int(v) for v in np.round(position))
-    shift = (position - span) * reference.voxel_um + reference.origin_um - canvas.origin_um
-    turn = Transform.rigid(shift, yaw_deg=float(best_yaw[place]), centre_zyx_um=centre)
-    return turn @ start, _margin(best, place, top, reference.voxel_um)
-
-
-def _margin(best: Image, place: tuple[int, ...], top: float, voxel_um: Floats) -> float:
-    around = np.ceil(np.array(NEAR_PEAK_UM) / voxel_um).astype(int)
-    others = best.copy()
-    others[tuple(slice(max(0, p - n), p + n + 1) for p, n in zip(place, around, strict=True))] = 0
-    return float(np.clip(1 - others.max() / max(top, 1e-6), 0, 1))
-
-
-def _refine(
-    reference: _Volume, today: _Volume, guess: Transform, block_um: Floats, reach_um: Floats
-) -> tuple[Transform, float]:
-    """Match blocks one by one and return the corrected motion with the score of the blocks."""
-    voxel, shape = reference.voxel_um, np.array(reference.values.shape)
-    moving, inside = _resample(today, reference, guess)
-    fixed = reference.values * inside
-    size = np.minimum(np.maximum(3, np.round(block_um / voxel)).astype(int), shape)
-    span = [int(v) for v in np.maximum(1, np.round(reach_um / voxel))]
-    starts, places = _richest_blocks(fixed, size)
-    peaks = [peak_position(m) for m in match_windows(fixed, moving, starts, [int(v) for v in size], span)]
-    shifts = (np.array([p for p, _ in peaks]) - span) * voxel
-    height = np.clip([v for _, v in peaks], 0, 1)
-    places = places * voxel + reference.origin_um
-    correction, rest = fit_motion_robustly(places + shifts, places, height**2, axis_weight=AXIS_WEIGHT)
-    return correction @ guess, float(np.mean(height * (rest < AGREE_WITHIN_UM)))
-
-
-def _richest_blocks(fixed: Image, size: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
-    """Return first voxel and centre of contrast of the overlapping blocks that hold the most contrast."""
-    shape = np.array(fixed.shape)
-    counts = np.ceil((shape - size) / (0.6 * size)).astype(int) + 1
-    axes = [np.unique(np.linspace(0, n - s, c).astype(int)) for n, s, c in zip(shape, size, counts, strict=True)]
-    starts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    index = np.indices(tuple(size)).reshape(3, -1)
-    energy, centre = [], []
-    for start in starts:
-        block = fixed[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))].ravel() ** 2
-        energy.append(float(block.sum()))
-        centre.append(start + (index @ block) / max(energy[-1], 1e-9))
-    order = np.argsort(energy)[::-1][:MOST_BLOCKS]
-    return starts[order], np.array(centre)[order]
-
-
-def _halves_agree(reference: _Volume, today: _Volume, found: Transform, reach_um: Floats) -> tuple[float, float]:
-    """Search each half of the reference again in all of today's stack; return the disagreement and the overlap."""
-    moving, inside = _resample(today, reference, found)
-    fixed = reference.values * inside
-    span = reference.span(reach_um)
-    apart = 0.0
-    for axis in (1, 2):
-        profile = np.cumsum(np.sum(fixed**2, axis=tuple(a for a in range(3) if a != axis)))
-        middle = int(np.searchsorted(profile, profile[-1] / 2))
-        first = np.moveaxis(np.zeros_like(fixed), axis, 0)
-        first[:middle] = 1
-        first = np.moveaxis(first, 0, axis)
-        places = []
-        for half in (fixed * first, fixed * (1 - first)):
-            position, _ = peak_position(_correlate(half, moving, span, _limit(half, moving, span)))
-            places.append((position - span) * reference.voxel_um * AXIS_WEIGHT)
-        off = max(float(np.linalg.norm(v)) for v in (places[0], places[1], places[0] - places[1]))
-        apart = max(apart, off)
-    return apart, float(inside.mean())
+    yaws = sorted(np.linspace(-max_yaw_deg, max_yaw_deg, 2 * steps + 1), key=abs)
+    return [Transform.rigid(yaw_deg=float(yaw), centre_zyx_um=centre_um) for yaw in yaws]

@@ -1,0 +1,265 @@
+"""Lay one flattened image onto another, in two or three dimensions: trial motions, blocks, halves; all in um.
+
+The rooms that know what the pictures show (a stack of dendrites, a surface of vessels) flatten them, choose the trial
+motions and the limits, and judge the signs that come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from analysis.correlate import (
+    THREADS,
+    Image,
+    correlation_shape,
+    crop_shifts,
+    match_windows,
+    peak_position,
+    shifted_overlap,
+)
+from analysis.model import Floats, Transform
+from analysis.motion import fit_motion_robustly
+
+BLOCK_SPACING = 0.6  # of a block's size, so that neighbours overlap
+LEAST_SHARED_ENERGY = 0.25  # of the largest overlap: below it a correlation is held down, small overlaps fit by chance
+
+
+@dataclass(frozen=True, eq=False)
+class FlatImage:
+    """Flattened values (zero on average) on a grid of their own.
+
+    Parameters
+    ----------
+    values
+        Contrast, shape (z, y, x) or (y, x).
+    pixel_um
+        Size of a voxel or pixel, one an axis, um.
+    origin_um
+        Centre of the first voxel in the frame of the image it was made from, um.
+    """
+
+    values: Image
+    pixel_um: Floats
+    origin_um: Floats
+
+    @property
+    def centre_um(self) -> Floats:
+        """Middle of the image, um."""
+        return self.origin_um + self.pixel_um * (np.array(self.values.shape) - 1) / 2
+
+    def span(self, reach_um: Floats) -> list[int]:
+        """Return the pixels that a search over ``reach_um`` each way takes, less than the image's own size."""
+        wanted = np.ceil(reach_um / self.pixel_um).astype(int)
+        return [int(v) for v in np.clip(wanted, 1, np.maximum(1, np.array(self.values.shape) - 1))]
+
+    def sampled_on(self, grid: FlatImage, grid_from_image: Transform) -> tuple[Image, Image]:
+        """Return the values at the pixels of ``grid``, zero outside, and 1 where there are values."""
+        inverse = grid_from_image.inverse()
+        linear = inverse.matrix[:-1, :-1] * grid.pixel_um / self.pixel_um[:, None]
+        offset = (inverse.apply(grid.origin_um) - self.origin_um) / self.pixel_um
+        sampled = ndimage.affine_transform(
+            self.values, linear, offset, grid.values.shape, output=np.float32, order=1, cval=np.nan
+        )
+        inside = np.isfinite(sampled)
+        return np.where(inside, sampled, np.float32(0)), inside.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMatching:
+    """How an image is matched block by block.
+
+    Parameters
+    ----------
+    block_um, reach_um
+        Size of a block and how far it is searched each way, one an axis, um.
+    axis_weight
+        How much a distance along each axis counts: less than 1 for a blurred depth.
+    agree_within_um
+        A block farther than this from the common motion disagrees, um.
+    most
+        Number of blocks, those with the most contrast.
+    with_scale
+        Whether the common motion may scale.
+    """
+
+    block_um: Floats
+    reach_um: Floats
+    axis_weight: Floats
+    agree_within_um: float
+    most: int = 60
+    with_scale: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedBlocks:
+    """Where blocks of the fixed image were found in the moving one.
+
+    Parameters
+    ----------
+    places_um
+        Centre of each block's contrast in the fixed image, shape (n, dimensions), um.
+    shifts_um
+        How far from there it was found in the moving image under the guessed motion, um.
+    correlation
+        How well, 0 to 1, shape (n,).
+    """
+
+    places_um: Floats
+    shifts_um: Floats
+    correlation: Floats
+
+
+def search_motion(
+    fixed: FlatImage,
+    moving: FlatImage,
+    start: Transform,
+    turns: Sequence[Transform],
+    *,
+    reach_um: Floats,
+    near_um: Floats,
+) -> tuple[Transform, float]:
+    """Try each turn with every shift.
+
+    Parameters
+    ----------
+    fixed, moving
+        The two images.
+    start
+        First guess of the motion from ``moving`` to ``fixed``.
+    turns
+        Motions tried after ``start``, about the centre that the moving image then has; the first changes nothing.
+    reach_um
+        Largest shift searched each way, one an axis, um.
+    near_um
+        Within this of the best place no other place counts as second, um.
+
+    Returns
+    -------
+    tuple
+        The best motion, and how far it stands out: 1 - second / best correlation.
+    """
+    shape = np.maximum(1, np.round(np.array(moving.values.shape) * moving.pixel_um / fixed.pixel_um)).astype(int)
+    corner = start.apply(moving.centre_um) - fixed.pixel_um * (shape - 1) / 2
+    canvas = FlatImage(np.empty(shape, np.float32), fixed.pixel_um, corner)
+    span = fixed.span(reach_um + np.abs(fixed.origin_um - corner))
+    limit = _limit(fixed.values, moving.sampled_on(canvas, start)[0], span)
+    padded = correlation_shape(fixed.values.shape, canvas.values.shape, span)
+    spectrum = fft.rfftn(fixed.values, padded, workers=THREADS)
+    best, best_turn = np.full(limit.shape, -1.0, np.float32), np.zeros(limit.shape, np.int16)
+    for number, turn in enumerate(turns):
+        turned, _ = moving.sampled_on(canvas, turn @ start)
+        product = spectrum * np.conj(fft.rfftn(turned, padded, workers=THREADS))
+        correlation = crop_shifts(fft.irfftn(product, padded, workers=THREADS), span) / limit
+        better = correlation > best
+        best[better], best_turn[better] = correlation[better], number
+    position, top = peak_position(best)
+    place = tuple(int(v) for v in np.round(position))
+    shift = (position - span) * fixed.pixel_um + fixed.origin_um - corner
+    found = Transform.translation(shift) @ turns[int(best_turn[place])] @ start
+    return found, _margin(best, place, top, np.ceil(near_um / fixed.pixel_um).astype(int))
+
+
+def match_blocks(fixed: FlatImage, moving: FlatImage, guess: Transform, plan: BlockMatching) -> MatchedBlocks:
+    """Find the blocks of ``fixed`` that hold the most contrast in ``moving``, each around its guessed place."""
+    carried, inside = moving.sampled_on(fixed, guess)
+    shared = fixed.values * inside
+    size = np.maximum(3, np.round(plan.block_um / fixed.pixel_um)).astype(int)
+    size = np.minimum(size, np.array(shared.shape))
+    span = [int(v) for v in np.maximum(1, np.round(plan.reach_um / fixed.pixel_um))]
+    starts, places = _richest_blocks(shared, size, plan.most)
+    peaks = [peak_position(m) for m in match_windows(shared, carried, starts, [int(v) for v in size], span)]
+    shifts = (np.array([p for p, _ in peaks]) - span) * fixed.pixel_um
+    height = np.clip([h for _, h in peaks], 0.0, 1.0)
+    return MatchedBlocks(places * fixed.pixel_um + fixed.origin_um, shifts, height)
+
+
+def refine_motion(
+    fixed: FlatImage, moving: FlatImage, guess: Transform, plan: BlockMatching
+) -> tuple[Transform, float]:
+    """Return the motion that most blocks share, and their score.
+
+    The score is the mean correlation of the blocks, 0 to 1, in which a block that disagrees counts 0.
+    """
+    blocks = match_blocks(fixed, moving, guess, plan)
+    correction, rest_um = fit_motion_robustly(
+        blocks.places_um + blocks.shifts_um,
+        blocks.places_um,
+        blocks.correlation**2,
+        axis_weight=plan.axis_weight,
+        with_scale=plan.with_scale,
+        tightest_um=0.2 * plan.agree_within_um,
+    )
+    return correction @ guess, float(np.mean(blocks.correlation * (rest_um < plan.agree_within_um)))
+
+
+def search_halves(
+    fixed: FlatImage, moving: FlatImage, found: Transform, *, reach_um: Floats, axis_weight: Floats
+) -> tuple[float, float]:
+    """Search each half of ``fixed`` again, over the whole range, in all of ``moving``.
+
+    The halves lie side by side along x, then along y, and hold equal contrast.
+
+    Returns
+    -------
+    tuple
+        The farthest that a half lies from the found motion or from the other half, um; and the share of ``fixed`` that
+        ``moving`` covers.
+    """
+    carried, inside = moving.sampled_on(fixed, found)
+    shared, span = fixed.values * inside, fixed.span(reach_um)
+    apart_um = 0.0
+    for axis in (-2, -1):
+        places = []
+        for half in _halves(shared, axis):
+            position, _ = peak_position(_correlation(half, carried, span))
+            places.append((position - span) * fixed.pixel_um * axis_weight)
+        distances = (places[0], places[1], places[0] - places[1])
+        apart_um = max(apart_um, *(float(np.linalg.norm(d)) for d in distances))
+    return apart_um, float(inside.mean())
+
+
+def _correlation(fixed: Image, moving: Image, span: list[int]) -> Image:
+    shape = correlation_shape(fixed.shape, moving.shape, span)
+    product = fft.rfftn(fixed, shape, workers=THREADS) * np.conj(fft.rfftn(moving, shape, workers=THREADS))
+    return crop_shifts(fft.irfftn(product, shape, workers=THREADS), span) / _limit(fixed, moving, span)
+
+
+def _limit(fixed: Image, moving: Image, span: list[int]) -> Image:
+    energy = shifted_overlap(fixed, moving, span)
+    return energy + np.float32(max(LEAST_SHARED_ENERGY * float(energy.max()), 1e-6))
+
+
+def _margin(best: Image, place: tuple[int, ...], top: float, around: NDArray[np.intp]) -> float:
+    others = best.copy()
+    others[tuple(slice(max(0, p - n), p + n + 1) for p, n in zip(place, around, strict=True))] = 0
+    return float(np.clip(1 - others.max() / max(top, 1e-6), 0, 1))
+
+
+def _richest_blocks(image: Image, size: NDArray[np.intp], most: int) -> tuple[NDArray[np.intp], Floats]:
+    """Return first pixel and centre of contrast of the overlapping blocks that hold the most contrast."""
+    shape = np.array(image.shape)
+    counts = np.ceil((shape - size) / (BLOCK_SPACING * size)).astype(int) + 1
+    axes = [np.unique(np.linspace(0, n - s, c).astype(int)) for n, s, c in zip(shape, size, counts, strict=True)]
+    starts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(shape))
+    index = np.indices(tuple(size), dtype=np.float32).reshape(len(shape), -1)
+    energy, centre = [], []
+    for start in starts:
+        block = image[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))].ravel() ** 2
+        energy.append(float(block.sum()))
+        centre.append(start + (index @ block) / max(energy[-1], 1e-9))
+    order = np.argsort(energy)[::-1][:most]
+    return starts[order], np.array(centre, dtype=float)[order]
+
+
+def _halves(image: Image, axis: int) -> tuple[Image, Image]:
+    rows = np.moveaxis(image, axis, 0)
+    profile = np.cumsum(np.sum(rows**2, axis=tuple(range(1, image.ndim))))
+    middle = int(np.searchsorted(profile, profile[-1] / 2))
+    first, second = rows.copy(), rows.copy()
+    first[middle:], second[:middle] = 0, 0
+    return np.moveaxis(first, 0, axis), np.moveaxis(second, 0, axis)
