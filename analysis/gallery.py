@@ -23,6 +23,7 @@ from analysis.straighten import straighten
 EMPTY = "empty"
 ROW_UM = 40.0
 """Stretch of dendrite in one row, um, about: spines 2 um apart then stay apart on a printed page."""
+LONGEST_UM = 120.0  # of a longer dendrite only the best followed stretch is shown: three rows fill a page
 SHORTEST_ROW_UM = 25.0  # a shorter dendrite is not blown up further
 HALF_WIDTH_UM = 3.4
 HALF_DEPTH_UM = 2.5
@@ -32,6 +33,7 @@ USUAL_GAP_UM = 0.85
 
 PAGE_IN, LABEL_IN, MARGIN_IN, TITLE_IN, LEGEND_IN, GAP_IN, BLOCK_GAP_IN = 11.0, 0.8, 0.15, 0.4, 0.4, 0.04, 0.32
 
+FILOPODIUM_COLOUR = "#7fd7ff"
 FILLED = (Fate.STABLE, Fate.GAINED)
 GALLERY_MARKS: dict[str, Mark] = {
     Fate.STABLE: replace(MARKS["stable"], size=7.0),
@@ -59,6 +61,11 @@ class Strip:
     session: int
     image: NDArray[np.float64]
     marks: pd.DataFrame
+
+    @property
+    def length_um(self) -> float:
+        """Length of the dendrite in the first session, um."""
+        return float(self.image.shape[1] * STEP_UM)
 
 
 def draw_gallery(
@@ -146,29 +153,50 @@ def _with_empty_places(strips: Sequence[Strip]) -> list[Strip]:
     return filled
 
 
+def _best_stretch_um(strips: Sequence[Strip]) -> tuple[float, float]:
+    """Return the ends of the stretch to show: where most spines are seen in most sessions, um."""
+    length_um = strips[0].length_um
+    if length_um <= LONGEST_UM:
+        return 0.0, length_um
+    seen = pd.concat([strip.marks[strip.marks["fate"] != EMPTY].drop_duplicates("track_id") for strip in strips])
+    along = seen.loc[seen.duplicated("track_id"), "along_um"].to_numpy(dtype=float)
+    starts = np.arange(0.0, length_um - LONGEST_UM, 5.0)
+    inside = (along >= starts[:, None]) & (along < starts[:, None] + LONGEST_UM)
+    first_um = float(starts[int(np.argmax(inside.sum(axis=1)))])
+    return first_um, first_um + LONGEST_UM
+
+
 def _page(strips: Sequence[Strip], labels: Sequence[str], title: str) -> Figure:
-    length_um = strips[0].image.shape[1] * STEP_UM
-    rows = max(1, round(length_um / ROW_UM))
-    row_um = length_um / rows
-    um_per_in = max(row_um, SHORTEST_ROW_UM) / (PAGE_IN - LABEL_IN - MARGIN_IN)
-    strip_in = 2 * HALF_WIDTH_UM / um_per_in
+    first_um, last_um = _best_stretch_um(strips)
+    if last_um - first_um < strips[0].length_um:
+        title += f": {last_um - first_um:.0f} of {strips[0].length_um:.0f} µm, where most spines were followed"
+    rows = max(1, round((last_um - first_um) / ROW_UM))
+    row_um = (last_um - first_um) / rows
+    strip_in = 2 * HALF_WIDTH_UM / _um_per_in(row_um)
     block_in = len(strips) * (strip_in + GAP_IN) + BLOCK_GAP_IN
     height_in = TITLE_IN + rows * block_in + LEGEND_IN
     figure = dark_figure(PAGE_IN, height_in)
     figure.text(LABEL_IN / PAGE_IN, 1 - 0.55 * TITLE_IN / height_in, title, color=TEXT, fontsize=11, va="center")
     for row in range(rows):
+        start_um, stop_um = first_um + row * row_um, first_um + (row + 1) * row_um
         for number, (strip, label) in enumerate(zip(strips, labels, strict=True)):
-            top_in = height_in - TITLE_IN - row * block_in - number * (strip_in + GAP_IN)
-            box = (LABEL_IN, top_in - strip_in, row_um / um_per_in, strip_in)
-            axes = figure.add_axes(_share_of(box, height_in))
-            _draw_strip(axes, strip, row * row_um, (row + 1) * row_um)
-            axes.text(
-                -0.09 / box[2], 0.5, label, transform=axes.transAxes, color=TEXT, fontsize=8, ha="right", va="center"
-            )
-            if number == len(strips) - 1:
-                _draw_ruler(axes, row * row_um, (row + 1) * row_um)
-    draw_legend(figure, [_handle(fate) for fate in GALLERY_MARKS], y=0.06 / height_in)
+            bottom_in = height_in - TITLE_IN - row * block_in - number * (strip_in + GAP_IN) - strip_in
+            box_in = (LABEL_IN, bottom_in, row_um / _um_per_in(row_um), strip_in)
+            axes = figure.add_axes(_share_of(box_in, height_in))
+            _draw_strip(axes, strip, start_um, stop_um)
+            _draw_label(axes, label, box_in[2])
+        _draw_ruler(axes, start_um, stop_um)
+    filopodium = legend_handle(Mark("", FILOPODIUM_COLOUR, "$f$", 40.0), "filopodium", filled=True)
+    draw_legend(figure, [*map(_handle, GALLERY_MARKS), filopodium], y=0.06 / height_in)
     return figure
+
+
+def _um_per_in(row_um: float) -> float:
+    return max(row_um, SHORTEST_ROW_UM) / (PAGE_IN - LABEL_IN - MARGIN_IN)
+
+
+def _draw_label(axes: Axes, label: str, width_in: float) -> None:
+    axes.text(-0.09 / width_in, 0.5, label, transform=axes.transAxes, color=TEXT, fontsize=8, ha="right", va="center")
 
 
 def _share_of(box_in: tuple[float, float, float, float], height_in: float) -> tuple[float, float, float, float]:
@@ -204,7 +232,7 @@ def _draw_strip(axes: Axes, strip: Strip, first_um: float, last_um: float) -> No
             float(row["along_um"]) + 0.35,
             y_um,
             "f",
-            color="#7fd7ff",
+            color=FILOPODIUM_COLOUR,
             fontsize=10,
             fontweight="bold",
             va="center",
@@ -221,8 +249,12 @@ def _paint(mark: Mark, face: str) -> dict[str, Any]:
 def _draw_ruler(axes: Axes, first_um: float, last_um: float) -> None:
     """Write the distance along the dendrite below the last session of a row."""
     ticks = np.arange(np.ceil(first_um / 5.0) * 5.0, last_um + 1e-6, 5.0)
-    axes.set_xticks(ticks, [f"{tick:g} µm" if tick == ticks[-1] else f"{tick:g}" for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.tick_params(axis="x", colors=FAINT, labelsize=7, length=3, pad=1.5)
+    axes.annotate(
+        "µm", (0, 0), (-6, -4), xycoords="axes fraction", textcoords="offset points", color=FAINT, fontsize=7,
+        ha="right", va="top",
+    )  # fmt: skip
 
 
 def _handle(fate: str) -> Line2D:

@@ -51,7 +51,7 @@ class Picture:
     def of(cls, figure: Figure, caption: str = "") -> Picture:
         """Draw a figure."""
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", facecolor=figure.get_facecolor(), metadata={"Software": "samefield"})
+        figure.savefig(buffer, facecolor=figure.get_facecolor(), pil_kwargs={"compress_level": 3})
         return cls(buffer.getvalue(), round(figure.get_figwidth() * SHOWN_DOTS_PER_INCH), caption)
 
     @property
@@ -61,7 +61,7 @@ class Picture:
         if len(content) > LARGE_BYTES:
             buffer = io.BytesIO()
             with Image.open(io.BytesIO(self.png)) as image:
-                image.convert("RGB").save(buffer, "WEBP", quality=88, method=3)
+                image.convert("RGB").save(buffer, "WEBP", quality=88, method=0)
             kind, content = "webp", buffer.getvalue()
         return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
 
