@@ -1,6 +1,7 @@
 """Move a line that lies about right onto the middle of the shaft beside it.
 
-The room below tracing: it knows one line and the pixels around it, and deliberately nothing of where the line came from.
+The room below tracing: it knows one line and the pixels around it, and deliberately nothing of where the line
+came from.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.linalg import solveh_banded
 
 from analysis.model import Dendrite, Floats, Stack
 
@@ -22,13 +24,15 @@ _SPINE_PERCENTILE = 35.0
 _MOVE_PENALTY = 0.03
 _STRAY_PENALTY = 0.15
 _RADIUS_REACH_UM = 2.5
+_UNSEEN = 0.35
+_CALM_SIGMA_UM = (0.75, 1.5)
 
 
 def recentre(stack: Stack, dendrite: Dendrite, *, reach_um: float = 2.0, depth_reach_um: float = 3.0) -> Dendrite:
     """Move each point of a centreline onto the shaft, sideways and in depth, and measure the radius there.
 
-    The shaft is followed jointly along the whole line (Viterbi), so a spine, a neighbour or a dark stretch does not pull
-    single points away; where no shaft is seen, points move as their neighbours do.
+    The shaft is followed jointly along the whole line (Viterbi), so a spine, a neighbour or a dark stretch does not
+    pull single points away; where no shaft is seen, points move as their neighbours do.
 
     Parameters
     ----------
@@ -98,10 +102,8 @@ def _shifted_onto_shaft(stack: Stack, points: Floats, reach_um: float, depth_rea
     line = resampled(points, STEP_UM)
     across = _offsets(reach_um, ACROSS_STEP_UM)
     down = _offsets(depth_reach_um, DEPTH_STEP_UM)
-    side, depth = normals(line)
-    view = _without_spines(_sampled(stack, line, side, depth, across, down))
-    contrast = view.max(axis=(1, 2)) - np.median(view, axis=(1, 2))
-    weight = contrast / (contrast + 0.3 * np.median(contrast) + 1e-9)
+    view = _without_spines(_sampled(stack, line, normals(line), across, down))
+    weight = _visibility(view)
     shift = _followed(view, weight, across, down)
     shift = _calmed(_refined(view, shift, across, down), weight)
     station = np.interp(_along(points), np.linspace(0.0, _along(points)[-1], len(line)), np.arange(len(line)))
@@ -116,10 +118,11 @@ def _offsets(reach_um: float, step_um: float) -> Floats:
 
 
 def _sampled(
-    stack: Stack, line: Floats, side: Floats, depth: Floats, across: Floats, down: Floats
+    stack: Stack, line: Floats, axes: tuple[Floats, Floats], across: Floats, down: Floats
 ) -> NDArray[np.float32]:
     """Return the pixels beside a line, shape (points, across, down)."""
-    at = line[:, None, None] + across[:, None, None] * side[:, None, None] + down[:, None] * depth[:, None, None]
+    side, depth = (axis[:, None, None] for axis in axes)
+    at = line[:, None, None] + across[:, None, None] * side + down[:, None] * depth
     at = (at / np.array(stack.voxel_um)).reshape(-1, 3).T
     values = ndimage.map_coordinates(stack.pixels, at, output=np.float32, order=1, mode="nearest")
     view: NDArray[np.float32] = values.reshape(len(line), len(across), len(down))
@@ -176,22 +179,36 @@ def _refined(view: NDArray[np.float32], course: NDArray[np.intp], across: Floats
     return np.stack([a, b], axis=1)
 
 
+def _visibility(view: NDArray[np.float32]) -> Floats:
+    """Return how well the shaft is seen at each point against 20 um of its neighbours: 1 as there, 0 not at all."""
+    contrast = (view.max(axis=(1, 2)) - np.median(view, axis=(1, 2))).astype(float)
+    usual = ndimage.percentile_filter(contrast, 60, size=min(len(view), round(20.0 / STEP_UM)), mode="nearest")
+    visibility: Floats = 1.0 / (1.0 + (_UNSEEN * usual / np.maximum(contrast, 1e-6)) ** 6)
+    return visibility
+
+
 def _calmed(shift: Floats, weight: Floats) -> Floats:
-    """Smooth displacements along the line, the well seen ones counting more."""
-    calm = np.empty_like(shift)
-    for k, sigma_um in enumerate((0.75, 1.5)):
-        sigma = sigma_um / STEP_UM
-        total = ndimage.gaussian_filter1d(weight, sigma, mode="nearest")
-        calm[:, k] = ndimage.gaussian_filter1d(shift[:, k] * weight, sigma, mode="nearest") / np.maximum(total, 1e-9)
+    """Smooth displacements along the line; over what is not seen they run on from both sides (Whittaker smoother)."""
+    n = len(shift)
+    bend = np.diff(np.eye(3), n=2, axis=0)[0]
+    calm = shift.copy()
+    if n < 4:
+        return calm
+    for k, sigma_um in enumerate(_CALM_SIGMA_UM):
+        stiffness = (sigma_um / STEP_UM) ** 4
+        bands = np.zeros((3, n))
+        for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (0, 2)):
+            bands[j - i, i : n - 2 + i] += stiffness * bend[i] * bend[j]
+        bands[0] += weight + 1e-4
+        calm[:, k] = solveh_banded(bands, (weight + 1e-4) * shift[:, k], lower=True)
     return calm
 
 
 def _radius(stack: Stack, points: Floats) -> Floats:
     """Return half the width at half height of the shaft without its spines, shape (n,), um."""
     line = resampled(points, STEP_UM)
-    side, depth = normals(line)
     across = _offsets(_RADIUS_REACH_UM, 0.06)
-    view = _sampled(stack, line, side, depth, across, np.zeros(1))[..., 0]
+    view = _sampled(stack, line, normals(line), across, np.zeros(1))[..., 0]
     window = min(len(view), max(1, round(_SPINE_WINDOW_UM / STEP_UM)))
     view = ndimage.percentile_filter(view, _SPINE_PERCENTILE, size=(window, 1), mode="nearest")
     view = ndimage.gaussian_filter(view, (2.0, 2.0), mode="nearest")

@@ -59,8 +59,8 @@ class Ridge:
 def find_ridges(stack: Stack) -> Ridge:
     """Filter a stack for bright tubes at several widths.
 
-    The response is the geometric mean of the two strongest negative curvatures of the smoothed stack (Sato et al. 1998),
-    with the axial curvature scaled by the elongation of the focus, so that a tube answers alike in every direction.
+    The response is the geometric mean of the two strongest negative curvatures of the smoothed stack (Sato et al.
+    1998). The axial curvature is scaled by the elongation of the focus: a tube answers alike in every direction.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def find_ridges(stack: Stack) -> Ridge:
     voxel_um = (stack.voxel_um[0], stack.voxel_um[1] * factor[0], stack.voxel_um[2] * factor[1])
     origin_um = (0.0, *((f - 1) / 2 * v for f, v in zip(factor, stack.voxel_um[1:], strict=True)))
     response = np.zeros(pooled.size, np.float32)
-    if min(pooled.shape[1:]) >= 5:
+    if pooled.size and min(pooled.shape[1:]) >= 5:
         for scale_um in SCALES_UM:
             _add_scale(response, pooled, np.array(voxel_um), scale_um)
     index = np.flatnonzero(response)

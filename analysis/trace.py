@@ -69,6 +69,11 @@ class Piece:
         """Tube response that most of the piece exceeds, in noises."""
         return float(np.percentile(self.strength, 30))
 
+    def level_near(self, end: int) -> float:
+        """Tube response that most of the 5 um at an end exceed (0 first, 1 last), in noises."""
+        away = np.linalg.norm((self.points_zyx_um - self.points_zyx_um[-end]) * _SQUASH, axis=1)
+        return float(np.percentile(self.strength[away <= 5.0], 30))
+
     def outward(self, end: int) -> Floats:
         """Return the unit direction in which the piece would go on at an end (0 first, 1 last), axially squashed."""
         points = self.points_zyx_um if end else self.points_zyx_um[::-1]
@@ -178,7 +183,7 @@ def _graph(ridge: Ridge, keep: NDArray[np.intp]) -> csr_array:
 
 
 def _chains(graph: csr_array, points: Floats) -> list[NDArray[np.intp]]:
-    """Cut the cheapest tree of each component into chains, longest first at every fork; short side chains are dropped."""
+    """Cut the cheapest tree of each component into chains, the longest first; short side chains are dropped."""
     roots = _far_ends(graph)
     cost, parent, _ = csgraph.dijkstra(graph, directed=False, indices=roots, return_predecessors=True, min_only=True)
     step = np.linalg.norm((points - points[np.maximum(parent, 0)]) * _SQUASH, axis=1)
@@ -188,7 +193,8 @@ def _chains(graph: csr_array, points: Floats) -> list[NDArray[np.intp]]:
         p = parent[i]
         if p >= 0 and height[i] + step[i] > height[p]:
             height[p], heir[p] = height[i] + step[i], i
-    starts = np.flatnonzero(((parent < 0) | (heir[parent] != np.arange(len(points)))) & (height + step >= TWIG_UM))
+    heads = (parent < 0) | (heir[np.maximum(parent, 0)] != np.arange(len(points)))
+    starts = np.flatnonzero(heads & (height + step >= TWIG_UM))
     chains = []
     for start in starts[np.argsort(-(height + step)[starts], kind="stable")]:
         chain, i = [], start
@@ -251,7 +257,7 @@ def _pieces(ridge: Ridge) -> list[Piece]:
     pieces = []
     for chain in chains:
         at = [0, *(k for k in range(1, len(chain) - 1) if chain[k] in fork_of), len(chain) - 1]
-        for a, b in zip(at, at[1:], strict=False):
+        for a, b in pairwise(at):
             nodes = (fork_of.get(int(chain[a]), -1), fork_of.get(int(chain[b]), -1))
             piece = Piece(points[chain[a : b + 1]], strength[chain[a : b + 1]], nodes)
             if nodes[0] != nodes[1] or piece.length_um > 2 * JUNCTION_UM:
@@ -260,7 +266,7 @@ def _pieces(ridge: Ridge) -> list[Piece]:
 
 
 def _forks(chains: list[NDArray[np.intp]], points: Floats) -> dict[int, int]:
-    """Number the places where chains start on others; places closer than JUNCTION_UM are one."""
+    """Give a number to each place where chains start on others; places closer than JUNCTION_UM are one."""
     inner = {int(i) for chain in chains for i in chain[1:-1]}
     tips = [int(i) for chain in chains for i in chain[[0, -1]]]
     at = sorted({i for i in tips if i in inner or tips.count(i) > 1})
@@ -278,10 +284,12 @@ def _courses(pieces: list[Piece]) -> list[list[tuple[Piece, int]]]:
     for _, a, b in sorted(_joints(pieces)):
         if a not in link and b not in link:
             link[a], link[b] = b, a
-    courses, used = [], set()
+    courses: list[list[tuple[Piece, int]]] = []
+    used: set[int] = set()
     ends = [(i, e) for i in range(len(pieces)) for e in (0, 1)]
     for i, e in [*(x for x in ends if x not in link), *ends]:
-        course, at = [], (i, e)
+        course: list[tuple[Piece, int]] = []
+        at: tuple[int, int] | None = (i, e)
         while at is not None and at[0] not in used:
             used.add(at[0])
             course.append((pieces[at[0]], at[1]))
@@ -309,7 +317,7 @@ def _joints(pieces: list[Piece]) -> list[tuple[float, tuple[int, int], tuple[int
         turn = _angle_deg(out[m], -out[n])
         if fork < 0 and gap > 1.0:
             turn = max(turn, _angle_deg(out[m], across), _angle_deg(out[n], -across))
-        unlike = abs(np.log2(pieces[i].level / pieces[j].level))
+        unlike = abs(np.log2(pieces[i].level_near(e) / pieces[j].level_near(f)))
         if turn <= _MAX_TURN_DEG and unlike <= _MAX_UNLIKE:
             joints.append((turn + 15.0 * unlike + 5.0 * gap, ends[m], ends[n]))
     return joints
@@ -321,7 +329,9 @@ def _angle_deg(a: Floats, b: Floats) -> float:
 
 
 def _joined(course: list[tuple[Piece, int]]) -> Piece:
-    """Make one piece of a course."""
+    """Make one piece of a course; one that hangs on a fork starts there."""
+    if course[0][0].nodes[course[0][1]] < 0 <= course[-1][0].nodes[1 - course[-1][1]]:
+        course = [(piece, 1 - end) for piece, end in reversed(course)]
     points = np.concatenate([p.points_zyx_um[:: 1 - 2 * e] for p, e in course])
     strength = np.concatenate([p.strength[:: 1 - 2 * e] for p, e in course])
     (first, e), (last, f) = course[0], course[-1]
