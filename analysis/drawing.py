@@ -62,8 +62,12 @@ def dark_figure(width_in: float, height_in: float) -> Figure:
 
 
 def stretched(image: NDArray[Any], *, low: float = 1.0, high: float = 99.7, gamma: float = 0.7) -> NDArray[np.float64]:
-    """Stretch intensities between two percentiles to 0-1 and lift the dim ones by ``gamma``."""
-    bottom, top = np.percentile(image, (low, high))
+    """Stretch intensities between two percentiles to 0-1 and lift the dim ones by ``gamma``.
+
+    The darkest value is left out of the percentiles: it fills what lies outside a shifted or turned image.
+    """
+    inside = image[image > image.min()]
+    bottom, top = np.percentile(inside if inside.size and np.ptp(inside) else image, (low, high))
     scaled = (image.astype(float) - bottom) / max(float(top - bottom), 1e-9)
     bright: NDArray[np.float64] = np.clip(scaled, 0.0, 1.0) ** gamma
     return bright

@@ -116,7 +116,7 @@ def _stacks_section(stacks: Sequence[Stack], labels: Sequence[str]) -> Section:
             label,
             stack.name,
             " x ".join(map(str, stack.pixels.shape)),
-            " x ".join(f"{v:g}" for v in stack.voxel_um),
+            " x ".join(f"{size:.4g}" for size in stack.voxel_um),
             _saturated_percent(stack),
         )
         for label, stack in zip(labels, stacks, strict=True)

@@ -214,3 +214,11 @@ def test_vessel_map_draws_fields_where_they_are():
 
 def test_stretch_of_a_flat_image_is_finite():
     assert np.isfinite(stretched(np.full((4, 4), 7))).all()
+
+
+def test_stretch_does_not_see_what_fills_the_outside():
+    image = np.random.default_rng(0).uniform(100, 200, (40, 40))
+    padded = np.zeros((80, 80))
+    padded[:40, :40] = image
+    np.testing.assert_allclose(stretched(padded)[:40, :40], stretched(image), atol=0.02)
+    assert (stretched(padded)[40:] == 0).all()
