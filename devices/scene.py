@@ -5,7 +5,8 @@ One scene belongs to one core. Devices change their own part of it; the cameras 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from devices.optics import Detector, FocalView, Image, Optics
 from devices.pose import Pose
-from devices.vessels import VesselMap
+from devices.vessels import VesselMap, generate_vessels
 
 Floats = NDArray[np.float64]
 
@@ -79,8 +80,8 @@ class Scene:
         Turns photons into counts.
     motion
         Movement of the tissue.
-    vessels
-        Surface of the brain.
+    seed
+        Seed of the vessels on the surface.
     image_orientation
         Map of image offsets (right, down) to stage offsets (x, y), shape (2, 2).
     realtime
@@ -90,7 +91,7 @@ class Scene:
     optics: Optics
     detector: Detector
     motion: Motion
-    vessels: VesselMap
+    seed: int
     image_orientation: Floats
     realtime: bool
     mounted: Mounted | None = None
@@ -100,7 +101,12 @@ class Scene:
     shutter_open: bool = False
     power_mw: float = 0.0
     gain: float = 1.0
-    clock_s: float = field(default=0.0)
+    clock_s: float = 0.0
+
+    @cached_property
+    def vessels(self) -> VesselMap:
+        """Surface of the brain; drawn when a camera first looks at it."""
+        return generate_vessels(self.seed)
 
     @property
     def yx_from_image(self) -> Floats:

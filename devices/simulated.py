@@ -26,7 +26,6 @@ from devices.scanner import SimulatedScanner
 from devices.scene import Motion, Scene
 from devices.spines import SpinePlan
 from devices.stage import SimulatedXYStage, SimulatedZDrive
-from devices.vessels import generate_vessels
 from devices.widefield import SimulatedSurfaceCamera
 
 Place = tuple[float, float, float]
@@ -256,9 +255,7 @@ def load(
         specimen = read_recording(Path(sample))
         ranges = MountRanges(mount_shift_um, mount_depth_um, mount_yaw_deg, mount_tilt_deg, 0.0, clarity=(1.0, 1.0))
     optics = Optics()
-    scene = Scene(
-        optics, Detector(optics, seed), Motion(pulsation_um, drift_um), generate_vessels(seed), orientation, realtime
-    )
+    scene = Scene(optics, Detector(optics, seed), Motion(pulsation_um, drift_um), seed, orientation, realtime)
     rig = SimulatedRig(specimen, seed, ranges, scene)
     rig.mount(0, 0.0)
     _load_devices(

@@ -100,7 +100,7 @@ def _grow_on(rng: np.random.Generator, number: int, branch: Branch, plan: SpineP
     first_day = np.concatenate([np.full(there, -np.inf), np.sort(rng.uniform(0.0, plan.days, newcomers))])
     lifetime_days = rng.exponential(1.0 / max(plan.lost_per_day, 1e-9), there + newcomers)
     last_day = np.where(np.isinf(first_day), 0.0, first_day) + lifetime_days
-    return _thin_out(_shape(rng, branch, plan, Lives(number, first_day, last_day)), wanted, coming)
+    return _thin_out(rng, _shape(rng, branch, plan, Lives(number, first_day, last_day)), wanted, coming)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,18 +158,18 @@ def _across(vectors: Floats, axis: Floats) -> Floats:
     return unit
 
 
-def _thin_out(candidates: Spines, wanted: int, coming: int) -> Spines:
+def _thin_out(rng: np.random.Generator, candidates: Spines, wanted: int, coming: int) -> Spines:
     """Keep ``wanted`` spines of day 0 and ``coming`` later ones, with ``LEAST_GAP_UM`` between those of one day."""
     kept = ~_crowded(candidates)
     at_start = np.isinf(candidates.first_day)
-    there, later = np.flatnonzero(kept & at_start)[:wanted], np.flatnonzero(kept & ~at_start)[:coming]
+    there, later = np.flatnonzero(kept & at_start)[:wanted], rng.permutation(np.flatnonzero(kept & ~at_start))[:coming]
     return _take(candidates, np.concatenate([there, later]))
 
 
 def _crowded(spines: Spines) -> NDArray[np.bool_]:
     """Return which spines stand too near an earlier one that is there on the same day and is not crowded itself."""
     pairs = cKDTree(spines.head_zyx_um).query_pairs(LEAST_GAP_UM, output_type="ndarray")
-    earlier, later = pairs.min(axis=1, initial=0), pairs.max(axis=1, initial=0)
+    earlier, later = pairs[:, 0], pairs[:, 1]
     crowded = np.zeros(len(spines), dtype=bool)
     # The candidates are in order of their first day.
     together = spines.last_day[earlier] > spines.first_day[later]
