@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import click
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -79,20 +80,8 @@ def demo(
     plan = DemoPlan(seed=seed, days=tuple(days) if days else None, fields=fields, sample=sample)
     with _progress_bar() as progress:
         result = run_demo(folder, plan, progress)
-    table = Table("day", "field", "verdict", "lateral error", "axial error", "overviews", "rig", "computing")
-    for each in result.relocations:
-        errors = _number(each.lateral_error_um, " um"), _number(each.axial_error_um, " um")
-        table.add_row(
-            f"{each.day:g}",
-            each.field,
-            str(each.verdict),
-            *errors,
-            str(each.stacks),
-            f"{each.rig_s:.1f} s",
-            f"{each.compute_s:.1f} s",
-        )
-    out.print(table)
-    out.print(_counts_table(result.counts))
+    out.print(_rich_table(result.relocation_table()))
+    out.print(_rich_table(result.counts))
     scores = {
         **{f"spines {k}": v for k, v in result.spines.items()},
         **{k.replace("_", " "): v for k, v in result.fates.items()},
@@ -103,10 +92,12 @@ def demo(
         _print_json(result.as_json())
 
 
-def _counts_table(counts: Any) -> Table:
-    table = Table(*(str(column).replace("_", " ") for column in counts.columns))
-    for row in counts.itertuples(index=False):
-        table.add_row(*(f"{value:g}" if isinstance(value, float) else str(value) for value in row))
+def _rich_table(frame: Any) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in frame.columns:
+        table.add_column(str(column).replace("_", " "), overflow="fold", justify="right")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
     return table
 
 

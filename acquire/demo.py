@@ -38,6 +38,10 @@ from analysis.score import DetectionScore, FateScore, score_detection, score_fat
 from analysis.stack import read_stack
 
 ANIMAL = "M001"
+RELOCATION_TEXT = (
+    "How far, on average over the field, the tissue lies from where the reference had it, when the stack is taken: "
+    "against the truth of the simulated sample (nan for recorded stacks). Time on the rig is that of the simulation."
+)
 FIRST_DAY = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
 
@@ -97,6 +101,10 @@ class DemoResult:
     fates: dict[str, float | None]
     counts: pd.DataFrame
 
+    def relocation_table(self) -> pd.DataFrame:
+        """Return the relocations, one a row, with the errors against the truth in um (nan: not known)."""
+        return relocation_table(self.relocations)
+
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values."""
         return {
@@ -109,6 +117,25 @@ class DemoResult:
             "spines": self.spines,
             "fates": self.fates,
         }
+
+
+def relocation_table(results: Sequence[RelocationResult]) -> pd.DataFrame:
+    """Return relocations as a table, one a row; nan where the truth is not known."""
+    rows = [
+        (
+            f"{each.day:g}",
+            each.field,
+            str(each.verdict),
+            np.nan if each.lateral_error_um is None else round(each.lateral_error_um, 2),
+            np.nan if each.axial_error_um is None else round(each.axial_error_um, 2),
+            each.stacks,
+            round(each.rig_s, 1),
+            round(each.compute_s, 1),
+        )
+        for each in results
+    ]
+    columns = ["day", "field", "verdict", "lateral_um", "axial_um", "overviews", "rig_s", "compute_s"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @dataclass(frozen=True)
@@ -290,6 +317,7 @@ class _Course:
         first = self._study.sessions(ANIMAL)[0]
         sections = [
             Section("Spines gained and lost", table=self.counts()),
+            Section("Fields found again", RELOCATION_TEXT, relocation_table(self.results)),
             map_section(self._study, first, fields, self._rig.config.orientation),
         ]
         for field in fields:

@@ -20,13 +20,14 @@ from analysis.stack import read_image, read_stack
 
 
 def on_reference_grid(today: Stack, reference: Stack, reference_from_today: Transform) -> NDArray[np.float32]:
-    """Return today's stack as the reference would show it: same shape, same voxels, 0 where today has nothing."""
+    """Return today's stack as the reference would show it: same shape and voxels, dark where today has nothing."""
     today_from_reference = reference_from_today.inverse().matrix
     to_um, to_voxel = np.array(reference.voxel_um), 1 / np.array(today.voxel_um)
     matrix = today_from_reference[:3, :3] * to_um * to_voxel[:, None]
     offset = today_from_reference[:3, 3] * to_voxel
+    dark = float(np.median(today.pixels[:, ::4, ::4]))
     moved: NDArray[np.float32] = affine_transform(
-        today.pixels.astype(np.float32), matrix, offset, output_shape=reference.pixels.shape, order=1
+        today.pixels.astype(np.float32), matrix, offset, output_shape=reference.pixels.shape, order=1, cval=dark
     )
     return moved
 

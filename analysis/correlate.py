@@ -14,6 +14,8 @@ from scipy import fft, ndimage
 
 Image = NDArray[np.float32]
 THREADS = 2
+WINDOWS_AT_ONCE = 16  # bounds the memory
+LEAST_ENERGY = 0.05  # of an average window: emptier windows correlate less
 
 
 def block_mean(pixels: NDArray[np.generic], factors: Sequence[int]) -> Image:
@@ -64,23 +66,19 @@ def fast_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def shifted_overlap(fixed: Image, moving: Image, span: Sequence[int]) -> Image:
-    """Energy shared at each shift: the largest correlation that the overlap allows.
+    """Return ``sqrt(sum fixed**2 * sum moving**2)`` over the overlap at each shift from -span to span.
 
-    Returns the same shape as :func:`correlate_shifts`: ``sqrt(sum fixed**2 * sum moving**2)`` over the overlap.
+    It is the largest correlation that the overlap allows.
     """
     shape = correlation_shape(fixed.shape, moving.shape, span)
-    axes = tuple(range(fixed.ndim))
-    ones_fixed, ones_moving = np.ones_like(fixed), np.ones_like(moving)
-    pairs = ((fixed**2, ones_moving), (ones_fixed, moving**2))
-    energies = [
-        fft.irfftn(
-            fft.rfftn(a, shape, axes, workers=THREADS) * np.conj(fft.rfftn(b, shape, axes, workers=THREADS)),
-            shape,
-            workers=THREADS,
-        )
-        for a, b in pairs
-    ]
-    return crop_shifts(np.sqrt(np.maximum(energies[0], 0) * np.maximum(energies[1], 0)), span)
+
+    def energy(a: Image, b: Image) -> Image:
+        product = fft.rfftn(a, shape, workers=THREADS) * np.conj(fft.rfftn(b, shape, workers=THREADS))
+        shared: Image = fft.irfftn(product, shape, workers=THREADS)
+        return np.maximum(shared, 0)
+
+    ours, theirs = energy(fixed**2, np.ones_like(moving)), energy(np.ones_like(fixed), moving**2)
+    return crop_shifts(np.sqrt(ours * theirs), span)
 
 
 def correlation_shape(fixed: Sequence[int], moving: Sequence[int], span: Sequence[int]) -> tuple[int, ...]:
@@ -96,19 +94,17 @@ def crop_shifts(wrapped: Image, span: Sequence[int]) -> Image:
     return cropped
 
 
-def peak_position(correlation: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:
+def peak_position(correlation: Image) -> tuple[NDArray[np.float64], float]:
     """Return the place of the highest value to a fraction of a voxel (a parabola an axis), and the value."""
     top = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
     position = np.array(top, dtype=float)
     for axis, index in enumerate(top):
         if 0 < index < correlation.shape[axis] - 1:
-            line = np.take(
-                correlation[tuple(slice(i, i + 1) if a != axis else slice(None) for a, i in enumerate(top))].ravel(),
-                [index - 1, index, index + 1],
-            ).astype(float)
-            bend = line[0] - 2 * line[1] + line[2]
+            line = np.moveaxis(correlation, axis, 0)[(slice(index - 1, index + 2), *np.delete(top, axis))]
+            before, at, after = (float(v) for v in line)
+            bend = before - 2 * at + after
             if bend < 0:
-                position[axis] += float(np.clip(0.5 * (line[0] - line[2]) / bend, -0.5, 0.5))
+                position[axis] += float(np.clip(0.5 * (before - after) / bend, -0.5, 0.5))
     return position, float(correlation[top])
 
 
@@ -136,23 +132,27 @@ def match_windows(
     """
     margins = [(s, s) for s in span]
     padded = np.pad(moving, margins)
-    energy = np.pad(_window_sums(np.pad(moving**2, margins), size), [(0, 0)] * moving.ndim)
-    shape = fast_shape([n + 2 * s for n, s in zip(size, span, strict=True)])
-    axes = tuple(range(1, moving.ndim + 1))
-    found = np.empty((len(starts), *(2 * s + 1 for s in span)), np.float32)
-    floor = np.float32(0.05 * np.mean(moving**2) * np.prod(size))
-    for first in range(0, len(starts), 16):
-        some = starts[first : first + 16]
-        small = np.stack([fixed[_box(start, size)] for start in some])
-        large = np.stack([padded[_box(start, [n + 2 * s for n, s in zip(size, span, strict=True)])] for start in some])
-        product = fft.rfftn(large, shape, axes, workers=THREADS) * np.conj(
-            fft.rfftn(small, shape, axes, workers=THREADS)
-        )
-        cross = fft.irfftn(product, shape, axes, workers=THREADS)[(slice(None), *(slice(0, 2 * s + 1) for s in span))]
-        there = np.stack([energy[_box(start, [2 * s + 1 for s in span])] for start in some])
-        here = np.sum(small**2, axis=axes, keepdims=True)
-        found[first : first + 16] = cross / np.sqrt((here + floor) * (np.maximum(there, 0) + floor))
+    energy = _window_sums(padded**2, size)
+    wide, shifts = [n + 2 * s for n, s in zip(size, span, strict=True)], [2 * s + 1 for s in span]
+    floor = np.float32(max(LEAST_ENERGY * float(np.mean(moving**2)) * np.prod(size), 1e-9))
+    found = np.empty((len(starts), *shifts), np.float32)
+    for first in range(0, len(starts), WINDOWS_AT_ONCE):
+        some = starts[first : first + WINDOWS_AT_ONCE]
+        here = np.stack([fixed[_box(start, size)] for start in some])
+        there = np.stack([padded[_box(start, wide)] for start in some])
+        shared = np.sum(here**2, axis=tuple(range(1, here.ndim)), keepdims=True) + floor
+        shared = shared * (np.maximum(np.stack([energy[_box(start, shifts)] for start in some]), 0) + floor)
+        found[first : first + WINDOWS_AT_ONCE] = _correlate_each(here, there, shifts) / np.sqrt(shared)
     return found
+
+
+def _correlate_each(small: Image, large: Image, shifts: Sequence[int]) -> Image:
+    """Correlate each small image with its large one at the shifts that keep it inside."""
+    axes = tuple(range(1, small.ndim))
+    shape = fast_shape(large.shape[1:])
+    spectra = [fft.rfftn(images, shape, axes, workers=THREADS) for images in (large, small)]
+    cross: Image = fft.irfftn(spectra[0] * np.conj(spectra[1]), shape, axes, workers=THREADS)
+    return cross[(slice(None), *(slice(0, n) for n in shifts))]
 
 
 def _box(start: NDArray[np.intp], size: Sequence[int]) -> tuple[slice, ...]:

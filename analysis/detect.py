@@ -25,6 +25,8 @@ NEAREST_HEAD_UM = 0.5  # from the centreline: closer, a spine cannot be told fro
 FARTHEST_HEAD_UM = 3.6
 SEPARATION_UM = 0.6  # two heads closer than this sideways are one (spines stand 0.85 um apart at the 5th percentile)
 SEPARATION_DEPTH_UM = 3.0
+NECK_UM = 0.5  # a spot this much closer to the shaft than a head, on its way to the foot, is its neck
+NECK_HALF_WIDTH_UM = 0.4
 LEAST_PROBABILITY = 0.45  # where precision and recall balance, on dendrites that were not fitted
 PEAK_REACH_UM = (0.24, 0.24, 1.5)
 
@@ -48,6 +50,8 @@ class Spine:
         Centre of the head, and the foot on the shaft's centreline, shape (3,), um in the stack frame.
     place_um
         The head in the dendrite frame: along, across, depth, shape (3,), um.
+    foot_along_um
+        Where the foot stands on the dendrite, um.
     length_um
         From the shaft's edge to the tip, um.
     side
@@ -64,6 +68,7 @@ class Spine:
     head_zyx_um: Floats
     base_zyx_um: Floats
     place_um: Floats
+    foot_along_um: float
     length_um: float
     side: Side
     kind: SpineKind
@@ -91,7 +96,7 @@ def detect_spines(
     rules
         What counts as a protrusion and how kinds are told apart.
     """
-    places = _peaks(evidence)
+    places = find_peaks(evidence)
     places = places[_is_ours(evidence.straightened, places, others)]
     probability = 1.0 / (1.0 + np.exp(-evidence.log_odds(places)))
     likely = probability >= least_probability
@@ -99,7 +104,9 @@ def detect_spines(
     kept = best_apart(evidence.straightened.stack_from_dendrite(places), probability)
     rules = rules or ProtrusionRules()
     spines = [measure_spine(evidence, places[i], float(probability[i]), rules) for i in kept]
-    return sorted((s for s in spines if s.counts), key=lambda spine: float(spine.place_um[0]))
+    counted = [spine for spine in spines if spine.counts]
+    heads = [spine for spine in counted if not any(_is_neck_of(spine, other) for other in counted)]
+    return sorted(heads, key=lambda spine: float(spine.place_um[0]))
 
 
 def best_apart(heads_zyx_um: Floats, probability: Floats) -> list[int]:
@@ -112,7 +119,16 @@ def best_apart(heads_zyx_um: Floats, probability: Floats) -> list[int]:
     return kept
 
 
-def _peaks(evidence: Evidence) -> Floats:
+def _is_neck_of(inner: Spine, outer: Spine) -> bool:
+    """Whether one spine is only the neck of another, whose head stands farther out."""
+    if inner.side != outer.side or abs(outer.place_um[1]) < abs(inner.place_um[1]) + NECK_UM:
+        return False
+    share = inner.place_um[1] / outer.place_um[1]
+    neck = outer.foot_along_um + share * (outer.place_um[0] - outer.foot_along_um)
+    return bool(abs(inner.place_um[0] - neck) < NECK_HALF_WIDTH_UM)
+
+
+def find_peaks(evidence: Evidence) -> Floats:
     """Return the local maxima of the matched filter beside the shaft, (along, across, depth), um."""
     straightened = evidence.straightened
     size = [2 * round(reach / step) + 1 for reach, step in zip(PEAK_REACH_UM, straightened.steps_um, strict=True)]
@@ -144,6 +160,7 @@ def measure_spine(evidence: Evidence, place_um: Floats, probability: float, rule
         head_zyx_um=head,
         base_zyx_um=base,
         place_um=place_um,
+        foot_along_um=float(shape.foot_um[0]),
         length_um=shape.length_um,
         side=Side.LEFT if place_um[1] > 0 else Side.RIGHT,
         kind=shape.kind(rules),

@@ -19,13 +19,23 @@ from analysis.errors import StackError
 from analysis.model import Floats, Stack, Transform
 
 STEP_UM = (0.4, 0.4, 1.0)
-WINDOW_UM = (24.0, 12.0, 8.0)
-REACH_UM = (4.0, 4.0, 6.0)
 EVERY_UM = 4.0
 BAND_UM = ((0.4, 0.4, 0.7), (4.0, 4.0, 6.0))
 CURVE_SMOOTHING_UM = 1.5
-STIFFNESS = 2.0
-LEAST_CORRELATION = 0.35
+DRAWN_OUT_UM = 17.0  # half the longest window and its reach
+BEND_STIFFNESS, SLOPE_STIFFNESS, ANCHOR = 1.0, 0.05, 0.002
+LEAST_CORRELATION = 0.45
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is matched around a place, and how far: along, across and in depth, um."""
+
+    size_um: tuple[float, float, float]
+    reach_um: tuple[float, float, float]
+
+
+WINDOWS = (Window((24.0, 12.0, 8.0), (4.0, 4.0, 6.0)), Window((14.0, 10.0, 8.0), (1.6, 1.6, 2.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +100,15 @@ def register_dendrite(
     """
     points = np.asarray(points_zyx_um, dtype=float)
     curve, given_um = _lay_curve(points)
-    centres_um, shifts_um, height = _match_along(reference, today, curve, given_um[-1], today_from_reference)
-    smooth = _smooth_course(centres_um, shifts_um, np.clip(height - LEAST_CORRELATION, 0, 1))
-    displacement = _interpolate(given_um, centres_um, smooth)
+    rigid = curve.moved(today_from_reference)
+    followed = rigid
+    for window in WINDOWS:
+        centres_um, shifts_um, height = _match_along(reference, today, curve, followed, given_um[-1], window)
+        weight = np.clip((height - LEAST_CORRELATION) / (1 - LEAST_CORRELATION), 0, 1)
+        known_um = _interpolate(centres_um, curve.along_um, followed.places_zyx_um - rigid.places_zyx_um)
+        course = _smooth_course(known_um + shifts_um, weight)
+        followed = rigid.displaced(centres_um, course)
+    displacement = _interpolate(given_um, centres_um, course)
     places = today_from_reference.apply(points) + displacement
     return DendriteRegistration(points, places, np.interp(given_um, centres_um, height), today_from_reference)
 
@@ -124,6 +140,12 @@ class _Curve:
         turned /= np.linalg.norm(turned, axis=1, keepdims=True)
         return _Curve(self.along_um, motion.apply(self.places_zyx_um), turned)
 
+    def displaced(self, at_um: Floats, course_zyx_um: Floats) -> _Curve:
+        """Return the curve moved by displacements known at the arc lengths ``at_um``."""
+        return _Curve(
+            self.along_um, self.places_zyx_um + _interpolate(self.along_um, at_um, course_zyx_um), self.sideways_yx
+        )
+
     def displacement(self, at_um: Floats, shift_um: Floats) -> Floats:
         """Turn shifts (along, across, depth) of the places ``at_um`` into displacements (z, y, x), um."""
         there = _interpolate(at_um + shift_um[:, 0], self.along_um, self.places_zyx_um)
@@ -144,12 +166,12 @@ def _lay_curve(points: Floats) -> tuple[_Curve, Floats]:
     smooth = ndimage.gaussian_filter1d(
         _interpolate(inner, given_um, points), CURVE_SMOOTHING_UM / step, axis=0, mode="nearest"
     )
-    many = int(np.ceil((WINDOW_UM[0] / 2 + REACH_UM[0] + 1.0) / step))
+    many = int(np.ceil(DRAWN_OUT_UM / step))
     places = _draw_out(smooth, many, min(len(smooth) - 1, round(3.0 / step)))
     forward = ndimage.gaussian_filter1d(np.gradient(places[:, 1:], axis=0), CURVE_SMOOTHING_UM / step, axis=0)
     length = np.linalg.norm(forward, axis=1, keepdims=True)
     forward = np.where(length > 1e-6, forward / np.maximum(length, 1e-6), [0.0, 1.0])
-    along: Floats = (np.arange(len(places)) - many) * step
+    along = (np.arange(len(places), dtype=np.float64) - many) * step
     return _Curve(along, places, np.stack([forward[:, 1], -forward[:, 0]], axis=1)), given_um
 
 
@@ -162,24 +184,23 @@ def _draw_out(places: Floats, many: int, look: int) -> Floats:
 
 
 def _match_along(
-    reference: Stack, today: Stack, curve: _Curve, length_um: float, today_from_reference: Transform
+    reference: Stack, today: Stack, curve: _Curve, followed: _Curve, length_um: float, window: Window
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the places matched, their displacements in today's stack, and how well they were recognised."""
-    span = [round(r / s) for r, s in zip(REACH_UM, STEP_UM, strict=True)]
-    size = [round(w / s) for w, s in zip(WINDOW_UM, STEP_UM, strict=True)]
+    """Return the places matched, their displacements from ``followed`` in today's stack, and the correlations."""
+    span = [round(r / s) for r, s in zip(window.reach_um, STEP_UM, strict=True)]
+    size = [round(w / s) for w, s in zip(window.size_um, STEP_UM, strict=True)]
     across, depth = (_centred_axis(size[a] + 2 * span[a], STEP_UM[a]) for a in (1, 2))
-    predicted = curve.moved(today_from_reference)
-    fixed, moving = (_flat(*c.sample(s, across, depth)) for c, s in ((curve, reference), (predicted, today)))
+    fixed, moving = (_flat(*c.sample(s, across, depth)) for c, s in ((curve, reference), (followed, today)))
     centres_um = np.linspace(0.0, length_um, max(2, round(length_um / EVERY_UM) + 1))
-    first = np.round((centres_um - curve.along_um[0]) / STEP_UM[0] - size[0] / 2).astype(int)
+    first = np.round((centres_um - curve.along_um[0]) / STEP_UM[0] - (size[0] - 1) / 2).astype(int)
     starts = np.stack([first, np.full_like(first, span[1]), np.full_like(first, span[2])], axis=1)
     peaks = [peak_position(m) for m in match_windows(fixed, moving, starts, size, span)]
     shifts = (np.array([p for p, _ in peaks]) - span) * STEP_UM
-    return centres_um, predicted.displacement(centres_um, shifts), np.array([h for _, h in peaks])
+    return centres_um, followed.displacement(centres_um, shifts), np.array([h for _, h in peaks])
 
 
 def _centred_axis(count: int, step_um: float) -> Floats:
-    axis: Floats = (np.arange(count) - (count - 1) / 2) * step_um
+    axis: Floats = (np.arange(count, dtype=np.float64) - (count - 1) / 2) * step_um
     return axis
 
 
@@ -188,15 +209,19 @@ def _flat(values: Image, inside: Image) -> Image:
     return flatten(values, small, large) * inside
 
 
-def _smooth_course(at_um: Floats, shifts_um: Floats, weight: Floats) -> Floats:
-    """Return the course near the trusted displacements whose slope changes least, shape (n, 3), um."""
-    n = len(at_um)
-    bend = np.diff(np.eye(n), axis=0)
-    stiff = STIFFNESS * bend.T @ bend
-    trust = np.ones(n)
+def _smooth_course(shifts_um: Floats, weight: Floats) -> Floats:
+    """Return the smooth course near the trusted displacements, shape (n, 3), um; zero where there are none near.
+
+    Minimises the distance to the displacements, the bends, and a little the slopes and the displacement itself.
+    """
+    unity = np.eye(len(weight))
+    slopes = np.diff(unity, axis=0)
+    bends = np.diff(unity, n=2, axis=0)
+    stiff = BEND_STIFFNESS * bends.T @ bends + SLOPE_STIFFNESS * slopes.T @ slopes + ANCHOR * unity
+    trust = np.ones(len(weight))
     course = np.zeros_like(shifts_um)
     for _ in range(10):
-        w = weight * trust + 1e-6
+        w = weight * trust
         course = linalg.solve(np.diag(w) + stiff, w[:, None] * shifts_um, assume_a="pos")
         rest = np.linalg.norm((shifts_um - course) * [0.5, 1.0, 1.0], axis=1)
         scale = 3 * max(0.4, float(np.median(rest)))

@@ -135,7 +135,8 @@ class Evidence:
     def spread_at(self, places_um: ArrayLike) -> Floats:
         """Return the spread of contrast over shaft brightness at places, shape (n,)."""
         places = np.atleast_2d(np.asarray(places_um, dtype=float))
-        return np.interp(places[:, 1], self.straightened.across_um, self.spread)
+        spread: Floats = np.interp(places[:, 1], self.straightened.across_um, self.spread)
+        return spread
 
     def is_inside(self, places_um: ArrayLike) -> NDArray[np.bool_]:
         """Whether (along, across, depth) places lie in the stack, shape (n,)."""

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from analysis.model import Floats
-from analysis.straighten import AXIAL_TO_LATERAL
 
-MATCH_GATE_UM = 1.0  # sideways; elastically registered spines come within 0.3 um, neighbours stand 2 um apart
+MATCH_GATE_UM = 1.6  # sideways; heads turn about their foot from day to day, neighbours stand 2 um apart (median)
+DEPTH_TO_SIDEWAYS = 6.0  # um of depth that count as one um sideways: a head's depth is known to 1-2 um only
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Tracks:
 
 
 def match_sessions(
-    places_um: Sequence[ArrayLike], *, gate_um: float = MATCH_GATE_UM, axial_to_lateral: float = AXIAL_TO_LATERAL
+    places_um: Sequence[ArrayLike], *, gate_um: float = MATCH_GATE_UM, depth_to_sideways: float = DEPTH_TO_SIDEWAYS
 ) -> Tracks:
     """Join the observations of all sessions to tracks.
 
@@ -49,10 +49,10 @@ def match_sessions(
         For each session the observed places in one common frame, depth first (z, y, x), shape (n, 3), um.
     gate_um
         Farther apart than this two observations are never the same spine, um.
-    axial_to_lateral
+    depth_to_sideways
         How many um of depth count as one um sideways.
     """
-    scale = np.array([1.0 / axial_to_lateral, 1.0, 1.0])
+    scale = np.array([1.0 / depth_to_sideways, 1.0, 1.0])
     sessions = [np.asarray(places, dtype=float).reshape(-1, 3) for places in places_um]
     observation = np.full((0, len(sessions)), -1, dtype=np.intp)
     total, count = np.zeros((0, 3)), np.zeros(0)

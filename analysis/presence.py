@@ -17,9 +17,11 @@ from scipy.special import expit, logit
 from analysis.evidence import Evidence
 from analysis.model import Fate, Floats, SpineState
 
-SEARCH_UM = 0.6  # how far from its predicted place a spine may be found
-SEARCH_STEP_UM = 0.12
-SEARCH_DEPTH_UM = (-1.0, -0.5, 0.0, 0.5, 1.0)
+SEARCH_UM = 0.8  # how far from its predicted place a spine may be found
+SEARCH_DEPTH_UM = 3.0
+PLACE_SIGMA_UM = 0.4  # how well its place is predicted (elastic registration, measured)
+TAKEN_UM = 0.6
+NOTHING_THERE = -4.0  # log-odds where not even a faint spot is seen
 LEAST_CORRELATION = 0.35
 LEAST_SIGMA = 2.0
 EDGE_DEPTH_UM = 1.0
@@ -115,32 +117,45 @@ def _message(ratio: Floats, rules: PresenceRules) -> Floats:
     return message
 
 
-def look_again(evidence: Evidence, place_um: Floats, taken_um: Floats) -> tuple[Floats, float]:
-    """Look for a spine around its predicted place: return the best place there and its log-odds.
+def look_again(
+    peaks_um: Floats, log_odds: Floats, place_um: Floats, taken_um: Floats, *, search_um: float = SEARCH_UM
+) -> tuple[Floats, float]:
+    """Look for a spine around its predicted place: return where it is most likely, and its log-odds.
 
     Parameters
     ----------
-    evidence
-        The dendrite's maps in the session asked.
+    peaks_um
+        Every spot of the dendrite in the session asked, however faint: (along, across, depth), shape (n, 3), um.
+    log_odds
+        Of each of these, shape (n,).
     place_um
-        Where it should be: (along, across, depth), shape (3,), um.
+        Where the spine should be, shape (3,), um.
     taken_um
-        Places of this session's other spines, shape (n, 3), um: what is nearer to one of them is its light.
+        Places of this session's other spines, shape (n, 3), um: a spot next to one of them is its light.
+    search_um
+        Farthest from its place that it may be, sideways, um.
+
+    Returns
+    -------
+    tuple
+        The place itself and small odds when there is no spot left near it.
     """
-    count = round(SEARCH_UM / SEARCH_STEP_UM)
-    offsets = np.arange(-count, count + 1) * SEARCH_STEP_UM
-    grid = np.stack(np.meshgrid(offsets, offsets, SEARCH_DEPTH_UM, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance = np.hypot(grid[:, 0], grid[:, 1])
-    grid, distance = grid[distance <= SEARCH_UM], distance[distance <= SEARCH_UM]
-    places = place_um + grid
-    odds = evidence.log_odds(places)
-    if len(taken_um):
-        rival = np.hypot(*(places[:, None, :2] - taken_um[None, :, :2]).transpose(2, 0, 1)).min(axis=1)
-        odds = np.where(rival < np.maximum(distance, SEARCH_UM), -np.inf, odds)
+    away = _apart(peaks_um, place_um[None])
+    near = (away <= search_um) & (_apart(peaks_um, taken_um) >= TAKEN_UM)
+    if not near.any():
+        return place_um, NOTHING_THERE
+    odds = np.where(near, log_odds - 0.5 * (away / PLACE_SIGMA_UM) ** 2, -np.inf)
     best = int(np.argmax(odds))
-    if not np.isfinite(odds[best]):
-        return place_um, float(logit(0.01))
-    return places[best], float(odds[best])
+    return peaks_um[best], float(odds[best])
+
+
+def _apart(points_um: Floats, others_um: Floats) -> Floats:
+    """Distance sideways from each point to the nearest other, infinite when that is in another depth or none."""
+    apart = np.full(len(points_um), np.inf)
+    for other in others_um:
+        away = np.abs(points_um - other)
+        apart = np.minimum(apart, np.where(away[:, 2] <= SEARCH_DEPTH_UM, np.hypot(away[:, 0], away[:, 1]), np.inf))
+    return apart
 
 
 def is_scorable(evidence: Evidence, place_um: Floats, expected_contrast: float, correlation: float) -> bool:

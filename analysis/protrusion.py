@@ -93,7 +93,7 @@ def _foot(evidence: Evidence, place_um: Floats, radius_um: float) -> Floats:
     shares = np.linspace(edge, 1.0, 7)[:, None, None]
     ways = feet + shares * (place_um - feet)
     light = evidence.at(evidence.head, ways.reshape(-1, 3)).reshape(7, -1).mean(axis=0)
-    slant = np.hypot(along - place_um[0], place_um[1]) / max(abs(place_um[1]), 1e-6)
+    slant = np.hypot(along - place_um[0], place_um[1]) / max(abs(place_um[1]), 1e-6) + 1e-6
     foot: Floats = feet[int(np.argmax(light / slant))]
     inside = evidence.straightened.along_um
     foot[0] = np.clip(foot[0], inside[0], inside[-1])

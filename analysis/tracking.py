@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from analysis.carry import CarriedDendrite
-from analysis.detect import LEAST_PROBABILITY, SEPARATION_UM, Spine, best_apart, detect_spines, measure_spine
+from analysis.detect import (
+    LEAST_PROBABILITY,
+    SEPARATION_UM,
+    Spine,
+    best_apart,
+    detect_spines,
+    find_peaks,
+    measure_spine,
+)
 from analysis.evidence import Evidence
 from analysis.match import match_sessions
 from analysis.model import Dendrite, Floats, Stack
@@ -27,9 +35,20 @@ DOUBTFUL_PROBABILITY = 0.12  # below this a candidate starts no track, whatever 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """One session's maps of every dendrite, and its candidates, the doubtful ones included."""
+    """What one session shows.
+
+    Parameters
+    ----------
+    evidence
+        The maps of every dendrite, by name.
+    peaks_um
+        Every spot beside each dendrite, however faint: (along, across, depth), shape (n, 3), um.
+    candidates
+        What may be a spine, the doubtful ones included.
+    """
 
     evidence: Mapping[int, Evidence]
+    peaks_um: Mapping[int, Floats]
     candidates: Sequence[Spine]
 
 
@@ -68,7 +87,7 @@ def survey_session(stack: Stack, dendrites: Sequence[Dendrite]) -> Survey:
     if candidates:
         heads = np.stack([spine.head_zyx_um for spine in candidates])
         candidates = [candidates[i] for i in best_apart(heads, np.array([s.probability for s in candidates]))]
-    return Survey(evidence, candidates)
+    return Survey(evidence, {name: find_peaks(maps) for name, maps in evidence.items()}, candidates)
 
 
 def track_spines(surveys: Sequence[Survey], carried: Sequence[CarriedDendrite]) -> list[TrackedSpine]:
@@ -149,7 +168,8 @@ class _Tracker:
                 fits = min(known, carried.correlation_at(session, float(place[0, 0])))
                 can_say = is_scorable(maps, predicted, expected, fits)
                 taken = np.array([s.place_um for s in self._claimed[session] if s.dendrite == name]).reshape(-1, 3)
-                found, says = look_again(maps, predicted, taken)
+                peaks = survey.peaks_um[name]
+                found, says = look_again(peaks, maps.log_odds(peaks), predicted, taken)
                 sight = measure_spine(maps, found, float(expit(says)), ProtrusionRules())
                 if sight.probability >= DOUBTFUL_PROBABILITY:
                     self._claimed[session].append(sight)

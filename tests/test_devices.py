@@ -98,7 +98,16 @@ def test_loading_gives_devices_and_roles(core, rig):
     assert rig.sample_days is None
 
 
-@pytest.mark.parametrize(("label", "name", "value"), [("Scanner", "Zoom", 12.5), ("Scanner", "Resolution", 300), ("Scanner", "PixelDwell_us", 1.5), ("Pockels", "Voltage", 0.7), ("PMT", "Gain", 2.5)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("label", "name", "value"),
+    [
+        ("Scanner", "Zoom", 12.5),
+        ("Scanner", "Resolution", 300),
+        ("Scanner", "PixelDwell_us", 1.5),
+        ("Pockels", "Voltage", 0.7),
+        ("PMT", "Gain", 2.5),
+    ],
+)
 def test_properties_read_back(core, rig, label, name, value):
     core.setProperty(label, name, value)
     assert core.getProperty(label, name) == value
@@ -106,7 +115,16 @@ def test_properties_read_back(core, rig, label, name, value):
     assert core.getProperty(label, name) == value
 
 
-@pytest.mark.parametrize(("label", "name", "value"), [("Scanner", "Zoom", 41), ("Scanner", "Resolution", 32), ("Scanner", "Resolution", 100.5), ("Pockels", "Voltage", 1.1), ("PMT", "Gain", -1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("label", "name", "value"),
+    [
+        ("Scanner", "Zoom", 41),
+        ("Scanner", "Resolution", 32),
+        ("Scanner", "Resolution", 100.5),
+        ("Pockels", "Voltage", 1.1),
+        ("PMT", "Gain", -1),
+    ],
+)
 def test_properties_out_of_range_are_refused(core, rig, label, name, value):
     with pytest.raises((ValueError, RuntimeError)):
         core.setProperty(label, name, value)
@@ -258,12 +276,12 @@ def test_displacement_is_what_the_images_show(core, rig):
     reference = take_stack(core, reference_xyz_um, np.arange(-3.0, 4.0), frames=2)
     dz_um, dy_um, dx_um = rig.displacement_um(0, reference_xyz_um, 1, reference_xyz_um, extent_zyx_um)
     assert np.hypot(dx_um, dy_um) > 5.0
-    moved = np.array(reference_xyz_um) + [*(np.array(MIRRORED) @ [dx_um, dy_um]), dz_um]
+    moved = np.add(reference_xyz_um, [*(np.array(MIRRORED) @ [dx_um, dy_um]), dz_um])
     left = rig.displacement_um(0, reference_xyz_um, 1, moved, extent_zyx_um)
     np.testing.assert_allclose(left, 0.0, atol=0.05)
     rig.mount(1, 0.0)
     pixel_um = 60.0 / 256
-    away = moved + [*(np.array(MIRRORED) @ [10 * pixel_um, -6 * pixel_um]), 0.0]
+    away = np.add(moved, [*(np.array(MIRRORED) @ [10 * pixel_um, -6 * pixel_um]), 0.0])
     today = take_stack(core, away, np.arange(-3.0, 4.0), frames=2)
     measured_px = content_shift_px(reference.max(axis=0), today.max(axis=0))
     _, y_um, x_um = rig.displacement_um(0, reference_xyz_um, 1, away, extent_zyx_um)
@@ -307,7 +325,7 @@ def test_a_sequence_of_planes_runs_through_the_engine(core, rig):
     core.mda.run(MDASequence(z_plan={"absolute": [30.0, 32.0, 34.0]}, axis_order="z"))
     assert [z for _, z in frames] == [30.0, 32.0, 34.0]
     assert all(image.shape == (64, 64) and image.dtype == np.uint16 for image, _ in frames)
-    assert [30.0, 32.0, 34.0] == [z_um for z_um in reached if z_um in {30.0, 32.0, 34.0}]
+    assert reached[:3] == [30.0, 32.0, 34.0]
 
 
 def test_live_frames_arrive(core, rig):
@@ -360,7 +378,14 @@ def test_stages_tell_where_they_went_and_read_back_what_they_reached(own_core):
     assert told[1][1] == core.getPosition() == pytest.approx(45.0, abs=0.4)
 
 
-@pytest.mark.parametrize("move", [lambda c: c.setXYPosition(2e4, 0.0), lambda c: c.setXYPosition(0.0, float("nan")), lambda c: c.setPosition(1500.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda c: c.setXYPosition(2e4, 0.0),
+        lambda c: c.setXYPosition(0.0, float("nan")),
+        lambda c: c.setPosition(1500.0),
+    ],
+)
 def test_moves_out_of_range_are_refused_and_nothing_moves(core, rig, move):
     before = (*core.getXYPosition(), core.getPosition())
     with pytest.raises(ValueError, match=r"travels from -\d+ to \d+ um"):
@@ -415,10 +440,11 @@ def test_a_recording_is_placed_anew_in_each_session(own_core, folder):
     look(core, rig, zoom=600.0 / 32.0, pixels=128, place=place)
     recorded = tifffile.imread(folder / "session1.ome.tif").astype(float)[6:15].max(axis=0)
     seen = take_stack(core, place, np.arange(-4.0, 5.0)).max(axis=0)
-    best = max(
-        np.corrcoef(ndimage.rotate(seen, angle, reshape=False, order=1)[24:-24, 24:-24].ravel(), recorded[24:-24, 24:-24].ravel())[0, 1]
-        for angle in np.arange(-6.0, 6.5, 0.5)
-    )  # fmt: skip
+    middle = (slice(24, -24), slice(24, -24))
+    turned = [
+        ndimage.rotate(seen, angle_deg, reshape=False, order=1)[middle] for angle_deg in np.arange(-6.0, 6.5, 0.5)
+    ]
+    best = max(np.corrcoef(image.ravel(), recorded[middle].ravel())[0, 1] for image in turned)
     assert best > 0.6
     assert rig.displacement_um(0, (0, 0, 50), 1, place, (10, 30, 30)) is None
     assert rig.true_spines(1, place, (21, 128, 128), (1, 0.25, 0.25)).empty
