@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+PLANNED_PLANES = "planned_planes"
+"""Key of the provenance: how many planes a recording was to have that was stopped before."""
 UM_PER_UNIT = {
     "angstrom": 1e-4,
     "nanometer": 1e-3,

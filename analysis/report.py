@@ -13,6 +13,7 @@ from analysis.fieldtables import FieldTables, fates_seen_from, interval_counts, 
 from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay
 from analysis.model import Stack
 from analysis.page import Picture, Report, Section, write_report, write_whole
+from analysis.rawimage import PLANNED_PLANES
 
 __all__ = ["FieldPictures", "Picture", "Report", "Section", "field_report", "write_field_outputs", "write_report"]
 
@@ -103,11 +104,18 @@ def _subtitle(stacks: Sequence[Stack]) -> str:
 
 
 def _warnings(stacks: Sequence[Stack]) -> list[str]:
-    return [
-        f"{stack.name} is not complete: its recording was stopped after {len(stack.pixels)} planes."
-        for stack in stacks
-        if stack.provenance.get("complete") is False
-    ]
+    """Say what is wrong with the stacks, one line each."""
+    lines = []
+    for stack in stacks:
+        flat = sum(plane.min() == plane.max() for plane in stack.pixels)
+        planned = stack.provenance.get(PLANNED_PLANES)
+        if planned is not None:
+            lines.append(f"{stack.name}: the recording was stopped after {len(stack.pixels)} of {planned} planes.")
+        if stack.provenance.get("complete") is False:
+            lines.append(f"{stack.name} is marked as not complete.")
+        if flat:
+            lines.append(f"{stack.name}: {flat} of {len(stack.pixels)} planes are empty. Nothing can be found there.")
+    return lines
 
 
 def _stacks_section(stacks: Sequence[Stack], labels: Sequence[str]) -> Section:

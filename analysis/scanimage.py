@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from analysis.errors import StackError
-from analysis.rawimage import RawImage, known_sizes
+from analysis.rawimage import PLANNED_PLANES, RawImage, known_sizes
 
 SETTING = re.compile(r"^\s*(?:scanimage\.)?SI\d?\.(\S+) = (.+?)\s*$", re.MULTILINE)
 
@@ -45,8 +45,7 @@ class ScanImageHeader:
         pages = pages.reshape(-1, *pages.shape[-2:])
         channels = len(self._numbers("hChannels.channelSave")) or 1
         planes = self._planes(pages, channels, name)
-        asked = self._slices()
-        provenance = {"complete": False} if len(planes) < asked else {}
+        provenance = {PLANNED_PLANES: self._slices()} if len(planes) < self._slices() else {}
         height, width = pages.shape[-2:]
         return RawImage(
             planes,

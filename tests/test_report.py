@@ -99,12 +99,13 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
         write_report(tmp_path / "out" / "report.html", Report("r", []))
 
 
-STACKS = [
-    Stack(
-        np.full((4, 60, 120), 255 if n else 9, np.uint8), (1.0, 0.2, 0.2), f"s{n}.tif", saturation=255.0, provenance=p
-    )
-    for n, p in enumerate([{"animal": "M042", "field": "F01"}, {"complete": False}])
-]
+def make_stack(number: int, **provenance) -> Stack:
+    pixels = np.full((4, 60, 120), 255 * number, np.uint8)
+    pixels[number:, 0, 0] = 9
+    return Stack(pixels, (1.0, 0.2, 0.2), f"s{number}.tif", saturation=255.0, provenance=provenance)
+
+
+STACKS = [make_stack(0, animal="M042", field="F01"), make_stack(1, complete=False, planned_planes=9)]
 
 
 def make_tables(sessions: int) -> SimpleNamespace:
@@ -127,12 +128,16 @@ def make_tables(sessions: int) -> SimpleNamespace:
 def test_field_report_tells_the_numbers():
     report = field_report(STACKS, make_tables(2))
     assert report.subtitle == "animal M042, field F01, 2 sessions"
-    assert report.warnings == ["s1.tif is not complete: its recording was stopped after 4 planes."]
+    assert report.warnings == [
+        "s1.tif: the recording was stopped after 4 of 9 planes.",
+        "s1.tif is marked as not complete.",
+        "s1.tif: 1 of 4 planes are empty. Nothing can be found there.",
+    ]
     tables = {section.heading: section.table for section in report.sections}
     fates = tables["Spines gained and lost"].iloc[0]
     assert (fates["interval"], fates["gained"], fates["lost"], fates["present"]) == ("session 0 → session 1", 1, 1, 2)
     assert tables["Spine density"]["density_per_um"].tolist() == [0.1, 0.1]
-    assert tables["Stacks"]["saturated_percent"].tolist() == [0.0, 100.0]
+    assert tables["Stacks"]["saturated_percent"].round().tolist() == [0.0, 100.0]
 
 
 @pytest.mark.parametrize("sessions", [1, 2])

@@ -194,7 +194,7 @@ def test_scanimage_fast_volumes_drop_flyback(tmp_path):
 
 def test_scanimage_aborted(tmp_path):
     fewer = read_stack(write_scanimage(tmp_path / "a.tif", PIXELS[:3]))
-    assert (len(fewer.pixels), fewer.provenance) == (3, {"complete": False})
+    assert (len(fewer.pixels), fewer.provenance) == (3, {"planned_planes": 5})
     with pytest.raises(StackError, match="5 pages, not a multiple of the 2"):
         read_stack(write_scanimage(tmp_path / "b.tif", PIXELS, hStackManager__framesPerSlice="2"))
 
@@ -341,3 +341,27 @@ def test_bad_dendrite_tables(tmp_path, text, message):
 def test_reads_the_real_field(real_field):
     stack = read_stack(real_field / "session0.ome.tif")
     assert (stack.pixels.shape, stack.voxel_um, stack.saturation) == ((70, 1024, 1024), (1.0, 0.12, 0.12), 255.0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # theirs, about their own arguments
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_reads_what_another_library_wrote(tmp_path, version):
+    """The reference implementation writes five axes and a pyramid."""
+    writer = pytest.importorskip("ome_zarr.writer")
+    formats = pytest.importorskip("ome_zarr.format")
+    store = tmp_path / "theirs.ome.zarr"
+    form = {"0.4": formats.FormatV04, "0.5": formats.FormatV05}[version]()
+    group = zarr.open_group(store, mode="w", zarr_format=2 if version == "0.4" else 3)
+    spaces = [{"name": a, "type": "space", "unit": "micrometer"} for a in "zyx"]
+    axes = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}, *spaces]
+    scales = [[1.0, 1.0, VOXEL_UM[0], *(size * 2**level for size in VOXEL_UM[1:])] for level in range(2)]
+    writer.write_multiscale(
+        [PIXELS[None, None], PIXELS[None, None, :, ::2, ::2]],
+        group,
+        axes=axes,
+        fmt=form,
+        coordinate_transformations=[[{"type": "scale", "scale": scale}] for scale in scales],
+    )
+    stack = read_stack(store)
+    np.testing.assert_array_equal(stack.pixels, PIXELS)
+    np.testing.assert_allclose(stack.voxel_um, VOXEL_UM)
