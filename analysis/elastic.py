@@ -35,7 +35,7 @@ class Window:
     reach_um: tuple[float, float, float]
 
 
-WINDOWS = (Window((24.0, 12.0, 8.0), (4.0, 4.0, 6.0)), Window((14.0, 10.0, 8.0), (1.6, 1.6, 2.0)))
+WINDOWS = (Window((24.0, 12.0, 8.0), (4.0, 4.0, 6.0)), Window((20.0, 12.0, 8.0), (1.6, 1.6, 2.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ def register_dendrite(
     rigid = curve.moved(today_from_reference)
     followed = rigid
     for window in WINDOWS:
-        centres_um, shifts_um, height = _match_along(reference, today, curve, followed, given_um[-1], window)
+        centres_um, shifts_um, height = _match_along((curve, reference), (followed, today), given_um[-1], window)
         weight = np.clip((height - LEAST_CORRELATION) / (1 - LEAST_CORRELATION), 0, 1)
         known_um = _interpolate(centres_um, curve.along_um, followed.places_zyx_um - rigid.places_zyx_um)
         course = _smooth_course(known_um + shifts_um, weight)
@@ -184,19 +184,19 @@ def _draw_out(places: Floats, many: int, look: int) -> Floats:
 
 
 def _match_along(
-    reference: Stack, today: Stack, curve: _Curve, followed: _Curve, length_um: float, window: Window
+    there: tuple[_Curve, Stack], here: tuple[_Curve, Stack], length_um: float, window: Window
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the places matched, their displacements from ``followed`` in today's stack, and the correlations."""
+    """Return the places matched, how far each lies from today's curve in today's stack, and the correlations."""
     span = [round(r / s) for r, s in zip(window.reach_um, STEP_UM, strict=True)]
     size = [round(w / s) for w, s in zip(window.size_um, STEP_UM, strict=True)]
     across, depth = (_centred_axis(size[a] + 2 * span[a], STEP_UM[a]) for a in (1, 2))
-    fixed, moving = (_flat(*c.sample(s, across, depth)) for c, s in ((curve, reference), (followed, today)))
+    fixed, moving = (_flat(*curve.sample(stack, across, depth)) for curve, stack in (there, here))
     centres_um = np.linspace(0.0, length_um, max(2, round(length_um / EVERY_UM) + 1))
-    first = np.round((centres_um - curve.along_um[0]) / STEP_UM[0] - (size[0] - 1) / 2).astype(int)
+    first = np.round((centres_um - there[0].along_um[0]) / STEP_UM[0] - (size[0] - 1) / 2).astype(int)
     starts = np.stack([first, np.full_like(first, span[1]), np.full_like(first, span[2])], axis=1)
     peaks = [peak_position(m) for m in match_windows(fixed, moving, starts, size, span)]
     shifts = (np.array([p for p, _ in peaks]) - span) * STEP_UM
-    return centres_um, followed.displacement(centres_um, shifts), np.array([h for _, h in peaks])
+    return centres_um, here[0].displacement(centres_um, shifts), np.array([h for _, h in peaks])
 
 
 def _centred_axis(count: int, step_um: float) -> Floats:
