@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from skimage.color import rgb2gray
 
 from analysis.errors import StackError
 from analysis.model import Dendrite, Stack
@@ -26,6 +25,7 @@ TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 LARGEST_VOXEL_UM = 100.0  # a larger one is a wrong unit: a dendrite would lie within one voxel
 SHAFT_RADIUS_UM = 0.5  # apical tuft dendrites of layer 5 are about 1 um thick
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue, ITU-R BT.709
 DENDRITE_COLUMNS = ("dendrite", "z_um", "y_um", "x_um")
 
 
@@ -145,6 +145,13 @@ def _dendrite(name: Any, rows: pd.DataFrame, file: str) -> Dendrite:
 
 
 def _read_raw(path: Path) -> RawImage:
+    try:
+        return _read_known(path)
+    except OSError as error:
+        raise StackError(f"{path} cannot be read: {error.strerror or error}; check the path and its rights") from error
+
+
+def _read_known(path: Path) -> RawImage:
     if not path.exists():
         raise StackError(f"{path} does not exist; check the path")
     if path.is_dir():
@@ -165,7 +172,7 @@ def _read_picture(path: Path) -> RawImage:
         with Picture.open(path) as picture:
             grey = picture.mode in ("L", "I", "F") or picture.mode.startswith("I;16")
             pixels = np.asarray(picture if grey else picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
         raise StackError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
     return RawImage(pixels, "YXS"[: pixels.ndim])
 
@@ -207,7 +214,7 @@ def _reduce(raw: RawImage, name: str, wanted: str, channel: int) -> NDArray[Any]
 
 def _grey(raw: RawImage) -> RawImage:
     pixels = np.moveaxis(raw.pixels, raw.axes.index("S"), -1)
-    grey = rgb2gray(pixels[..., :3]) if pixels.shape[-1] >= 3 else pixels[..., 0]
+    grey = pixels[..., :3] @ LUMINANCE if pixels.shape[-1] >= 3 else pixels[..., 0]
     return RawImage(grey, raw.axes.replace("S", ""), raw.size_um, None, raw.provenance)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ UNREADABLE = (
     struct.error,
     zlib.error,
 )
-BEYOND_END = "offset"  # tifffile logs "invalid page offset" or "invalid value offset" and goes on
+BEYOND_END = re.compile(r"invalid ((page|value) offset|offset to)")  # what tifffile logs before it goes on
 UNNAMED_AXES = str.maketrans("IQR", "ZZZ")  # pages in a row, when nothing says what they are
 
 
@@ -51,7 +52,7 @@ def read_tiff(path: Path) -> RawImage:
         except UNREADABLE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StackError(f"{path.name} cannot be read as TIFF: {reason}; copy it again from its source") from error
-    if any(BEYOND_END in message for message in log):
+    if any(BEYOND_END.search(message) for message in log):
         raise StackError(
             f"{path.name} is truncated: it refers to data beyond its {path.stat().st_size} bytes; copy it again"
         )

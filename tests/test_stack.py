@@ -284,6 +284,11 @@ def test_nonsense_voxel_size_is_refused(tmp_path, voxel_um):
         read_stack(write_ome(tmp_path / "a.ome.tif"), voxel_um=voxel_um)
 
 
+def test_a_path_that_cannot_be_looked_at(tmp_path):
+    with pytest.raises(StackError, match=r"cannot be read|does not exist"):
+        read_stack(tmp_path / ("long" * 2000 + ".tif"))
+
+
 def test_nothing_reaches_the_screen(tmp_path):
     part = truncated(tmp_path / "part.ome.tif", write_ome(tmp_path / "whole.ome.tif"), 0.5)
     code = f"from analysis.stack import read_stack\ntry: read_stack({str(part)!r})\nexcept Exception as e: print(e)"
@@ -299,7 +304,7 @@ def test_read_image(tmp_path):
     tifffile.imwrite(tmp_path / "c.tif", grey, imagej=True, resolution=(0.5, 0.5), metadata={"unit": "um"})
     write_zarr(tmp_path / "d.zarr", grey, axes="yx")
     assert (read_image(tmp_path / "a.png").pixels == grey).all()
-    np.testing.assert_allclose(read_image(tmp_path / "b.png").pixels, grey / 255)
+    np.testing.assert_allclose(read_image(tmp_path / "b.png").pixels, grey, rtol=1e-6)
     assert read_image(tmp_path / "a.png").pixel_um is None
     assert read_image(tmp_path / "c.tif").pixel_um == pytest.approx(2.0)
     assert read_image(tmp_path / "d.zarr").pixel_um == pytest.approx(0.13)
