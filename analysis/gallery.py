@@ -23,7 +23,7 @@ from analysis.straighten import straighten
 EMPTY = "empty"
 ROW_UM = 40.0
 """Stretch of dendrite in one row, um, about: spines 2 um apart then stay apart on a printed page."""
-LONGEST_UM = 120.0  # of a longer dendrite only the best followed stretch is shown: three rows fill a page
+LONGEST_UM = 120.0  # of a longer dendrite only the best followed stretch is shown; a little more still fits the page
 SHORTEST_ROW_UM = 25.0  # a shorter dendrite is not blown up further
 HALF_WIDTH_UM = 3.4
 HALF_DEPTH_UM = 2.5
@@ -153,10 +153,10 @@ def _with_empty_places(strips: Sequence[Strip]) -> list[Strip]:
     return filled
 
 
-def _best_stretch_um(strips: Sequence[Strip]) -> tuple[float, float]:
+def best_stretch_um(strips: Sequence[Strip]) -> tuple[float, float]:
     """Return the ends of the stretch to show: where most spines are seen in most sessions, um."""
     length_um = strips[0].length_um
-    if length_um <= LONGEST_UM:
+    if length_um <= 1.2 * LONGEST_UM:
         return 0.0, length_um
     seen = pd.concat([strip.marks[strip.marks["fate"] != EMPTY].drop_duplicates("track_id") for strip in strips])
     along = seen.loc[seen.duplicated("track_id"), "along_um"].to_numpy(dtype=float)
@@ -167,7 +167,7 @@ def _best_stretch_um(strips: Sequence[Strip]) -> tuple[float, float]:
 
 
 def _page(strips: Sequence[Strip], labels: Sequence[str], title: str) -> Figure:
-    first_um, last_um = _best_stretch_um(strips)
+    first_um, last_um = best_stretch_um(strips)
     if last_um - first_um < strips[0].length_um:
         title += f": {last_um - first_um:.0f} of {strips[0].length_um:.0f} µm, where most spines were followed"
     rows = max(1, round((last_um - first_um) / ROW_UM))
@@ -252,7 +252,7 @@ def _draw_ruler(axes: Axes, first_um: float, last_um: float) -> None:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.tick_params(axis="x", colors=FAINT, labelsize=7, length=3, pad=1.5)
     axes.annotate(
-        "µm", (0, 0), (-6, -4), xycoords="axes fraction", textcoords="offset points", color=FAINT, fontsize=7,
+        "µm", (0, 0), (-10, -4), xycoords="axes fraction", textcoords="offset points", color=FAINT, fontsize=7,
         ha="right", va="top",
     )  # fmt: skip
 

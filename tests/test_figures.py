@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from analysis.drawing import MARKS, stretched
 from analysis.fieldtables import fates_seen_from, interval_counts, session_densities, session_labels
 from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay, draw_red_green, draw_vessel_map
-from analysis.gallery import STEP_UM, made_strips
+from analysis.gallery import LONGEST_UM, STEP_UM, Strip, best_stretch_um, made_strips
 from analysis.model import Stack
 
 VOXEL_UM = (1.0, 0.2, 0.2)
@@ -168,6 +168,17 @@ def test_gallery_page_has_a_strip_for_each_session_and_row(stacks, tables):
 
 def _texts(axes) -> set[str]:
     return {text.get_text() for text in axes.texts}
+
+
+def test_gallery_of_a_long_dendrite_shows_where_spines_were_followed():
+    followed = pd.DataFrame({"track_id": [1, 2, 3], "fate": "stable", "along_um": [210.0, 220.0, 290.0]})
+    once = pd.DataFrame({"track_id": range(10, 40), "fate": "gained", "along_um": 20.0})
+    marks = [pd.concat([followed, once]), followed]
+    strips = [Strip(n, np.zeros((7, 3000)), m) for n, m in enumerate(marks)]
+    first_um, last_um = best_stretch_um(strips)
+    assert last_um - first_um == LONGEST_UM
+    assert first_um < 210.0 < 290.0 < last_um
+    assert best_stretch_um([Strip(0, np.zeros((7, 900)), once)]) == (0.0, 90.0)
 
 
 def test_gallery_without_dendrites_says_so(stacks):
