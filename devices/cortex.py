@@ -33,10 +33,10 @@ from devices.tissue import (
 
 Floats = NDArray[np.float64]
 
-PHOTONS_PER_UM3 = 170.0
+PHOTONS_PER_UM3 = 140.0
 """Photons of 1 um^3 of filled dendrite at the peak of the point spread function, at reference power and 1 us dwell."""
 
-NEUROPIL_PHOTONS = 0.3
+NEUROPIL_PHOTONS = 0.4
 """Photons of the even background at reference power and 1 us dwell."""
 
 

@@ -236,7 +236,7 @@ def load(
     spines_gained_per_day, spines_lost_per_day
         Share of the spines that comes and goes within a day.
     mount_shift_um, mount_depth_um, mount_yaw_deg, mount_tilt_deg, deformation_um, clarity
-        See :class:`devices.pose.MountRanges`.
+        See :class:`devices.pose.MountRanges`. Recorded stacks bring their own deformation and clarity.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def load(
         spines = SpinePlan(gained_per_day=spines_gained_per_day, lost_per_day=spines_lost_per_day)
         specimen = generate_cortex(seed, CortexPlan(TuftPlan(half_width_um), spines))
     else:
-        specimen = read_recording(Path(sample))
+        specimen = read_recording(Path(sample).expanduser())
         ranges = MountRanges(mount_shift_um, mount_depth_um, mount_yaw_deg, mount_tilt_deg, 0.0, clarity=(1.0, 1.0))
     optics = Optics()
     scene = Scene(optics, Detector(optics, seed), Motion(pulsation_um, drift_um), seed, orientation, realtime)

@@ -44,7 +44,7 @@ class LitterPlan:
         Number of dim cell bodies in a volume.
     """
 
-    puncta_per_um3: float = 1.2e-3
+    puncta_per_um3: float = 1.6e-3
     axons_per_mm2: float = 260.0
     bodies_per_um3: float = 1.2e-5
 
@@ -138,15 +138,15 @@ def _fill_axon(rng: np.random.Generator, start: Floats) -> Cloud:
     return gather([thin, _cloud(swelling, np.repeat(volume / 8.0, 8))])
 
 
-def fill_puncta(rng: np.random.Generator, plan: LitterPlan, box: Box, per_speck: int = 5) -> Cloud:
+def fill_puncta(rng: np.random.Generator, plan: LitterPlan, box: Box, per_speck: int = 4) -> Cloud:
     """Fill specks, half of them in clusters as around bundled axons."""
     count = int(plan.puncta_per_um3 * box.volume_um3)
     places = box.draw(rng, count)
     clusters = box.draw(rng, max(count // 40, 1))
     clustered = np.flatnonzero(rng.random(count) < 0.5)
     home = clusters[rng.integers(0, len(clusters), len(clustered))]
-    places[clustered] = home + rng.normal(0.0, 1.0, (len(clustered), 3)) * [2.0, 3.0, 3.0]
-    volume = 0.022 * rng.lognormal(0.0, 1.0, count)
+    places[clustered] = home + rng.normal(0.0, 1.0, (len(clustered), 3)) * np.array([2.0, 3.0, 3.0])
+    volume = 0.024 * rng.lognormal(0.0, 1.1, count)
     radius = np.repeat(rng.uniform(0.1, 0.4, count), per_speck)
     points = np.repeat(places, per_speck, axis=0) + radius[:, None] * _in_ball(rng, per_speck * count)
     return _cloud(points, np.repeat(volume / per_speck, per_speck))
@@ -155,10 +155,10 @@ def fill_puncta(rng: np.random.Generator, plan: LitterPlan, box: Box, per_speck:
 def fill_bodies(rng: np.random.Generator, plan: LitterPlan, box: Box, lumps: int = 7, per_lump: int = 90) -> Cloud:
     """Fill dim cell bodies 8-16 um wide: soft lumps, so that they have no sharp border."""
     count = int(plan.bodies_per_um3 * box.volume_um3)
-    middles = np.repeat(box.draw(rng, count), lumps, axis=0) + rng.normal(0.0, 2.8, (count * lumps, 3))
+    middles = np.repeat(box.draw(rng, count), lumps, axis=0) + rng.normal(0.0, 3.2, (count * lumps, 3))
     spread = np.repeat(rng.uniform(1.2, 2.4, count * lumps), per_lump)[:, None]
     points = np.repeat(middles, per_lump, axis=0) + spread * rng.standard_normal((count * lumps * per_lump, 3))
-    total_um3 = rng.uniform(6.0, 30.0, count)
+    total_um3 = rng.uniform(8.0, 45.0, count)
     return _cloud(points, np.repeat(total_um3 / (lumps * per_lump) / COARSE_VOLUME, lumps * per_lump))
 
 

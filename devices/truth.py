@@ -154,8 +154,9 @@ def choose_places(cortex: Cortex, count: int) -> Floats:
 
 
 def _score(shaft: Floats, names: NDArray[np.int64], i: int) -> float:
-    """Score a place by the dendrites in a stack about it, several of them counting more than one long one."""
+    """Score a place as an experimenter would: several dendrites about a long one, but no thicket."""
     apart = np.abs(shaft - shaft[i])
     near = (apart[:, 0] < 12.0) & (apart[:, 1] < 35.0) & (apart[:, 2] < 35.0)
     own = near & (names == names[i])
-    return float(min(near.sum(), 50) + min(own.sum(), 14) + 6 * min(len(np.unique(names[near])), 4))
+    crowd = max(int(near.sum()) - 26, 0)
+    return float(2 * min(int(own.sum()), 14) + 6 * min(len(np.unique(names[near])), 3) - crowd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class SimulatedSurfaceCamera(SimpleCameraDevice):
         electrons = np.zeros((self._pixels, self._pixels), dtype=np.float32)
         if mounted is not None:
             lamp = self._exposure_ms * TISSUE_COUNTS_PER_MS / COUNTS_PER_ELECTRON * mounted.pose.clarity
-            electrons = self._surface(mounted.pose) * self._vignette() * np.float32(lamp)
+            electrons = self._surface(mounted.pose) * self._vignette * np.float32(lamp)
         noise = self._rng.standard_normal(electrons.shape, dtype=np.float32) * np.sqrt(electrons + 25.0)
         counts = DARK_COUNTS + COUNTS_PER_ELECTRON * (electrons + noise)
         buffer[:] = np.clip(np.rint(counts), 0, FULL_SCALE).astype(np.uint16)
@@ -102,6 +103,7 @@ class SimulatedSurfaceCamera(SimpleCameraDevice):
         blur_px = min(0.5 + DEFOCUS_PX_PER_UM * away_um, 8.0)
         return np.asarray(ndimage.gaussian_filter(image, blur_px, truncate=3.0), dtype=np.float32)
 
+    @cached_property
     def _vignette(self) -> Image:
         """Return the fall of the lamp's light towards the corners."""
         along = np.linspace(-1.0, 1.0, self._pixels, dtype=np.float32) ** 2
