@@ -121,7 +121,9 @@ def best_apart(heads_zyx_um: Floats, probability: Floats) -> list[int]:
 
 def _is_neck_of(inner: Spine, outer: Spine) -> bool:
     """Whether one spine is only the neck of another, whose head stands farther out."""
-    if inner.side != outer.side or abs(outer.place_um[1]) < abs(inner.place_um[1]) + NECK_UM:
+    farther = abs(outer.place_um[1]) - abs(inner.place_um[1]) >= NECK_UM
+    believed = outer.probability >= min(inner.probability, LEAST_PROBABILITY)
+    if inner.side != outer.side or not (farther and believed):
         return False
     share = inner.place_um[1] / outer.place_um[1]
     neck = outer.foot_along_um + share * (outer.place_um[0] - outer.foot_along_um)

@@ -31,6 +31,8 @@ SHAFT_SMOOTHING_UM = 2.0
 BEYOND_UM = 0.8  # a head ends there; an axon or a dendrite crossing does not
 MINIMUM_SPREAD = 0.002  # of the shaft's brightness: a noiseless stack is not infinitely sure
 MINIMUM_RATIO = 0.003
+LEAST_SHAFT_SIGMA = 10.0  # a shaft dimmer than this many noises is not seen, nor are its spines
+NO_SHAFT = -10.0  # log-odds there
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,16 @@ class Evidence:
         features = self.features(places_um)
         weights = (score.log_contrast, score.log_head, score.log_glow, score.distance_um, score.beyond)
         odds: Floats = features @ np.array(weights) + score.offset
-        return odds
+        return np.where(self.shows_shaft(places_um), odds, NO_SHAFT)
+
+    def shows_shaft(self, places_um: ArrayLike) -> NDArray[np.bool_]:
+        """Whether the shaft stands out of the noise beside each (along, across, depth) place, shape (n,)."""
+        places = np.atleast_2d(np.asarray(places_um, dtype=float))
+        shaft = np.interp(places[:, 0], self.straightened.along_um, self.shaft)
+        away = np.abs(self.straightened.across_um) > 0.6 * self.straightened.across_um[-1]
+        noise = 1.4826 * float(np.median(np.abs(self.contrast[:, away])))
+        visible: NDArray[np.bool_] = shaft > max(LEAST_SHAFT_SIGMA * noise, 1e-6)
+        return visible
 
     def features(self, places_um: ArrayLike) -> Floats:
         """Return the five numbers of each (along, across, depth) place, shape (n, 5), in the order of SpineScore."""

@@ -45,9 +45,9 @@ class PresenceRules:
     """
 
     base_rate: float = 0.15
-    persistence: float = 0.90
+    persistence: float = 0.85
     trust: float = 0.8
-    least_probability: float = 0.5
+    least_probability: float = 0.45
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ def is_scorable(evidence: Evidence, place_um: Floats, expected_contrast: float, 
     correlation
         How well the dendrite there fits the session it was carried from, -1 to 1.
     """
-    if correlation < LEAST_CORRELATION:
+    if correlation < LEAST_CORRELATION or not evidence.shows_shaft(place_um)[0]:
         return False
     edges = place_um + np.array([[0.0, 0.0, -EDGE_DEPTH_UM], [0.0, 0.0, EDGE_DEPTH_UM]])
     if not np.all(evidence.is_inside(edges)):
