@@ -37,6 +37,7 @@ _MAX_TURN_DEG = 65.0
 _MAX_UNLIKE = 2.0
 _WINDOW_UM = 4.0
 _FAINT_END = 0.3
+_OFF_AXIS = 0.8
 _HAIRPIN_DEG = 100.0
 _SQUASH = np.array([1.0 / AXIAL_STRETCH, 1.0, 1.0])
 
@@ -126,12 +127,17 @@ def _centred(stack: Stack, points_zyx_um: Floats) -> Dendrite:
 
 
 def _trimmed(path: Piece) -> Piece:
-    """Cut the faint ends, where the tree ran on from the dendrite into what lies beside it."""
+    """Cut the faint ends, where the tree ran on from the dendrite into what lies beside it or off its axis."""
     window = max(1, round(_WINDOW_UM * len(path.points_zyx_um) / max(path.length_um, 1e-9)))
     usual = ndimage.percentile_filter(path.strength, 50, size=min(window, len(path.strength)), mode="nearest")
     bright = np.flatnonzero(usual >= _FAINT_END * path.level)
-    inside = slice(bright[0], bright[-1] + 1)
-    return Piece(path.points_zyx_um[inside], path.strength[inside], path.nodes)
+    path = _stretch(path, int(bright[0]), int(bright[-1]) + 1, path.nodes)
+    on_axis = path.strength >= _OFF_AXIS * np.array([path.level_near(0), path.level_near(1)])[:, None]
+    return _stretch(path, int(on_axis[0].argmax()), len(path.strength) - int(on_axis[1, ::-1].argmax()), path.nodes)
+
+
+def _stretch(path: Piece, first: int, beyond: int, nodes: tuple[int, int]) -> Piece:
+    return Piece(path.points_zyx_um[first:beyond], path.strength[first:beyond], nodes)
 
 
 def _without_hairpins(path: Piece) -> list[Piece]:
@@ -146,9 +152,10 @@ def _without_hairpins(path: Piece) -> list[Piece]:
     sharpest = int(cosine.argmin())
     if cosine[sharpest] > np.cos(np.deg2rad(_HAIRPIN_DEG)):
         return [path]
-    cuts = slice(None, sharpest + 1), slice(sharpest, None)
-    nodes = (path.nodes[0], -1), (-1, path.nodes[1])
-    halves = [Piece(path.points_zyx_um[c], path.strength[c], n) for c, n in zip(cuts, nodes, strict=True)]
+    halves = (
+        _stretch(path, 0, sharpest + 1, (path.nodes[0], -1)),
+        _stretch(path, sharpest, len(points), (-1, path.nodes[1])),
+    )
     return [part for half in halves for part in _without_hairpins(half)]
 
 
