@@ -72,6 +72,8 @@ class MountedRecording:
         What is seen.
     pose
         Where it lies.
+    dark
+        Grey value without light.
     photons_per_grey
         Photons at reference power and 1 us dwell of one grey value.
     yx_from_image
@@ -80,6 +82,7 @@ class MountedRecording:
 
     stack: RecordedStack
     pose: Pose
+    dark: float
     photons_per_grey: float
     yx_from_image: Floats
 
@@ -90,8 +93,11 @@ class MountedRecording:
         """
         matrix, offset = self._voxels_from_pixels(view)
         shape = (1, view.pixels, view.pixels)
-        plane = ndimage.affine_transform(self.stack.pixels, matrix, offset, shape, output=np.float32, order=1)[0]
-        return np.asarray(plane * np.float32(self.photons_per_grey * self.pose.clarity), dtype=np.float32)
+        plane = ndimage.affine_transform(
+            self.stack.pixels, matrix, offset, shape, output=np.float32, order=1, cval=self.dark
+        )[0]
+        photons = (plane - np.float32(self.dark)) * np.float32(self.photons_per_grey * self.pose.clarity)
+        return np.asarray(np.maximum(photons, 0.0), dtype=np.float32)
 
     def depth_um(self, stage_zyx_um: Floats) -> float:
         """Return the depth of a stage position in the tissue, um."""
@@ -103,8 +109,8 @@ class MountedRecording:
         stage_from_pixels[0, 0] = 1.0
         stage_from_pixels[1:, 1:] = np.linalg.inv(view.rows_cols_from_stage)
         middle = np.array([0.0, (view.pixels - 1) / 2.0, (view.pixels - 1) / 2.0])
-        sway_um = np.array([0.0, *view.sway_yx_um.mean(axis=0)]) / view.pixel_um
-        first_um = view.centre_zyx_um - stage_from_pixels @ (middle + sway_um)
+        sway_px = np.array([0.0, *view.sway_yx_um.mean(axis=0)]) / view.pixel_um
+        first_um = view.centre_zyx_um - stage_from_pixels @ (middle + sway_px)
         voxel = np.array(self.stack.voxel_um)
         centre = (np.array(self.stack.pixels.shape) - 1) / 2.0
         tissue_centre = np.array([CENTRE_DEPTH_UM, 0.0, 0.0])
@@ -138,9 +144,10 @@ class Recording:
                 f"{len(self.stacks) - 1}. Ask for fewer days."
             )
         stack = self.stacks[session]
-        brightest = float(np.percentile(stack.pixels[::4, ::8, ::8], 100.0)) or 1.0
-        full = float(np.iinfo(stack.pixels.dtype).max) if stack.pixels.dtype == np.uint8 else brightest
-        return MountedRecording(stack, pose, BRIGHTEST_PHOTONS / full, yx_from_image)
+        dark, brightest = np.percentile(stack.pixels[::2, ::4, ::4], [1.0, 100.0])
+        return MountedRecording(
+            stack, pose, float(dark), BRIGHTEST_PHOTONS / max(float(brightest - dark), 1e-6), yx_from_image
+        )
 
 
 def read_recording(folder: Path) -> Recording:

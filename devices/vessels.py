@@ -70,7 +70,8 @@ def _draw_tree(rng: np.random.Generator, thickness_um: Image) -> None:
             rng, np.array([0.0, *origin]), direction, length_um, bend_rad=0.45, turn_um=40.0 + 1.5 * width_um, slope=0.0
         )[::16, 1:]
         widths_um = np.linspace(width_um, 0.6 * width_um, len(path))
-        _stamp(thickness_um, path, widths_um)
+        every = max(int(width_um / 20.0), 1)  # a wide tube needs fewer stamps to be smooth
+        _stamp(thickness_um, path[::every], widths_um[::every])
         pending += _children(rng, path, widths_um, length_um)
 
 

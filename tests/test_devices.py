@@ -416,6 +416,17 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def core_of_own_stack(own_core, folder, tmp_path_factory):
+    """A rig that looks at a 16-bit recording with an offset of 100 counts."""
+    elsewhere = tmp_path_factory.mktemp("offset")
+    pixels = tifffile.imread(folder / "session0.ome.tif").astype(np.uint16) * 10 + 100
+    metadata = {"axes": "ZYX", "PhysicalSizeZ": 1.0, "PhysicalSizeY": 250.0, "PhysicalSizeX": 250.0}
+    metadata |= {"PhysicalSizeYUnit": "nm", "PhysicalSizeXUnit": "nm"}
+    tifffile.imwrite(elsewhere / "one.ome.tif", pixels, metadata=metadata)
+    return own_core, load(own_core, sample=str(elsewhere), **STILL)
+
+
 @pytest.mark.parametrize("orientation", [MIRRORED, TURNED])
 def test_a_recording_looks_as_it_was_recorded(own_core, folder, orientation):
     core = own_core
@@ -428,6 +439,16 @@ def test_a_recording_looks_as_it_was_recorded(own_core, folder, orientation):
         assert np.corrcoef(snap(core, 4).ravel(), recorded[plane].ravel())[0, 1] > 0.9
     core.setXYPosition(x_um + 200.0, y_um)
     assert snap(core).max() < 140
+
+
+def test_a_recording_with_a_dark_offset_glows_no_more_than_its_surroundings(core_of_own_stack):
+    core, rig = core_of_own_stack
+    x_um, y_um, _ = look(core, rig, zoom=600.0 / 32.0, pixels=128)
+    inside = snap(core, 4)
+    core.setXYPosition(x_um + 200.0, y_um)
+    outside = snap(core, 4)
+    assert np.median(inside) == pytest.approx(np.median(outside), abs=3.0)
+    assert inside.max() > 500
 
 
 def test_a_recording_is_placed_anew_in_each_session(own_core, folder):
