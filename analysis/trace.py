@@ -1,88 +1,36 @@
 """Find the dendrites of a stack and draw their centrelines.
 
-Voxels that look like the middle of a tube become a graph; its cheapest tree is cut into pieces at the branch points;
-pieces that go on straight are joined to dendrites; each is then centred on the full resolution pixels. The room knows
+Pieces of tube that go on straight are joined to dendrites, through forks and over gaps; the faint and the crooked are
+left out; each is then centred on the full resolution pixels. The room knows
 shafts and deliberately nothing of spines: what is shorter than a twig is left to detection.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import ndimage
-from scipy.sparse import csgraph, csr_array
 from scipy.spatial import cKDTree
 from skimage.graph import MCP_Geometric
 
 from analysis.centreline import recentre, resampled, smoothed
 from analysis.model import Dendrite, Floats, Stack
-from analysis.ridge import AXIAL_STRETCH, Ridge, find_ridges
+from analysis.ridge import find_ridges
+from analysis.skeleton import LOW_NOISES, SQUASH, Piece, find_pieces, length_of
 
 __all__ = ["recentre", "trace_between", "trace_dendrites"]
 
 POINT_STEP_UM = 0.2
-TWIG_UM = 5.0
-"""Side chains shorter than this are spines or roughness of the shaft, um (spines: 0.5-4 um)."""
 GAP_UM = 6.0
 """Longest dark stretch that a dendrite is followed through, um."""
-TUBE_UM = 1.5
-"""Chains that run closer together than this are one shaft, um."""
-JUNCTION_UM = 2.5
-"""Forks closer together than this are one branch point, um."""
-_LOW_NOISES = 8.0
 _MAX_TURN_DEG = 65.0
 _MAX_UNLIKE = 2.0
 _WINDOW_UM = 4.0
 _FAINT_END = 0.3
 _OFF_AXIS = 0.8
 _HAIRPIN_DEG = 100.0
-_SQUASH = np.array([1.0 / AXIAL_STRETCH, 1.0, 1.0])
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """A stretch of a dendrite between two branch points or ends.
-
-    Parameters
-    ----------
-    points_zyx_um
-        Voxel positions in order, shape (n, 3), um.
-    strength
-        Tube response at each, in noises, shape (n,).
-    nodes
-        Branch point at the first and at the last point; -1 for a free end.
-    """
-
-    points_zyx_um: Floats
-    strength: Floats
-    nodes: tuple[int, int]
-
-    @property
-    def length_um(self) -> float:
-        """Length with the axial direction counted by the focus' elongation, um."""
-        return _length(self.points_zyx_um * _SQUASH)
-
-    @property
-    def level(self) -> float:
-        """Tube response that most of the piece exceeds, in noises."""
-        return float(np.percentile(self.strength, 30))
-
-    def level_near(self, end: int) -> float:
-        """Tube response that most of the 5 um at an end exceed (0 first, 1 last), in noises."""
-        away = np.linalg.norm((self.points_zyx_um - self.points_zyx_um[-end]) * _SQUASH, axis=1)
-        return float(np.percentile(self.strength[away <= 5.0], 30))
-
-    def outward(self, end: int) -> Floats:
-        """Return the unit direction in which the piece would go on at an end (0 first, 1 last), axially squashed."""
-        points = self.points_zyx_um if end else self.points_zyx_um[::-1]
-        away = np.linalg.norm((points - points[-1]) * _SQUASH, axis=1)
-        body = points[(away > 1.0) & (away < 6.0)]
-        base = body.mean(axis=0) if len(body) else points[0]
-        direction: Floats = (points[-1] - base) * _SQUASH
-        return direction / max(float(np.linalg.norm(direction)), 1e-9)
 
 
 def trace_dendrites(
@@ -108,9 +56,9 @@ def trace_dendrites(
     list of Dendrite
         Longest first, named 0, 1, 2...; a branch is a dendrite of its own that starts at the branch point.
     """
-    pieces = _pieces(find_ridges(stack))
+    pieces = find_pieces(find_ridges(stack))
     paths = [part for course in _courses(pieces) for part in _without_hairpins(_trimmed(_joined(course)))]
-    paths = [p for p in paths if p.length_um >= 0.8 * min_length_um and p.level >= 1.5 * _LOW_NOISES]
+    paths = [p for p in paths if p.length_um >= 0.8 * min_length_um and p.level >= 1.5 * LOW_NOISES]
     weight = np.array([p.length_um * p.level for p in paths])
     usual = float(weight @ [p.level for p in paths] / weight.sum()) if paths else 0.0
     clear = [(p.level / usual, _centred(stack, p.points_zyx_um)) for p in paths if p.level >= min_level * usual]
@@ -142,7 +90,7 @@ def _stretch(path: Piece, first: int, beyond: int, nodes: tuple[int, int]) -> Pi
 
 def _without_hairpins(path: Piece) -> list[Piece]:
     """Cut a path where it turns back within a few um: two dendrites that leave one place."""
-    points = path.points_zyx_um * _SQUASH
+    points = path.points_zyx_um * SQUASH
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     before = np.searchsorted(along, along - _WINDOW_UM)
     after = np.searchsorted(along, along + _WINDOW_UM).clip(max=len(points) - 1)
@@ -161,128 +109,11 @@ def _without_hairpins(path: Piece) -> list[Piece]:
 
 def _bend(points_zyx_um: Floats) -> float:
     """Return 1 - distance / path length, the mean of all stretches of 8 um, axially squashed."""
-    line = smoothed(resampled(points_zyx_um * _SQUASH, POINT_STEP_UM), 1.0)
+    line = smoothed(resampled(points_zyx_um * SQUASH, POINT_STEP_UM), 1.0)
     line = resampled(line, POINT_STEP_UM)
     stride = min(len(line) - 1, round(8.0 / POINT_STEP_UM))
     chords = np.linalg.norm(line[stride:] - line[:-stride], axis=1)
-    return 1.0 - float(chords.mean() / (stride * _length(line) / (len(line) - 1)))
-
-
-def _graph(ridge: Ridge, keep: NDArray[np.intp]) -> csr_array:
-    """Join neighbouring voxels by edges that are cheap where the tube response is high."""
-    number = np.full(int(np.prod(ridge.shape)), -1, np.int32)
-    number[ridge.index[keep]] = np.arange(len(keep))
-    zyx, strength = ridge.voxels(keep), ridge.strength[keep]
-    step = np.array(ridge.voxel_um) * _SQUASH
-    first, second, cost = [], [], []
-    for offset in product((-1, 0, 1), repeat=3):
-        if offset <= (0, 0, 0):
-            continue
-        there = zyx + np.array(offset)
-        i = np.flatnonzero(((there >= 0) & (there < np.array(ridge.shape))).all(axis=1))
-        j = number[np.ravel_multi_index(tuple(there[i].T), ridge.shape)]
-        i, j = i[j >= 0], j[j >= 0]
-        first.append(i)
-        second.append(j)
-        cost.append(np.linalg.norm(offset * step) / np.minimum(strength[i], strength[j]).astype(float) ** 2)
-    edges = (np.concatenate(first), np.concatenate(second))
-    return csr_array((np.concatenate(cost), edges), shape=(len(keep), len(keep)))
-
-
-def _chains(graph: csr_array, points: Floats) -> list[NDArray[np.intp]]:
-    """Cut the cheapest tree of each component into chains, the longest first; short side chains are dropped."""
-    roots = _far_ends(graph)
-    cost, parent, _ = csgraph.dijkstra(graph, directed=False, indices=roots, return_predecessors=True, min_only=True)
-    step = np.linalg.norm((points - points[np.maximum(parent, 0)]) * _SQUASH, axis=1)
-    step[parent < 0] = 0.0
-    height, heir = np.zeros(len(points)), np.full(len(points), -1)
-    for i in np.argsort(-cost, kind="stable"):
-        p = parent[i]
-        if p >= 0 and height[i] + step[i] > height[p]:
-            height[p], heir[p] = height[i] + step[i], i
-    heads = (parent < 0) | (heir[np.maximum(parent, 0)] != np.arange(len(points)))
-    starts = np.flatnonzero(heads & (height + step >= TWIG_UM))
-    chains = []
-    for start in starts[np.argsort(-(height + step)[starts], kind="stable")]:
-        chain, i = [], start
-        while i >= 0:
-            chain.append(i)
-            i = heir[i]
-        chains.append(np.array(chain, dtype=np.intp))
-    return _distinct(chains, points)
-
-
-def _distinct(chains: list[NDArray[np.intp]], points: Floats) -> list[NDArray[np.intp]]:
-    """Drop what runs inside the tube of a longer chain; what leaves or reaches a tube is tied to the middle of it."""
-    squashed = points * _SQUASH
-    everywhere = cKDTree(squashed)
-    owner = np.full(len(points), -1)
-    kept: list[NDArray[np.intp]] = []
-    for chain in chains:
-        runs = [run for run in _free_runs(owner[chain]) if _length(squashed[chain[slice(*run)]]) >= TWIG_UM]
-        for a, b in runs:
-            before, after = owner[chain[max(a - 1, 0) : a]], owner[chain[b : b + 1]]
-            kept.append(np.concatenate([before, chain[a:b], after]))
-        for a, b in runs:
-            balls = everywhere.query_ball_point(squashed[chain[a:b]], TUBE_UM, return_sorted=False)
-            near = np.unique(np.concatenate(balls).astype(np.intp))
-            near = near[owner[near] < 0]
-            _, nearest = cKDTree(squashed[chain[a:b]]).query(squashed[near])
-            owner[near] = chain[a:b][nearest]
-    return kept
-
-
-def _free_runs(owner: NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Return the stretches (first, beyond last) of a chain that no chain owns."""
-    edge = np.flatnonzero(np.diff(np.concatenate([[False], owner < 0, [False]]).astype(int)))
-    return [(int(a), int(b)) for a, b in edge.reshape(-1, 2)]
-
-
-def _length(points: Floats) -> float:
-    return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
-
-
-def _far_ends(graph: csr_array) -> NDArray[np.intp]:
-    """Return one node a component that lies at one of its ends."""
-    count, label = csgraph.connected_components(graph, directed=False)
-    _, some = np.unique(label, return_index=True)
-    cost = csgraph.dijkstra(graph, directed=False, indices=some, min_only=True)
-    order = np.lexsort((cost, label))
-    last = np.searchsorted(label[order], np.arange(count), side="right") - 1
-    ends: NDArray[np.intp] = order[last]
-    return ends
-
-
-def _pieces(ridge: Ridge) -> list[Piece]:
-    """Cut the tree of the ridge voxels at its forks."""
-    keep = np.flatnonzero(ridge.strength >= _LOW_NOISES)
-    if len(keep) < 2:
-        return []
-    points, strength = ridge.points_zyx_um(keep), ridge.strength[keep].astype(float)
-    chains = _chains(_graph(ridge, keep), points)
-    fork_of = _forks(chains, points)
-    pieces = []
-    for chain in chains:
-        at = [0, *(k for k in range(1, len(chain) - 1) if chain[k] in fork_of), len(chain) - 1]
-        for a, b in pairwise(at):
-            nodes = (fork_of.get(int(chain[a]), -1), fork_of.get(int(chain[b]), -1))
-            piece = Piece(points[chain[a : b + 1]], strength[chain[a : b + 1]], nodes)
-            if nodes[0] != nodes[1] or piece.length_um > 2 * JUNCTION_UM:
-                pieces.append(piece)
-    return pieces
-
-
-def _forks(chains: list[NDArray[np.intp]], points: Floats) -> dict[int, int]:
-    """Give a number to each place where chains start on others; places closer than JUNCTION_UM are one."""
-    inner = {int(i) for chain in chains for i in chain[1:-1]}
-    tips = [int(i) for chain in chains for i in chain[[0, -1]]]
-    at = sorted({i for i in tips if i in inner or tips.count(i) > 1})
-    if not at:
-        return {}
-    pairs = cKDTree(points[at] * _SQUASH).query_pairs(JUNCTION_UM, output_type="ndarray")
-    near = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(at), len(at)))
-    _, label = csgraph.connected_components(near, directed=False)
-    return dict(zip(at, label.tolist(), strict=True))
+    return 1.0 - float(chords.mean() / (stride * length_of(line) / (len(line) - 1)))
 
 
 def _courses(pieces: list[Piece]) -> list[list[tuple[Piece, int]]]:
@@ -311,7 +142,7 @@ def _joints(pieces: list[Piece]) -> list[tuple[float, tuple[int, int], tuple[int
     ends = [(i, e) for i in range(len(pieces)) for e in (0, 1)]
     if not ends:
         return []
-    tip = np.array([pieces[i].points_zyx_um[-e] for i, e in ends]) * _SQUASH
+    tip = np.array([pieces[i].points_zyx_um[-e] for i, e in ends]) * SQUASH
     out = np.array([pieces[i].outward(e) for i, e in ends])
     joints = []
     for m, n in cKDTree(tip).query_pairs(GAP_UM):
@@ -367,6 +198,25 @@ def trace_between(stack: Stack, waypoints_zyx_um: ArrayLike, *, margin_um: float
     ValueError
         With fewer than two waypoints, or a waypoint outside the stack.
     """
+    waypoints = _checked(stack, waypoints_zyx_um)
+    ridge = find_ridges(stack)
+    voxel, origin = np.array(ridge.voxel_um), np.array(ridge.origin_um)
+    at = np.rint((waypoints - origin) / voxel).astype(int).clip(0, np.array(ridge.shape) - 1)
+    low = (at.min(axis=0) - np.ceil(margin_um / voxel).astype(int)).clip(0)
+    high = at.max(axis=0) + np.ceil(margin_um / voxel).astype(int) + 1
+    strength = np.zeros(ridge.shape, np.float32)
+    strength.ravel()[ridge.index] = ridge.strength
+    box = strength[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    roads = MCP_Geometric(1.0 / (1.0 + box), sampling=tuple(voxel * SQUASH))
+    legs = [at[:1]]
+    for here, there in pairwise(at):
+        roads.find_costs([here - low], [there - low])
+        legs.append(np.array(roads.traceback(there - low))[1:] + low)
+    return _centred(stack, np.concatenate(legs) * voxel + origin)
+
+
+def _checked(stack: Stack, waypoints_zyx_um: ArrayLike) -> Floats:
+    """Return the waypoints as an array, or refuse them."""
     waypoints = np.asarray(waypoints_zyx_um, dtype=float)
     if waypoints.ndim != 2 or waypoints.shape[1] != 3 or len(waypoints) < 2:
         raise ValueError(
@@ -378,17 +228,4 @@ def trace_between(stack: Stack, waypoints_zyx_um: ArrayLike, *, margin_um: float
         raise ValueError(
             f"waypoint {far.round(1)} um lies outside the stack of {stack.extent_zyx_um.round(1)} um: move it in"
         )
-    ridge = find_ridges(stack)
-    voxel, origin = np.array(ridge.voxel_um), np.array(ridge.origin_um)
-    at = np.rint((waypoints - origin) / voxel).astype(int).clip(0, np.array(ridge.shape) - 1)
-    low = (at.min(axis=0) - np.ceil(margin_um / voxel).astype(int)).clip(0)
-    high = at.max(axis=0) + np.ceil(margin_um / voxel).astype(int) + 1
-    strength = np.zeros(ridge.shape, np.float32)
-    strength.ravel()[ridge.index] = ridge.strength
-    box = strength[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    roads = MCP_Geometric(1.0 / (1.0 + box), sampling=tuple(voxel * _SQUASH))
-    legs = [at[:1]]
-    for here, there in pairwise(at):
-        roads.find_costs([here - low], [there - low])
-        legs.append(np.array(roads.traceback(there - low))[1:] + low)
-    return _centred(stack, np.concatenate(legs) * voxel + origin)
+    return waypoints
