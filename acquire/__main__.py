@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 import traceback
@@ -81,7 +82,7 @@ def demo(
     with _progress_bar() as progress:
         result = run_demo(folder, plan, progress)
     out.print(_rich_table(result.relocation_table()))
-    out.print(_rich_table(result.counts))
+    out.print(_rich_table(result.counts.drop(columns=["gained_percent", "lost_percent"], errors="ignore")))
     scores = {
         **{f"spines {k}": v for k, v in result.spines.items()},
         **{k.replace("_", " "): v for k, v in result.fates.items()},
@@ -95,10 +96,16 @@ def demo(
 def _rich_table(frame: Any) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for column in frame.columns:
-        table.add_column(str(column).replace("_", " "), overflow="fold", justify="right")
+        table.add_column(str(column).replace("_percent", " %").replace("_", " "), justify="right")
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*(_cell(value) for value in row))
     return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4g}"
+    return str(value)
 
 
 def _free_folder(wanted: Path) -> Path:

@@ -1,0 +1,185 @@
+"""The commands as a user types them: contracts, exit codes, one clear line for every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import acquire
+from acquire.__main__ import main
+
+TABLES = {
+    "spines.csv": "session,spine_id,dendrite,head_z_um,head_y_um,head_x_um,base_z_um,base_y_um,base_x_um,along_um,"
+    "length_um,side,head_size_ratio,kind,present_probability,state",
+    "dendrites.csv": "session,dendrite,z_um,y_um,x_um",
+    "tracks.csv": "session,track_id,head_z_um,head_y_um,head_x_um,state,present_probability",
+    "fates.csv": "from_session,to_session,track_id,fate,probability",
+}
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def complaint(capsys):
+    """The one line that the program left on stderr."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in lines[0]
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def small_stack(tmp_path_factory):
+    """A stack of two crossing bright shafts, 6 um apart in depth, the longer one with two spines; 16 x 24 x 36 um."""
+    path = tmp_path_factory.mktemp("stacks") / "small.ome.tif"
+    rng = np.random.default_rng(1)
+    z, y, x = np.meshgrid(np.arange(16.0), np.arange(120) * 0.2, np.arange(180) * 0.2, indexing="ij")
+    long = np.exp(-(((z - 5) / 1.2) ** 2 + ((y - 8) / 0.5) ** 2))
+    cross = np.exp(-(((z - 11) / 1.2) ** 2 + ((x - 22 - 0.4 * y) / 0.5) ** 2))
+    heads = sum(np.exp(-(((z - 5) / 1) ** 2 + ((y - 9.6) / 0.3) ** 2 + ((x - at) / 0.3) ** 2)) for at in (8.0, 18.0))
+    pixels = rng.poisson(100 + 900 * (long + cross) + 500 * heads).astype(np.uint16)
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2, "PhysicalSizeZ": 1.0}
+    tifffile.imwrite(path, pixels, ome=True, metadata=metadata)
+    return path
+
+
+def test_the_package_named_acquire_is_ours():
+    assert Path(acquire.__file__).parent == Path(__file__).parents[1] / "acquire"
+
+
+def test_help_names_every_command(capsys):
+    assert run("--help") == 0
+    text = capsys.readouterr().out
+    commands = "demo new-study new-animal new-field relocate acquire analyse register register-surface check-rig"
+    assert all(command in text for command in commands.split())
+
+
+def test_analyse_writes_exactly_the_promised_files(small_stack, tmp_path):
+    assert run("analyse", small_stack, small_stack, "--out", tmp_path / "out") == 0
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {*TABLES, "overlay_session0.png", "overlay_session1.png", "gallery.png", "report.html"}
+    for name, columns in TABLES.items():
+        assert (tmp_path / "out" / name).read_text().splitlines()[0] == columns
+    fates = pd.read_csv(tmp_path / "out" / "fates.csv")
+    assert len(fates) > 0
+    assert set(fates["fate"]) == {"stable"}
+
+
+def test_one_stack_is_one_session(small_stack, tmp_path):
+    assert run("analyse", small_stack, "--out", tmp_path) == 0
+    spines = pd.read_csv(tmp_path / "spines.csv")
+    assert set(spines["session"]) == {0}
+    assert len(spines) == 2
+    assert pd.read_csv(tmp_path / "fates.csv").empty
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["analyse", "missing.tif", "--out", "o"], "missing.tif does not exist"),
+        (["analyse", "--study", "."], "is no study"),
+        (["register", "missing.tif", "missing.tif"], "missing.tif does not exist"),
+        (["register-surface", "missing.png", "missing.png"], "missing.png does not exist"),
+        (["check-rig", "missing.toml"], "no rig config missing.toml"),
+        (["new-animal", "nowhere", "M1"], "is no study"),
+        (["demo", "--sample", "nowhere", "--out", "o"], "nowhere"),
+        (["acquire", "--rig", "simulated", "--study", "nowhere", "--animal", "M1"], "is no study"),
+    ],
+)
+def test_a_mistake_costs_one_line_and_exit_code_1(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 1
+    assert says in complaint(capsys)
+
+
+def test_a_stack_without_voxel_size_says_how_to_give_it(tmp_path, capsys):
+    path = tmp_path / "bare.tif"
+    tifffile.imwrite(path, np.zeros((8, 64, 64), np.uint16))
+    assert run("analyse", path, "--out", tmp_path / "out") == 1
+    assert "--voxel-um" in complaint(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_stack_is_analysed_to_empty_tables(tmp_path):
+    path = tmp_path / "black.tif"
+    tifffile.imwrite(path, np.zeros((12, 128, 128), np.uint16))
+    assert run("analyse", path, "--out", tmp_path / "out", "--voxel-um", 1, 0.2, 0.2) == 0
+    assert pd.read_csv(tmp_path / "out" / "spines.csv").empty
+
+
+def test_a_demo_never_writes_into_a_folder_that_holds_something(tmp_path, capsys):
+    (tmp_path / "precious.txt").write_text("data")
+    assert run("demo", "--out", tmp_path) == 1
+    assert "not an empty folder" in complaint(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_register_exits_3_when_nothing_fits(tmp_path, capsys, small_stack):
+    noise = tmp_path / "noise.ome.tif"
+    pixels = np.random.default_rng(0).poisson(100, (16, 120, 180)).astype(np.uint16)
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2, "PhysicalSizeZ": 1.0}
+    tifffile.imwrite(noise, pixels, ome=True, metadata=metadata)
+    assert run("register", small_stack, noise, "--json") == 3
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["verdict"] in {"unsure", "not found"}
+    assert np.array(result["reference_from_today"]).shape == (4, 4)
+
+
+def test_the_demo_camera_takes_stacks_by_the_same_commands(tmp_path, capsys):
+    study = tmp_path / "study"
+    assert run("new-study", study, "--groups", "trained", "control") == 0
+    assert run("new-animal", study, "M1", "--group", "trained") == 0
+    at = ["--rig", "demo", "--study", study, "--animal", "M1"]
+    assert run("new-field", *at, "--at", 100, 50, 20) == 0
+    assert run("acquire", *at) == 0
+    (first, second) = sorted(study.glob("animals/M1/sessions/*/F01/stack*.ome.zarr"))
+    assert {first.name, second.name} == {"stack.ome.zarr", "stack-2.ome.zarr"}
+    assert run("relocate", *at, "--json") == 1
+    assert "nothing to find again" in complaint(capsys)
+
+
+def test_a_refused_place_leaves_no_field_behind(tmp_path, capsys):
+    study = tmp_path / "study"
+    run("new-study", study)
+    run("new-animal", study, "M1")
+    assert run("new-field", "--rig", "demo", "--study", study, "--animal", "M1", "--at", 9000, 0, 0) == 1
+    assert "outside the limits -5000.0 to 5000.0 um" in complaint(capsys)
+    assert json.loads((study / "animals/M1/animal.json").read_text())["fields"] == []
+
+
+def test_the_program_ends_cleanly_after_the_core_was_used():
+    done = subprocess.run(
+        [sys.executable, "-m", "acquire", "check-rig", "demo"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_prints_what_it_promises(tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert run("demo", "--out", out, "--seed", 11, "--days", 0, 4, "--fields", 1, "--json") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(result) == {"seed", "seconds", "report", "relocations", "spines", "fates"}
+    (found,) = result["relocations"]
+    assert found["verdict"] == "found"
+    assert found["lateral_error_um"] < 2.0
+    assert found["axial_error_um"] < 3.0
+    assert result["spines"]["f1"] > 0.6
+    page = Path(result["report"]).read_text(encoding="utf-8")
+    for word in ("Vessel map", "found again", "One dendrite", "gained"):
+        assert word.lower() in page.lower()
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+@pytest.mark.slow
+def test_the_demo_runs_on_recorded_stacks(real_field, tmp_path, capsys):
+    assert run("demo", "--sample", real_field, "--out", tmp_path / "demo", "--days", 0, 4.1, "--json") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [found["verdict"] for found in result["relocations"]] == ["found"]
+    assert result["relocations"][0]["lateral_error_um"] is None
