@@ -76,6 +76,8 @@ class Evidence:
         Spread of contrast / shaft at each ``across``: the noise, and how busy the tissue is, at that distance.
     background
         Intensity away from the shaft.
+    noise
+        Robust standard deviation of the contrast away from the shaft.
     """
 
     straightened: StraightenedDendrite
@@ -86,6 +88,7 @@ class Evidence:
     shaft: Floats
     spread: Floats
     background: float
+    noise: float
 
     @classmethod
     def of(cls, straightened: StraightenedDendrite) -> Evidence:
@@ -96,12 +99,13 @@ class Evidence:
         left = light - profile
         head = _blur(left, HEAD_SIGMA_UM / step, HEAD_SIGMA_UM / across_step)
         contrast = head - _blur(left, RING_SIGMA_UM / step, RING_SIGMA_UM / across_step)
-        across = np.abs(straightened.across_um)
-        background = float(np.percentile(light[:, across > 0.6 * across.max()], 30))
+        away = np.abs(straightened.across_um) > 0.6 * straightened.across_um[-1]
+        background = float(np.percentile(light[:, away], 30))
+        noise = 1.4826 * float(np.median(np.abs(contrast[:, away])))
         shaft = _shaft_brightness(light, straightened) - background
         relative = contrast / np.maximum(shaft, 1e-6).astype(np.float32)[:, None, None]
         spread = _spread(relative, straightened)
-        return cls(straightened, left, head, contrast, profile, shaft, spread, background)
+        return cls(straightened, left, head, contrast, profile, shaft, spread, background, noise)
 
     def log_odds(self, places_um: ArrayLike, score: SpineScore = SPINE_SCORE) -> Floats:
         """Return the log-odds that a spine's head stands at each (along, across, depth) place, shape (n,)."""
@@ -114,9 +118,7 @@ class Evidence:
         """Whether the shaft stands out of the noise beside each (along, across, depth) place, shape (n,)."""
         places = np.atleast_2d(np.asarray(places_um, dtype=float))
         shaft = np.interp(places[:, 0], self.straightened.along_um, self.shaft)
-        away = np.abs(self.straightened.across_um) > 0.6 * self.straightened.across_um[-1]
-        noise = 1.4826 * float(np.median(np.abs(self.contrast[:, away])))
-        visible: NDArray[np.bool_] = shaft > max(LEAST_SHAFT_SIGMA * noise, 1e-6)
+        visible: NDArray[np.bool_] = shaft > max(LEAST_SHAFT_SIGMA * self.noise, 1e-6)
         return visible
 
     def features(self, places_um: ArrayLike) -> Floats:

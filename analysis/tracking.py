@@ -43,12 +43,15 @@ class Survey:
         The maps of every dendrite, by name.
     peaks_um
         Every spot beside each dendrite, however faint: (along, across, depth), shape (n, 3), um.
+    log_odds
+        That each of these spots is a spine, shape (n,).
     candidates
         What may be a spine, the doubtful ones included.
     """
 
     evidence: Mapping[int, Evidence]
     peaks_um: Mapping[int, Floats]
+    log_odds: Mapping[int, Floats]
     candidates: Sequence[Spine]
 
 
@@ -87,7 +90,10 @@ def survey_session(stack: Stack, dendrites: Sequence[Dendrite]) -> Survey:
     if candidates:
         heads = np.stack([spine.head_zyx_um for spine in candidates])
         candidates = [candidates[i] for i in best_apart(heads, np.array([s.probability for s in candidates]))]
-    return Survey(evidence, {name: find_peaks(maps) for name, maps in evidence.items()}, candidates)
+    peaks = {name: find_peaks(maps) for name, maps in evidence.items()}
+    return Survey(
+        evidence, peaks, {name: evidence[name].log_odds(places) for name, places in peaks.items()}, candidates
+    )
 
 
 def track_spines(surveys: Sequence[Survey], carried: Sequence[CarriedDendrite]) -> list[TrackedSpine]:
@@ -158,22 +164,29 @@ class _Tracker:
             for session, spine in seen.items()
         )
         known = max(carried.correlation_at(session, float(place[0, 0])) for session in seen)
-        sights, odds, scorable = [], [], []
-        for session, survey in enumerate(self._surveys):
-            if session in seen:
-                sight, says = seen[session], float(logit(seen[session].probability))
-                can_say = True
-            else:
-                maps, predicted = survey.evidence[name], carried.from_reference(session, place)[0]
-                fits = min(known, carried.correlation_at(session, float(place[0, 0])))
-                can_say = is_scorable(maps, predicted, expected, fits)
-                taken = np.array([s.place_um for s in self._claimed[session] if s.dendrite == name]).reshape(-1, 3)
-                peaks = survey.peaks_um[name]
-                found, says = look_again(peaks, maps.log_odds(peaks), predicted, taken)
-                sight = measure_spine(maps, found, float(expit(says)), ProtrusionRules())
-                if sight.probability >= DOUBTFUL_PROBABILITY:
-                    self._claimed[session].append(sight)
-            sights.append(sight)
-            odds.append(says)
-            scorable.append(can_say)
-        return TrackedSpine(name, place[0], tuple(sights), np.array(odds), np.array(scorable))
+        answers = [
+            (seen[session], _log_odds(seen[session]), True)
+            if session in seen
+            else self._ask(session, carried, place, expected, known)
+            for session in range(len(self._surveys))
+        ]
+        sights, odds, scorable = zip(*answers, strict=True)
+        return TrackedSpine(name, place[0], sights, np.array(odds), np.array(scorable))
+
+    def _ask(
+        self, session: int, carried: CarriedDendrite, place_um: Floats, expected_contrast: float, known: float
+    ) -> tuple[Spine, float, bool]:
+        """Look for a spine in a session that did not see it by itself: sight, log-odds, and whether it can tell."""
+        survey, name = self._surveys[session], carried.name
+        maps, predicted = survey.evidence[name], carried.from_reference(session, place_um)[0]
+        fits = min(known, carried.correlation_at(session, float(place_um[0, 0])))
+        taken = np.array([s.place_um for s in self._claimed[session] if s.dendrite == name]).reshape(-1, 3)
+        found, says = look_again(survey.peaks_um[name], survey.log_odds[name], predicted, taken)
+        sight = measure_spine(maps, found, float(expit(says)), ProtrusionRules())
+        if sight.probability >= DOUBTFUL_PROBABILITY:
+            self._claimed[session].append(sight)
+        return sight, says, is_scorable(maps, predicted, expected_contrast, fits)
+
+
+def _log_odds(spine: Spine) -> float:
+    return float(logit(np.clip(spine.probability, 1e-6, 1.0 - 1e-6)))
