@@ -1,8 +1,8 @@
 """Find the dendrites of a stack and draw their centrelines.
 
 Pieces of tube that go on straight are joined to dendrites, through forks and over gaps; the faint and the crooked are
-left out; each is then centred on the full resolution pixels. The room knows
-shafts and deliberately nothing of spines: what is shorter than a twig is left to detection.
+left out; each is then centred on the full resolution pixels. The room knows shafts and deliberately nothing of spines:
+what is shorter than a twig is left to detection.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from analysis.skeleton import LOW_NOISES, SQUASH, Piece, find_pieces, length_of
 __all__ = ["recentre", "trace_between", "trace_dendrites"]
 
 POINT_STEP_UM = 0.2
+"""Distance of the points of a centreline, um."""
 GAP_UM = 6.0
 """Longest dark stretch that a dendrite is followed through, um."""
-_MAX_TURN_DEG = 65.0
-_MAX_UNLIKE = 2.0
+_MAX_TURN_DEG = 65.0  # between two pieces of one dendrite
+_MAX_UNLIKE = 2.0  # octaves of tube response between them
 _WINDOW_UM = 4.0
-_FAINT_END = 0.3
-_OFF_AXIS = 0.8
+_FAINT_END = 0.3  # of the path's response
+_OFF_AXIS = 0.8  # of the response near the end
 _HAIRPIN_DEG = 100.0
 
 
