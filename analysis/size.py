@@ -63,8 +63,10 @@ def measure_head_sizes(
     ratio, clipped = np.zeros(len(places)), np.zeros(len(places), dtype=bool)
     bare = _is_bare(evidence.straightened.along_um, places)
     for i, place in enumerate(places):
-        head, shaft = _head(evidence, place), _shaft(evidence, place, bare, shaft_within_um)
-        volume, left = evidence.straightened.volume, evidence.left
+        near = np.abs(evidence.straightened.along_um - place[0]) <= max(shaft_within_um, HEAD_RADIUS_UM)
+        volume, left = evidence.straightened.volume[near], evidence.left[near]
+        head = _head(evidence, place)[near]
+        shaft = _shaft(evidence, place, bare, near)[near]
         brightness = float(volume[shaft].mean()) - evidence.background
         step, across_step, _ = evidence.straightened.steps_um
         planes = max(1, int(head.any(axis=(0, 1)).sum()))
@@ -89,11 +91,10 @@ def _head(evidence: Evidence, place: Floats) -> NDArray[np.bool_]:
     return head
 
 
-def _shaft(evidence: Evidence, place: Floats, bare: NDArray[np.bool_], within_um: float) -> NDArray[np.bool_]:
+def _shaft(evidence: Evidence, place: Floats, bare: NDArray[np.bool_], near: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Mark the shaft's core nearby, away from spines; all of it where spines leave nothing bare."""
     s = evidence.straightened
-    nearby = np.abs(s.along_um - place[0]) <= within_um
-    along = nearby & bare if np.any(nearby & bare) else nearby
+    along = near & bare if np.any(near & bare) else near
     radius = float(np.interp(place[0], s.dendrite.along_um, s.dendrite.radius_um))
     core = np.abs(s.across_um) <= max(0.5 * radius, s.steps_um[1])
     shaft: NDArray[np.bool_] = along[:, None, None] & core[None, :, None] & _planes(evidence, place)
