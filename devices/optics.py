@@ -1,11 +1,11 @@
-"""What the microscope makes of fluorescence: point spread function, loss of light with depth, noise.
+"""What the microscope makes of fluorescence: point spread function, loss of light with depth.
 
 Numbers are those of in vivo two-photon imaging through a cranial window with a high-NA water objective.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ Floats = NDArray[np.float64]
 
 FWHM_PER_SIGMA = 2.3548200450309493
 """Full width at half maximum of a Gaussian of standard deviation 1."""
-
-FULL_SCALE = 4095
-"""Largest value of the 12-bit digitiser."""
 
 
 @dataclass(frozen=True)
@@ -120,59 +117,3 @@ def blur(image: Image, sigma_px: float) -> Image:
     if sigma_px < 0.25:
         return image
     return np.asarray(ndimage.gaussian_filter(image, sigma_px, truncate=3.0, mode="constant"), dtype=np.float32)
-
-
-@dataclass(eq=False)
-class Detector:
-    """A photomultiplier and its digitiser.
-
-    Parameters
-    ----------
-    optics
-        Gain, offset and noise of the detector.
-    seed
-        Seed of the noise.
-    """
-
-    optics: Optics
-    seed: int
-    _rng: np.random.Generator = field(init=False, repr=False)
-    _dark: Image = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._rng = np.random.default_rng([self.seed, 2])
-        self._dark = self._rng.normal(self.optics.offset, self.optics.read_noise, 1 << 21).astype(np.float32)
-
-    def expose(self, photons: Image | None, shape: tuple[int, int], gain: float) -> NDArray[np.uint16]:
-        """Turn expected photons into counts; None is darkness.
-
-        Parameters
-        ----------
-        photons
-            Expected photons in each pixel, or None without light.
-        shape
-            Shape of the image.
-        gain
-            PMT gain.
-
-        Returns
-        -------
-        counts
-            12-bit counts, shape ``shape``.
-        """
-        counts = self._dark_counts(shape)
-        if photons is not None:
-            counts += self._count(photons) * np.float32(gain * self.optics.counts_per_photon)
-        np.rint(counts, out=counts)
-        np.clip(counts, 0, FULL_SCALE, out=counts)
-        return counts.astype(np.uint16)
-
-    def _dark_counts(self, shape: tuple[int, int]) -> Image:
-        """Cut a fresh place out of a long strip of dark noise: faster than drawing it anew."""
-        size = shape[0] * shape[1]
-        strip = self._dark if size < len(self._dark) else np.tile(self._dark, size // len(self._dark) + 2)
-        start = int(self._rng.integers(0, len(strip) - size))
-        return strip[start : start + size].reshape(shape).copy()
-
-    def _count(self, photons: Image) -> Image:
-        return self._rng.poisson(photons).astype(np.float32)

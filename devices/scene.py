@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.optics import Detector, FocalView, Image, Optics
+from devices.detector import Detector
+from devices.optics import FocalView, Image, Optics
 from devices.pose import Pose
 from devices.vessels import VesselMap, generate_vessels
 

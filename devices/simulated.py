@@ -18,8 +18,9 @@ from pymmcore_plus.experimental.unicore import Device, UniMMCore
 from devices import truth
 from devices.branches import TuftPlan
 from devices.cortex import Cortex, CortexPlan, generate_cortex
+from devices.detector import Detector
 from devices.laser import SimulatedPMT, SimulatedPockels, SimulatedShutter
-from devices.optics import Detector, Optics
+from devices.optics import Optics
 from devices.pose import MountRanges, Pose, draw_pose
 from devices.recorded import CENTRE_DEPTH_UM, Recording, read_recording
 from devices.scanner import SimulatedScanner

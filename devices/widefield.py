@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from pymmcore_plus.experimental.unicore import SimpleCameraDevice
 from scipy import ndimage
 
-from devices.optics import FULL_SCALE, Image
+from devices.detector import FULL_SCALE
+from devices.optics import Image
 from devices.pose import Pose
 from devices.scene import Scene
 from devices.vessels import MAP_PIXEL_UM

@@ -11,7 +11,8 @@ from scipy.spatial import cKDTree
 from devices import truth
 from devices.branches import TuftPlan
 from devices.cortex import CortexPlan, generate_cortex
-from devices.optics import Detector, FocalView, Optics, splat
+from devices.detector import Detector
+from devices.optics import FocalView, Optics, splat
 from devices.pose import MountRanges, draw_pose
 from devices.spines import LEAST_GAP_UM, SpinePlan
 from devices.vessels import HALF_WIDTH_UM, generate_vessels
