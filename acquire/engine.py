@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pymmcore_plus.mda import PMDAEngine
-from useq import MDAEvent, MDASequence, PropertyTuple
+from pymmcore_plus.mda import MDARunner, PMDAEngine
+from useq import AbsolutePosition, MDAEvent, MDASequence, PropertyTuple, ZAbsolutePositions
 
-from acquire.model import PlaneRecord, StackPlan, utc_now
+from acquire.errors import RigError
+from acquire.model import PlaneRecord, StackPlan, StagePosition, utc_now
+from acquire.rig import Rig
 
-if TYPE_CHECKING:
-    from acquire.rig import Rig
+
+class StackCancelledError(RigError):
+    """The stack was stopped on request; what was taken is kept and marked incomplete."""
 
 
 class PlaneSink(Protocol):
@@ -74,6 +77,8 @@ class StackEngine(PMDAEngine):
         """Give every plane its power."""
         power = self._rig.config.roles.power
         for event in events:
+            if self._rig.stop_requested:
+                return
             if power is None:
                 yield event
                 continue
@@ -124,3 +129,55 @@ class StackEngine(PMDAEngine):
 
     def teardown_sequence(self, sequence: MDASequence) -> None:
         """Nothing: the rig closes the light after every run, and an error here would leave the runner stuck."""
+
+
+def take_stack(
+    rig: Rig,
+    plan: StackPlan,
+    centre: StagePosition,
+    sinks: Iterable[PlaneSink],
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Take a stack centred at a position, shallowest plane first.
+
+    Parameters
+    ----------
+    rig
+        The rig.
+    plan
+        How the stack is taken, as :meth:`Rig.set_scan` returned it.
+    centre
+        Stage position of the middle of the stack.
+    sinks
+        Where the planes go.
+    progress
+        Called with (planes done, planes in all) after each plane was kept.
+
+    Raises
+    ------
+    RigError
+        When the place or the power is refused, or a device does not obey. The light is off then.
+    StackCancelledError
+        When :meth:`Rig.stop` was called.
+    """
+    if refusal := rig.why_not(centre, plan):
+        raise RigError(refusal)
+    rig.allow()
+    z_um = [centre.z_um + rig.config.orientation.deeper_is * offset for offset in plan.plane_offsets_um]
+    # One absolute position a plane: relative z plans silently give fewer planes than asked.
+    sequence = MDASequence(
+        stage_positions=(AbsolutePosition(x=centre.x_um, y=centre.y_um),), z_plan=ZAbsolutePositions(absolute=z_um)
+    )
+    engine = StackEngine(rig, plan, sinks, progress)
+    # A runner for this stack alone: one that met a KeyboardInterrupt stays "running" and refuses every later stack.
+    runner = MDARunner()
+    runner.set_engine(engine)
+    try:
+        rig.move_to(centre.moved(z_um=z_um[0] - centre.z_um))
+        runner.run(sequence)
+    finally:
+        rig.close_light()
+    if rig.stop_requested:
+        raise StackCancelledError(f"stopped after {engine.planes_kept} of {plan.planes} planes; the light is off")
+    if engine.planes_kept != plan.planes:
+        raise RigError(f"{engine.planes_kept} of {plan.planes} planes were taken; take the stack again")

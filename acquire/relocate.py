@@ -7,19 +7,31 @@ kept (``then``), and the stage of today. A head pose is a map from the stage of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from acquire.config import Orientation
-from acquire.model import StackPlan, StagePosition
-from analysis.model import Floats, Transform
+from acquire.model import (
+    FieldRecord,
+    RelocationRecord,
+    RelocationStep,
+    SessionRecord,
+    StackPlan,
+    StagePosition,
+    TransformRecord,
+)
+from analysis.model import Floats, Transform, Verdict
+from analysis.register import StackRegistration
 
 # Depths at which to look for the first field of a session, um from the prediction: the head may sit higher or lower.
 SEARCH_DEPTHS_UM = (0.0, 30.0, -30.0, 60.0, -60.0)
 LATERAL_LIMIT_UM = 1.0
 AXIAL_LIMIT_UM = 1.5
+MAX_OVERVIEWS = 8
+
+Look = Callable[[StagePosition], tuple[StackRegistration, float]]
 
 
 def stage_zyx_um(position: StagePosition) -> tuple[float, float, float]:
@@ -130,3 +142,110 @@ def tilt_advice(reference_from_today: Transform) -> str:
         f"turned {abs(reference_from_today.yaw_deg):.1f} deg, "
         f"{down_y} of the image {abs(tilt_y):.1f} deg lower, {down_x} {abs(tilt_x):.1f} deg lower than at the reference"
     )
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The end of a search: where, how sure, and every step on the way."""
+
+    verdict: Verdict
+    position: StagePosition
+    steps: tuple[RelocationStep, ...]
+    registration: StackRegistration | None
+
+    def record(
+        self, session: SessionRecord, field: FieldRecord, predicted: StagePosition, seconds: float
+    ) -> RelocationRecord:
+        """Write the search down; ``seconds`` is what it took in all."""
+        compute_s = sum(step.compute_s for step in self.steps)
+        found = self.registration if self.verdict is not Verdict.NOT_FOUND else None
+        return RelocationRecord(
+            animal=session.animal,
+            field=field.name,
+            session=session.name,
+            verdict=self.verdict,
+            predicted=predicted,
+            position=self.position,
+            remaining_zyx_um=self.steps[-1].offset_zyx_um if found else None,
+            reference_from_today=TransformRecord.of(found.reference_from_today) if found else None,
+            steps=self.steps,
+            rig_s=max(0.0, seconds - compute_s),
+            compute_s=compute_s,
+        )
+
+
+def search(
+    predicted: StagePosition,
+    look: Look,
+    plan: StackPlan,
+    orientation: Orientation,
+    why_not: Callable[[StagePosition], str | None],
+) -> SearchResult:
+    """Look at the predicted place, then deeper and higher, and close in where the field shows itself.
+
+    Parameters
+    ----------
+    predicted
+        Where the field must be.
+    look
+        Takes an overview at a position and registers it to the reference; also returns the time of computing, s.
+    plan
+        Geometry of the overviews.
+    orientation
+        How images lie on the stage.
+    why_not
+        Says why an overview at a position is refused; None when it is allowed.
+    """
+    loop = _Loop(look, plan, orientation, why_not)
+    verdict, position = Verdict.NOT_FOUND, predicted
+    for depth_um in SEARCH_DEPTHS_UM:
+        verdict, position = loop.close_in(predicted.moved(z_um=orientation.deeper_is * depth_um))
+        if verdict is not Verdict.NOT_FOUND:
+            break
+    if verdict is Verdict.NOT_FOUND:
+        position = predicted
+    return SearchResult(verdict, position, tuple(loop.steps), loop.registration)
+
+
+class _Loop:
+    """The closed loop of a search: overview, registration, move, until it is close, lost or twice unsure."""
+
+    def __init__(
+        self,
+        look: Look,
+        plan: StackPlan,
+        orientation: Orientation,
+        why_not: Callable[[StagePosition], str | None],
+    ) -> None:
+        self.steps: list[RelocationStep] = []
+        self.registration: StackRegistration | None = None
+        self._look, self._plan, self._orientation, self._why_not = look, plan, orientation, why_not
+
+    def close_in(self, position: StagePosition) -> tuple[Verdict, StagePosition]:
+        """Search from one start."""
+        unsure, verdict = 0, Verdict.NOT_FOUND
+        while len(self.steps) < MAX_OVERVIEWS and self._why_not(position) is None:
+            step = self._step(position)
+            verdict = step.verdict
+            if verdict is Verdict.NOT_FOUND:
+                return verdict, position
+            position = position.moved(*self._orientation.stage_offset_um(step.offset_zyx_um))
+            unsure += verdict is Verdict.UNSURE
+            if unsure == 2 or (verdict is Verdict.FOUND and is_close(step.offset_zyx_um)):
+                return verdict, position
+        return (Verdict.NOT_FOUND if verdict is Verdict.NOT_FOUND else Verdict.UNSURE), position
+
+    def _step(self, position: StagePosition) -> RelocationStep:
+        self.registration, compute_s = self._look(position)
+        pose = self.registration.reference_from_today
+        step = RelocationStep(
+            stage=position,
+            score=self.registration.score,
+            verdict=self.registration.verdict,
+            offset_zyx_um=offset_zyx_um(pose, self._plan),
+            yaw_deg=pose.yaw_deg,
+            tilt_deg=pose.tilt_deg,
+            compute_s=compute_s,
+        )
+        self.steps.append(step)
+        return step

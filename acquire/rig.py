@@ -11,28 +11,21 @@ import atexit
 import contextlib
 import importlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pymmcore_plus.experimental.unicore import UniMMCore
-from pymmcore_plus.mda import MDARunner
-from useq import AbsolutePosition, MDASequence, ZAbsolutePositions
 
 from acquire.config import PropertyRole, RigConfig
-from acquire.engine import PlaneSink, StackEngine
 from acquire.errors import RigError
 from acquire.model import StackPlan, StagePosition
 
 STAGE_TOLERANCE_UM = 1.0
 CLOSE_ATTEMPTS = 3
 GRACE_AT_EXIT_S = 0.3
-
-
-class StackCancelledError(RigError):
-    """The stack was stopped on request; what was taken is kept and marked incomplete."""
 
 
 @runtime_checkable
@@ -76,7 +69,6 @@ class Rig:
         self.images_taken = 0
         self._lit_since: float | None = None
         self._stop = False
-        self._runner = MDARunner()
 
     def __enter__(self) -> Self:
         return self
@@ -289,50 +281,13 @@ class Rig:
         finally:
             self.core.setCameraDevice(self.config.roles.scanner)
 
-    def take_stack(
-        self,
-        plan: StackPlan,
-        centre: StagePosition,
-        sinks: Iterable[PlaneSink],
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        """Take a stack centred at a position, shallowest plane first; ``plan`` as :meth:`set_scan` returned it.
-
-        Raises
-        ------
-        RigError
-            When the place or the power is refused, or a device does not obey. The light is off then.
-        StackCancelledError
-            When :meth:`stop` was called.
-        """
-        if refusal := self.why_not(centre, plan):
-            raise RigError(refusal)
-        self._stop = False
-        deeper = self.config.orientation.deeper_is
-        z_um = [centre.z_um + deeper * offset for offset in plan.plane_offsets_um]
-        # One absolute position a plane: relative z plans silently give fewer planes than asked.
-        sequence = MDASequence(
-            stage_positions=(AbsolutePosition(x=centre.x_um, y=centre.y_um),),
-            z_plan=ZAbsolutePositions(absolute=z_um),
-        )
-        engine = StackEngine(self, plan, sinks, progress)
-        self.move_to(centre.moved(z_um=z_um[0] - centre.z_um))
-        # A runner of its own: one that met a KeyboardInterrupt stays "running" and refuses every later stack.
-        self._runner = MDARunner()
-        self._runner.set_engine(engine)
-        try:
-            self._runner.run(sequence)
-        finally:
-            self.close_light()
-        if self._stop:
-            raise StackCancelledError(f"stopped after {engine.planes_kept} of {plan.planes} planes; the light is off")
-        if engine.planes_kept != plan.planes:
-            raise RigError(f"{engine.planes_kept} of {plan.planes} planes were taken; take the stack again")
-
     def stop(self) -> None:
-        """Stop the stack that is being taken. The one verb that may be called from any thread."""
+        """Ask the stack that is being taken to end. The one verb that may be called from any thread."""
         self._stop = True
-        self._runner.cancel()
+
+    def allow(self) -> None:
+        """Forget an earlier wish to stop: a new stack begins."""
+        self._stop = False
 
     @property
     def stop_requested(self) -> bool:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from analysis.vessels import SurfaceRegistration, register_surface
 
 from acquire import relocate
+from acquire.engine import take_stack
 from acquire.errors import RelocationError, StudyError
 from acquire.files import writing
 from acquire.images import ImageProvenance, StackWriter, write_image
@@ -24,7 +24,6 @@ from acquire.model import (
     FieldRecord,
     QualityRecord,
     RelocationRecord,
-    RelocationStep,
     SessionRecord,
     StackPlan,
     StagePosition,
@@ -39,9 +38,9 @@ from analysis.model import Stack, Transform, Verdict
 from analysis.register import StackRegistration, register_stacks
 from analysis.report import write_field_outputs
 from analysis.stack import read_image, read_stack
+from analysis.vessels import SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
-MAX_OVERVIEWS = 8
 SESSION_LASTS = timedelta(hours=12)
 SURFACE_FILE = "surface.ome.zarr"
 
@@ -198,11 +197,21 @@ class Session:
         field = self.study.field(self.record.animal, field_name)
         if field.reference_session == self.record.name:
             raise RelocationError(f"field {field_name} was kept in this session; there is nothing to find again")
-        search = _Search(self, field)
-        record = search.run()
-        path = self._folder() / field.name / "relocation.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_record(path, record)
+        started = time.perf_counter()
+        predicted = relocate.predict(self.pose(field), field.position)
+        reference = self._reference_overview(field)
+        orientation, plan = self.rig.config.orientation, field.overview_plan
+
+        def look(position: StagePosition) -> tuple[StackRegistration, float]:
+            today = read_stack(self._take(field, "overview", position, plan))
+            before = time.perf_counter()
+            registration = register_stacks(reference, today)
+            self._progress(f"{field.name} {registration.verdict}, score {registration.score:.2f}", 1.0)
+            return registration, time.perf_counter() - before
+
+        result = relocate.search(predicted, look, plan, orientation, lambda place: self.rig.why_not(place, plan))
+        record = result.record(self.record, field, predicted, time.perf_counter() - started)
+        write_record(self._folder() / field.name / "relocation.json", record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
         return record
 
@@ -249,12 +258,7 @@ class Session:
 
     # ---- how ---------------------------------------------------------------------------------------------------
 
-    def overview(self, field: FieldRecord, position: StagePosition) -> Stack:
-        """Take an overview at a position and return it, together with keeping it on disk."""
-        store = self._take(field, "overview", position, field.overview_plan)
-        return read_stack(store)
-
-    def reference_overview(self, field: FieldRecord) -> Stack:
+    def _reference_overview(self, field: FieldRecord) -> Stack:
         """Return the overview that was taken when the field was kept."""
         session = {s.name: s for s in self.study.sessions(self.record.animal)}[field.reference_session]
         store = self.study.last_store(session, field.name, "overview")
@@ -276,10 +280,6 @@ class Session:
                 self._poses[then.name] = Transform.identity()
         pairs = self._found_today(field.reference_session)
         return relocate.learn(self._poses[field.reference_session], pairs)
-
-    def progress(self, what: str, share: float) -> None:
-        """Tell whoever watches."""
-        self._progress(what, share)
 
     def _found_today(self, reference_session: str) -> list[tuple[StagePosition, StagePosition]]:
         pairs = []
@@ -341,8 +341,12 @@ class Session:
         provenance = self._provenance(kind, position, field, plan, reference_from_today)
         path = self.study.new_store(self.record, field.name, kind)
         with StackWriter(path, plan, provenance) as writer:
-            self.rig.take_stack(
-                plan, position, [writer], lambda done, planes: self._progress(f"{field.name} {kind}", done / planes)
+            take_stack(
+                self.rig,
+                plan,
+                position,
+                [writer],
+                lambda done, planes: self._progress(f"{field.name} {kind}", done / planes),
             )
         return path
 
@@ -380,80 +384,3 @@ class Session:
 
 def _shape_2d(pixels: np.ndarray[Any, Any]) -> tuple[int, int]:
     return int(pixels.shape[0]), int(pixels.shape[1])
-
-
-class _Search:
-    """One search for one field: a closed loop of overviews, each registered before the next move."""
-
-    def __init__(self, session: Session, field: FieldRecord) -> None:
-        self._session = session
-        self._field = field
-        self._steps: list[RelocationStep] = []
-        self._registration: StackRegistration | None = None
-        self._started = time.perf_counter()
-
-    def run(self) -> RelocationRecord:
-        """Look at the predicted place, then deeper and higher; close in where the field is found."""
-        session, field = self._session, self._field
-        predicted = relocate.predict(session.pose(field), field.position)
-        reference = session.reference_overview(field)
-        verdict, position = Verdict.NOT_FOUND, predicted
-        for depth_um in relocate.SEARCH_DEPTHS_UM:
-            start = predicted.moved(z_um=session.rig.config.orientation.deeper_is * depth_um)
-            if len(self._steps) >= MAX_OVERVIEWS or session.rig.why_not(start, field.overview_plan):
-                continue
-            verdict, position = self._close_in(reference, start)
-            if verdict is not Verdict.NOT_FOUND:
-                break
-        return self._record(predicted, position, verdict)
-
-    def _close_in(self, reference: Stack, position: StagePosition) -> tuple[Verdict, StagePosition]:
-        """Take an overview, register, move by what is missing; again until it is close, lost or twice unsure."""
-        unsure = 0
-        while len(self._steps) < MAX_OVERVIEWS:
-            step = self._look(reference, position)
-            if step.verdict is Verdict.NOT_FOUND:
-                return step.verdict, position
-            position = position.moved(*self._session.rig.config.orientation.stage_offset_um(step.offset_zyx_um))
-            unsure += step.verdict is Verdict.UNSURE
-            if unsure == 2 or (step.verdict is Verdict.FOUND and relocate.is_close(step.offset_zyx_um)):
-                return step.verdict, position
-        return Verdict.UNSURE, position
-
-    def _look(self, reference: Stack, position: StagePosition) -> RelocationStep:
-        today = self._session.overview(self._field, position)
-        before = time.perf_counter()
-        registration = register_stacks(reference, today)
-        seconds = time.perf_counter() - before
-        pose = registration.reference_from_today
-        step = RelocationStep(
-            stage=position,
-            score=registration.score,
-            verdict=registration.verdict,
-            offset_zyx_um=relocate.offset_zyx_um(pose, self._field.overview_plan),
-            yaw_deg=pose.yaw_deg,
-            tilt_deg=pose.tilt_deg,
-            compute_s=seconds,
-        )
-        self._registration = registration
-        self._steps.append(step)
-        self._session.progress(f"{self._field.name} {step.verdict}, score {step.score:.2f}", 1.0)
-        return step
-
-    def _record(self, predicted: StagePosition, position: StagePosition, verdict: Verdict) -> RelocationRecord:
-        session, last = self._session.record, self._registration
-        compute_s = sum(step.compute_s for step in self._steps)
-        found = verdict is not Verdict.NOT_FOUND and last is not None
-        return RelocationRecord(
-            animal=session.animal,
-            field=self._field.name,
-            session=session.name,
-            verdict=verdict,
-            predicted=predicted,
-            position=position,
-            remaining_zyx_um=self._steps[-1].offset_zyx_um if found else None,
-            reference_from_today=TransformRecord.of(last.reference_from_today) if found and last else None,
-            steps=tuple(self._steps),
-            rig_s=time.perf_counter() - self._started - compute_s,
-            compute_s=compute_s,
-        )

@@ -10,6 +10,7 @@ from ome_zarr.reader import Reader
 from ome_zarr_models.v05 import Image
 
 from acquire.config import read_rig_config
+from acquire.engine import take_stack
 from acquire.images import ImageProvenance, StackWriter, write_image
 from acquire.model import StackPlan, StagePosition
 from acquire.rig import open_rig
@@ -29,7 +30,7 @@ def store(request, tmp_path_factory):
             kind="stack", animal="M1", session="s", day=0.0, rig=config.model_dump(mode="json"), stage=PLACE, plan=plan
         )
         with StackWriter(path, plan, provenance) as writer:
-            rig.take_stack(plan, PLACE, [writer])
+            take_stack(rig, plan, PLACE, [writer])
     return path, plan
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from acquire import relocate
 from acquire.config import Orientation
 from acquire.model import StackPlan, StagePosition
-from analysis.model import Transform
+from analysis.model import Transform, Verdict
+from analysis.register import StackRegistration
 
 MIRRORED = Orientation(stage_from_image=((-1.0, 0.0), (0.0, 1.0)))
 shifts = st.floats(-300, 300)
@@ -60,7 +61,7 @@ def test_three_found_fields_teach_the_tilt():
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(-20, 20), st.floats(-8, 8), st.floats(-3, 3))
 def test_moving_by_the_offset_brings_the_field_back(dz, dy, dx, yaw, tilt):
-    plan = StackPlan(field_of_view_um=120, pixels=256, depth_um=68, step_um=2)
+    plan = PLAN
     middle = (np.array(plan.shape) - 1) / 2 * np.array(plan.voxel_um)
     today_from_reference = Transform.rigid((dz, dy, dx), yaw_deg=yaw, tilt_y_deg=tilt, centre_zyx_um=middle)
     offset = relocate.offset_zyx_um(today_from_reference.inverse(), plan)
@@ -70,3 +71,71 @@ def test_moving_by_the_offset_brings_the_field_back(dz, dy, dx, yaw, tilt):
 def test_advice_names_the_lower_side():
     advice = relocate.tilt_advice(Transform.rigid(yaw_deg=2.0, tilt_y_deg=-1.4))
     assert "bottom of the image 1.4 deg lower" in advice
+
+
+PLAN = StackPlan(field_of_view_um=120, pixels=256, depth_um=68, step_um=2)
+
+
+class Tissue:
+    """A field at a known place, seen when the overview comes near enough; counts the looks."""
+
+    def __init__(self, place, *, seen_within_um=25.0, verdict=Verdict.FOUND):
+        self.place, self.seen_within_um, self.verdict, self.looked_at = place, seen_within_um, verdict, []
+
+    def look(self, position):
+        self.looked_at.append(position)
+        dx, dy, dz = np.subtract(self.place.xyz_um, position.xyz_um)
+        image_x, image_y = np.linalg.inv(np.array(MIRRORED.stage_from_image)) @ (dx, dy)
+        seen = abs(dz) <= self.seen_within_um and np.hypot(dx, dy) <= 60.0
+        shift = Transform.translation((-dz, -image_y, -image_x)) if seen else Transform.identity()
+        verdict = self.verdict if seen else Verdict.NOT_FOUND
+        return StackRegistration(shift, 0.9 if seen else 0.1, 0.5, 1.0, 0.8, verdict), 0.1
+
+
+def allowed(_position):
+    return None
+
+
+@given(st.floats(-40, 40), st.floats(-40, 40), st.floats(-80, 80))
+def test_a_search_ends_on_the_field(dx, dy, dz):
+    predicted = StagePosition(x_um=10.0, y_um=20.0, z_um=30.0)
+    tissue = Tissue(predicted.moved(dx, dy, dz))
+    result = relocate.search(predicted, tissue.look, PLAN, MIRRORED, allowed)
+    assert result.verdict is Verdict.FOUND
+    assert result.position.xyz_um == pytest.approx(tissue.place.xyz_um, abs=1e-6)
+    assert len(result.steps) == len(tissue.looked_at) <= relocate.MAX_OVERVIEWS
+
+
+def test_a_field_that_is_not_there_is_not_found_and_costs_a_bounded_dose():
+    predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
+    tissue = Tissue(predicted.moved(x_um=500.0))
+    result = relocate.search(predicted, tissue.look, PLAN, MIRRORED, allowed)
+    assert result.verdict is Verdict.NOT_FOUND
+    assert result.position == predicted
+    assert len(tissue.looked_at) == len(relocate.SEARCH_DEPTHS_UM)
+
+
+def test_unsure_stays_unsure():
+    predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
+    tissue = Tissue(predicted.moved(x_um=5.0), verdict=Verdict.UNSURE)
+    assert relocate.search(predicted, tissue.look, PLAN, MIRRORED, allowed).verdict is Verdict.UNSURE
+    assert len(tissue.looked_at) == 2
+
+
+@given(st.floats(-60, 60), st.floats(-60, 60), st.floats(-100, 100))
+def test_a_search_never_looks_where_it_is_refused(dx, dy, dz):
+    predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
+    tissue = Tissue(predicted.moved(dx, dy, dz))
+
+    def why_not(position):
+        return "too deep" if position.z_um > 20.0 else None
+
+    relocate.search(predicted, tissue.look, PLAN, MIRRORED, why_not)
+    assert all(position.z_um <= 20.0 for position in tissue.looked_at)
+
+
+def test_a_found_place_that_may_not_be_reached_is_unsure():
+    predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
+    tissue = Tissue(predicted.moved(z_um=15.0))
+    result = relocate.search(predicted, tissue.look, PLAN, MIRRORED, lambda p: "no" if p.z_um > 10 else None)
+    assert result.verdict is Verdict.UNSURE

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from acquire.checks import check_devices
 from acquire.config import Limits, RigConfig, read_rig_config
-from acquire.engine import PlanesInMemory
+from acquire.engine import PlanesInMemory, StackCancelledError, take_stack
 from acquire.errors import RigError
 from acquire.model import StackPlan, StagePosition
-from acquire.rig import StackCancelledError, open_rig
+from acquire.rig import open_rig
 
 ORIGIN = StagePosition(x_um=0.0, y_um=0.0, z_um=30.0)
 PLAN = StackPlan(field_of_view_um=60.0, pixels=64, depth_um=6.0, step_um=1.0, frames_per_plane=1)
@@ -54,7 +54,7 @@ class Sabotage(PlanesInMemory):
 
 def test_a_stack_has_every_plane_where_it_was_asked(rig):
     sink = PlanesInMemory()
-    rig.take_stack(rig.set_scan(PLAN), ORIGIN, [sink])
+    take_stack(rig, rig.set_scan(PLAN), ORIGIN, [sink])
     depths = [record.stage.z_um for record in sink.records]
     assert depths == pytest.approx([27, 28, 29, 30, 31, 32, 33], abs=0.3)
     powers = [record.power_mw for record in sink.records]
@@ -78,7 +78,7 @@ def test_an_error_while_a_plane_is_kept_closes_the_light(rig, error):
         raise error
 
     with pytest.raises(type(error)):
-        rig.take_stack(rig.set_scan(PLAN), ORIGIN, [Sabotage(deed)])
+        take_stack(rig, rig.set_scan(PLAN), ORIGIN, [Sabotage(deed)])
     assert not rig.core.getShutterOpen("Shutter")
 
 
@@ -86,7 +86,7 @@ def test_stop_from_another_thread_ends_the_stack_dark(rig):
     sink = Sabotage(lambda: threading.Thread(target=rig.stop).start())
     slow = Sabotage(lambda: time.sleep(0.2))
     with pytest.raises(StackCancelledError, match="of 7 planes"):
-        rig.take_stack(rig.set_scan(PLAN), ORIGIN, [sink, slow])
+        take_stack(rig, rig.set_scan(PLAN), ORIGIN, [sink, slow])
     assert 3 <= len(sink.planes) < 7
 
 
@@ -100,7 +100,7 @@ def test_a_camera_that_fails_stops_the_stack_dark_and_is_named(rig, monkeypatch)
     plan = rig.set_scan(PLAN)
     monkeypatch.setattr(rig.core, "snapImage", fail)
     with pytest.raises(RigError, match="taking an image with Scanner failed: camera unplugged"):
-        rig.take_stack(plan, ORIGIN, [PlanesInMemory()])
+        take_stack(rig, plan, ORIGIN, [PlanesInMemory()])
     assert len(taken) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_power_that_is_not_reached_is_an_error(rig, monkeypatch):
     plan = rig.set_scan(PLAN)
     monkeypatch.setattr(rig.core, "setProperty", lambda *_: None)
     with pytest.raises(RigError, match=r"Pockels\.Voltage reads"):
-        rig.take_stack(plan, ORIGIN, [PlanesInMemory()])
+        take_stack(rig, plan, ORIGIN, [PlanesInMemory()])
 
 
 def test_a_stage_that_stops_short_is_an_error(rig, monkeypatch):
@@ -136,7 +136,7 @@ def test_a_shutter_that_does_not_close_is_shouted_and_the_power_goes_down(rig, m
 def test_what_is_beyond_the_limits_is_refused_before_the_light_goes_on(rig, plan, complaint):
     before = rig.images_taken
     with pytest.raises(RigError, match=complaint):
-        rig.take_stack(plan, ORIGIN, [PlanesInMemory()])
+        take_stack(rig, plan, ORIGIN, [PlanesInMemory()])
     assert rig.images_taken == before
 
 
@@ -215,5 +215,5 @@ def test_the_demo_camera_of_micro_manager_gives_a_stack():
     with open_rig(read_rig_config("demo")) as opened:
         plan = opened.set_scan(PLAN)
         assert plan.voxel_um[1] == 0.2
-        opened.take_stack(plan, ORIGIN, [sink])
+        take_stack(opened, plan, ORIGIN, [sink])
     assert np.array(sink.planes).shape == (7, 512, 512)
