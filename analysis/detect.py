@@ -27,7 +27,7 @@ SEPARATION_UM = 0.6  # two heads closer than this sideways are one (spines stand
 SEPARATION_DEPTH_UM = 3.0
 NECK_UM = 0.5  # a spot this much closer to the shaft than a head, on its way to the foot, is its neck
 NECK_HALF_WIDTH_UM = 0.4
-LEAST_PROBABILITY = 0.45  # where precision and recall balance, on dendrites that were not fitted
+LEAST_PROBABILITY = 0.4  # where precision and recall balance, on dendrites that were not fitted
 PEAK_REACH_UM = (0.24, 0.24, 1.5)
 
 

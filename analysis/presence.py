@@ -46,8 +46,8 @@ class PresenceRules:
 
     base_rate: float = 0.15
     persistence: float = 0.85
-    trust: float = 0.8
-    least_probability: float = 0.45
+    trust: float = 0.5
+    least_probability: float = 0.4
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from analysis.presence import Presence, PresenceRules, is_scorable, look_again, 
 from analysis.protrusion import ProtrusionRules
 from analysis.straighten import DendriteFrame, straighten
 
-DOUBTFUL_PROBABILITY = 0.12  # below this a candidate starts no track, whatever the other sessions say
+DOUBTFUL_PROBABILITY = 0.2  # below this a candidate starts no track, whatever the other sessions say
 
 
 @dataclass(frozen=True, eq=False)
