@@ -40,7 +40,7 @@ class SpineScore:
     """Weights of the logistic score, on features as they are (not standardised).
 
     The six numbers are the only fitted ones of the detector, fitted on the five hand-annotated dendrites of the field
-    rr30a (MapManager's example map; sessions 0, 1 and 3, 428 spines). With our own tracing each session alone then gives
+    rr30a (MapManager's example map; sessions 0, 1 and 3, 428 spines). With our own tracing each session alone then has
     F1 0.78, 0.82 and 0.81; fitted on the two other sessions 0.78, 0.82, 0.81; on the four other dendrites 0.77, 0.80,
     0.80: they are not fitted too closely.
     """
