@@ -61,10 +61,6 @@ def _print_json(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
 
 
-def _number(value: float | None, unit: str = "") -> str:
-    return "-" if value is None else f"{value:.2f}{unit}"
-
-
 @app.command()
 def demo(
     folder: Annotated[Path | None, typer.Option("--out", help="Where to make the study; must be empty.")] = None,
@@ -83,18 +79,16 @@ def demo(
         result = run_demo(folder, plan, progress)
     out.print(_rich_table(result.relocation_table()))
     out.print(_rich_table(result.counts.drop(columns=["gained_percent", "lost_percent"], errors="ignore")))
-    scores = {
-        **{f"spines {k}": v for k, v in result.spines.items()},
-        **{k.replace("_", " "): v for k, v in result.fates.items()},
-    }
-    out.print("Against the truth: " + ", ".join(f"{name} {_number(value)}" for name, value in scores.items()))
+    scores = {**{f"spines {name}": score for name, score in result.spines.items()}, **result.fates}
+    known = [f"{name.replace('_', ' ')} {score:.2f}" for name, score in scores.items() if score is not None]
+    out.print(f"Against the truth: {', '.join(known) or 'not known for recorded stacks'}")
     out.print(f"Report: {result.report}  ({result.seconds:.0f} s)")
     if as_json:
         _print_json(result.as_json())
 
 
 def _rich_table(frame: Any) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for column in frame.columns:
         table.add_column(str(column).replace("_percent", " %").replace("_", " "), justify="right")
     for row in frame.itertuples(index=False):

@@ -22,6 +22,7 @@ from acquire.model import (
     FieldRecord,
     RelocationRecord,
     SessionRecord,
+    StackPlan,
     StagePosition,
     StudyRecord,
 )
@@ -38,6 +39,8 @@ from analysis.score import DetectionScore, FateScore, score_detection, score_fat
 from analysis.stack import read_stack
 
 ANIMAL = "M001"
+# Recorded stacks are taken nearly whole, with about the pixels they were recorded with.
+RECORDED_PLAN = StackPlan(field_of_view_um=110.0, pixels=912, depth_um=56.0, frames_per_plane=1)
 RELOCATION_TEXT = (
     "How far, on average over the field, the tissue lies from where the reference had it, when the stack is taken: "
     "against the truth of the simulated sample (nan for recorded stacks). Time on the rig is that of the simulation."
@@ -237,10 +240,10 @@ class _Course:
             session.close()
 
     def _keep_fields(self, session: Session, count: int | None) -> None:
-        wanted = count or (2 if self._sample.sample_days is None else 1)
-        for x, y, z in self._sample.good_places(wanted):
+        recorded = self._sample.sample_days is not None
+        for x, y, z in self._sample.good_places(count or (1 if recorded else 2)):
             self._rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
-            session.new_field()
+            session.new_field(plan=RECORDED_PLAN if recorded else None)
 
     def _find(self, session: Session, number: int, field: FieldRecord) -> Verdict:
         record = session.relocate(field.name)
