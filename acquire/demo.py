@@ -43,7 +43,7 @@ ANIMAL = "M001"
 RECORDED_PLAN = StackPlan(field_of_view_um=110.0, pixels=912, depth_um=56.0, frames_per_plane=1)
 RELOCATION_TEXT = (
     "How far, on average over the field, the tissue lies from where the reference had it, when the stack is taken: "
-    "against the truth of the simulated sample (nan for recorded stacks). Time on the rig is that of the simulation."
+    "against the truth of the simulated sample (a dash where it is not known). The rig's time is that of the simulation."
 )
 FIRST_DAY = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
@@ -333,7 +333,9 @@ class _Course:
                     heading = f"Field {field.name}: {section.heading.lower()}"
                     sections.append(Section(heading, section.text, section.table, section.figures))
         subtitle = f"{len(self._days)} sessions, {len(fields)} fields"
-        return Report("The demo: a study on simulated hardware", sections, subtitle)
+        recorded = self._sample.sample_days is not None
+        warnings = ["The dendrites were recorded; the vessels and the mounting of the head are simulated."]
+        return Report("The demo: a study on simulated hardware", sections, subtitle, warnings if recorded else ())
 
 
 def _pooled(scores: Sequence[DetectionScore]) -> dict[str, float | None]:
