@@ -43,7 +43,7 @@ ANIMAL = "M001"
 RECORDED_PLAN = StackPlan(field_of_view_um=110.0, pixels=912, depth_um=56.0, frames_per_plane=1)
 RELOCATION_TEXT = (
     "How far, on average over the field, the tissue lies from where the reference had it, when the stack is taken: "
-    "against the truth of the simulated sample (a dash where it is not known). The rig's time is that of the simulation."
+    "against the truth of the simulated sample (a dash where it is not known). Rig time is that of the simulation."
 )
 FIRST_DAY = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
