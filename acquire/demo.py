@@ -29,7 +29,7 @@ from acquire.model import (
 from acquire.pictures import map_section, relocation_section
 from acquire.rig import Rig, open_rig
 from acquire.session import Session
-from acquire.store import Study
+from acquire.store import Study, refuse_used_folder
 from analysis.field import FieldAnalysis
 from analysis.fieldtables import interval_counts
 from analysis.model import Verdict
@@ -170,6 +170,9 @@ def run_demo(folder: Path, plan: DemoPlan, progress: Callable[[str, float], None
         Called with what is being done and the share of the whole that is done.
     """
     started = time.perf_counter()
+    refuse_used_folder(folder)
+    if plan.days is not None and (min(plan.days) < 0 or np.any(np.diff(plan.days) <= 0)):
+        raise StudyError(f"days {' '.join(f'{day:g}' for day in plan.days)} must rise from 0 on; sort them")
     with open_rig(plan.config()) as rig, Study.create(folder, StudyRecord(name="demo")) as study:
         study.new_animal(AnimalRecord(id=ANIMAL, group="demo"))
         days = _days(plan, rig)

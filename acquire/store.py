@@ -61,6 +61,12 @@ def write_record(path: Path, record: Record) -> None:
     write_text(path, record.model_dump_json(indent=2) + "\n")
 
 
+def refuse_used_folder(folder: Path) -> None:
+    """Raise StudyError when a new study cannot be made here because something is here."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StudyError(f"{folder} exists and is not an empty folder; choose another name for the study")
+
+
 class Study:
     """A study folder, opened for writing. Use it in a ``with`` statement, or call :meth:`close`.
 
@@ -89,8 +95,7 @@ class Study:
     @classmethod
     def create(cls, folder: Path, record: StudyRecord) -> Study:
         """Make a new study in a folder that is missing or empty."""
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StudyError(f"{folder} exists and is not an empty folder; choose another name for the study")
+        refuse_used_folder(folder)
         with writing(folder):
             (folder / "animals").mkdir(parents=True, exist_ok=True)
         write_record(folder / STUDY_FILE, record)

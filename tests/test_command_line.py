@@ -89,6 +89,7 @@ def test_one_stack_is_one_session(small_stack, tmp_path):
         (["check-rig", "missing.toml"], "no rig config missing.toml"),
         (["new-animal", "nowhere", "M1"], "is no study"),
         (["demo", "--sample", "nowhere", "--out", "o"], "nowhere"),
+        (["demo", "--days", "4", "0", "--out", "o"], "days 4 0 must rise"),
         (["acquire", "--rig", "simulated", "--study", "nowhere", "--animal", "M1"], "is no study"),
     ],
 )
