@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analysis.vessels import SurfaceRegistration, register_surface
-
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.store import Study
@@ -15,6 +13,7 @@ from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image, read_stack
+from analysis.vessels import SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
 

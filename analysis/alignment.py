@@ -50,7 +50,8 @@ class FlatImage:
     @property
     def centre_um(self) -> Floats:
         """Middle of the image, um."""
-        return self.origin_um + self.pixel_um * (np.array(self.values.shape) - 1) / 2
+        centre: Floats = self.origin_um + self.pixel_um * (np.array(self.values.shape) - 1) / 2
+        return centre
 
     def span(self, reach_um: Floats) -> list[int]:
         """Return the pixels that a search over ``reach_um`` each way takes, less than the image's own size."""

@@ -106,15 +106,18 @@ def _shifted_onto_shaft(stack: Stack, points: Floats, reach_um: float, depth_rea
     weight = _visibility(view)
     shift = _followed(view, weight, across, down)
     shift = _calmed(_refined(view, shift, across, down), weight)
-    station = np.interp(_along(points), np.linspace(0.0, _along(points)[-1], len(line)), np.arange(len(line)))
-    a, b = (np.interp(station, np.arange(len(line)), s) for s in shift.T)
+    places: Floats = np.linspace(0.0, len(line) - 1.0, len(line))
+    station = np.interp(_along(points), np.linspace(0.0, _along(points)[-1], len(line)), places)
+    a, b = (np.interp(station, places, s) for s in shift.T)
     side, depth = normals(points)
-    return points + a[:, None] * side + b[:, None] * depth
+    moved: Floats = points + a[:, None] * side + b[:, None] * depth
+    return moved
 
 
 def _offsets(reach_um: float, step_um: float) -> Floats:
     n = max(1, round(reach_um / step_um))
-    return np.arange(-n, n + 1) * step_um
+    offsets: Floats = np.arange(-n, n + 1, dtype=float) * step_um
+    return offsets
 
 
 def _sampled(

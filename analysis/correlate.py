@@ -27,7 +27,7 @@ def block_mean(pixels: NDArray[np.generic], factors: Sequence[int]) -> Image:
             parts = [sums[(slice(None),) * axis + (slice(i, None, factors[axis]),)] for i in range(factors[axis])]
             total = parts[0].astype(np.float32)
             for part in parts[1:]:
-                total += part
+                total += part.astype(np.float32)
             sums = total
     return np.asarray(sums, dtype=np.float32) / np.float32(np.prod(factors))
 
@@ -50,13 +50,14 @@ def flatten(image: Image, small: ArrayLike, large: ArrayLike) -> Image:
     low, middle = (float(v) for v in np.percentile(image[..., ::4], (1, 50)))
     noise = max(middle - low, 0.02 * float(image.max() - low), 1e-12)
     logged = np.log1p(np.maximum(image - low, 0) / np.float32(noise))
-    smooth = ndimage.gaussian_filter(logged, small, truncate=3.0)
-    smooth -= ndimage.gaussian_filter(logged, large, truncate=2.5)
+    fine, coarse = (np.asarray(sigma, dtype=float) for sigma in (small, large))
+    smooth = ndimage.gaussian_filter(logged, fine, truncate=3.0)
+    smooth -= ndimage.gaussian_filter(logged, coarse, truncate=2.5)
     overall = float(np.std(smooth))
     if not np.isfinite(overall) or overall < 1e-6:
         return np.zeros_like(smooth)
-    local = ndimage.gaussian_filter(smooth**2, np.multiply(large, 1.5), truncate=2.5)
-    flat: Image = smooth / np.sqrt(local + np.float32(overall**2))
+    local = ndimage.gaussian_filter(smooth**2, 1.5 * coarse, truncate=2.5)
+    flat: Image = (smooth / np.sqrt(local + np.float32(overall**2))).astype(np.float32, copy=False)
     return np.clip(flat, -1.0, 4.0)
 
 

@@ -167,7 +167,7 @@ class Transform:
 
     def inverse(self) -> Transform:
         """Return the map back."""
-        return Transform(np.linalg.inv(self.matrix))
+        return Transform(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))
 
     def __matmul__(self, other: Transform) -> Transform:
         return Transform(self.matrix @ other.matrix)
@@ -208,7 +208,8 @@ class Stack:
 
     def voxels(self, points_zyx_um: ArrayLike) -> Floats:
         """Return fractional voxel indices of points, shape (n, 3)."""
-        return np.asarray(points_zyx_um, dtype=float) / np.array(self.voxel_um)
+        indices: Floats = np.asarray(points_zyx_um, dtype=float) / np.array(self.voxel_um)
+        return indices
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,4 +127,5 @@ def _tubeness(smooth: NDArray[np.float32], at: tuple[NDArray[np.intp], ...], sig
             mixed = flat[here + a + b] + flat[here - a - b] - flat[here + a - b] - flat[here - a + b]
             hessian[:, i, j] = hessian[:, j, i] = sigma[i] * sigma[j] / 4 * mixed
     curvature = np.linalg.eigvalsh(hessian)
-    return np.sqrt(np.maximum(-curvature[:, 0], 0) * np.maximum(-curvature[:, 1], 0))
+    strength: NDArray[np.float32] = np.sqrt(np.maximum(-curvature[:, 0], 0) * np.maximum(-curvature[:, 1], 0))
+    return strength
