@@ -81,6 +81,14 @@ class StackPlan(Record):
         Time on each pixel in one frame, us.
     pmt_gain
         Detector gain as the rig's property takes it; None leaves it as it is.
+    dose_limit_mj
+        No more light than this on the field in one session, all its stacks together, mJ; None sets no limit.
+    replacement_frames
+        Frames that moved too far are left out and taken again, at most so many in a plane.
+    keep_frames
+        Keep every frame as it came, beside the averaged stack.
+    follow_drift
+        Move the stage after the tissue when it drifts sideways along the stack.
     """
 
     field_of_view_um: Positive = 90.0
@@ -93,6 +101,10 @@ class StackPlan(Record):
     power_limit_mw: Positive = 50.0
     dwell_us: Positive = 2.0
     pmt_gain: Positive | None = None
+    dose_limit_mj: Positive | None = None
+    replacement_frames: Annotated[int, Field(ge=0, le=100)] = 2
+    keep_frames: bool = True
+    follow_drift: bool = False
 
     @model_validator(mode="after")
     def _power_below_limit(self) -> StackPlan:
@@ -129,8 +141,14 @@ class StackPlan(Record):
         grown = self.power_mw * float(np.exp(plane * self.step_um / self.attenuation_length_um))
         return min(grown, self.power_limit_mw)
 
+    def dose_mj(self, frame_s: float) -> float:
+        """Energy that the stack puts into the tissue, without replaced frames, mJ; ``frame_s`` is a frame's time."""
+        return sum(self.plane_power_mw(plane) for plane in range(self.planes)) * frame_s * self.frames_per_plane
 
-OVERVIEW_PLAN = StackPlan(field_of_view_um=120.0, pixels=256, depth_um=68.0, step_um=2.0, frames_per_plane=1)
+
+OVERVIEW_PLAN = StackPlan(
+    field_of_view_um=120.0, pixels=256, depth_um=68.0, step_um=2.0, frames_per_plane=1, keep_frames=False
+)
 
 
 class PlaneRecord(Record):
@@ -146,6 +164,14 @@ class PlaneRecord(Record):
     zoom: float | None
     frames: int
     crc32: int
+    frames_taken: int = 1
+    motion_um: float = 0.0
+    drift_yx_um: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def dose_mj(self) -> float:
+        """Energy put into the tissue for this plane, all frames together, mJ; 0 when the power is not known."""
+        return (self.power_mw or 0.0) * self.exposure_ms / 1000 * self.frames_taken
 
 
 class LandmarkRecord(Record):
