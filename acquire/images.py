@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from yaozarrs import v05
 
 from acquire.errors import StudyError
 from acquire.files import append_line, check_space, writing
-from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TransformRecord, utc_now
+from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TakenPlane, TransformRecord, utc_now
 
 
 def software_version() -> str:
@@ -43,8 +47,10 @@ class ImageProvenance(Record):
 
 def _ome(name: str, voxel_um: tuple[float, ...]) -> dict[str, Any]:
     axes: list[Any] = [v05.SpaceAxis(name=axis, unit="micrometer") for axis in "zyx"[-len(voxel_um) :]]
-    scale = v05.ScaleTransformation(scale=list(voxel_um))
-    level = v05.Dataset(path="0", coordinateTransformations=[scale])
+    scale = list(voxel_um)
+    if len(voxel_um) > 3:
+        axes, scale = [v05.TimeAxis(name="t"), *axes], [1.0, *voxel_um[1:]]
+    level = v05.Dataset(path="0", coordinateTransformations=[v05.ScaleTransformation(scale=scale)])
     image = v05.Image(multiscales=[v05.Multiscale(name=name, axes=axes, datasets=[level])])
     return image.model_dump(mode="json", exclude_none=True)
 
@@ -52,20 +58,27 @@ def _ome(name: str, voxel_um: tuple[float, ...]) -> dict[str, Any]:
 def _create(
     path: Path, shape: tuple[int, ...], voxel_um: tuple[float, ...], attributes: dict[str, Any]
 ) -> tuple[zarr.Group, zarr.Array[Any]]:
+    """Make an image of shape (y, x), (z, y, x) or (t, z, y, x), a chunk a plane; an existing name is refused."""
     if path.exists():
         raise StudyError(f"{path} exists and raw data is never rewritten; choose another name")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         group = zarr.create_group(path, zarr_format=3, attributes={"ome": _ome(path.name, voxel_um), **attributes})
-        chunks = (1, *shape[1:]) if len(shape) == 3 else shape
-        axes = "zyx"[-len(shape) :]
-        array = group.create_array("0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=list(axes))
+        chunks = (1,) * (len(shape) - 2) + shape[-2:]
+        names = list("tzyx"[-len(shape) :])
+        array = group.create_array("0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names)
     return group, array
 
 
 def journal_path(store: Path) -> Path:
     """Return the journal that stands beside a stack."""
     return store.with_name(store.name.removesuffix(".ome.zarr") + ".planes.jsonl")
+
+
+def frames_path(store: Path) -> Path:
+    """Return the store of raw frames that stands beside a stack: ``frames.ome.zarr`` for ``stack.ome.zarr``."""
+    kind, dash, number = store.name.removesuffix(".ome.zarr").partition("-")
+    return store.with_name(f"{'frames' if kind == 'stack' else kind + '_frames'}{dash}{number}.ome.zarr")
 
 
 def is_complete(store: Path) -> bool:
@@ -75,6 +88,21 @@ def is_complete(store: Path) -> bool:
         return bool(attributes["samefield"]["complete"])
     except (OSError, ValueError, KeyError):
         return False
+
+
+def read_journal(store: Path) -> list[PlaneRecord]:
+    """Return the planes that were saved, in order; a last line that was cut short is not one of them."""
+    path = journal_path(store)
+    if not path.is_file():
+        return []
+    records: dict[int, PlaneRecord] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = PlaneRecord.model_validate_json(line)
+        except ValidationError:
+            break
+        records[record.plane] = record
+    return [records[plane] for plane in sorted(records)]
 
 
 class StackWriter:
@@ -91,44 +119,88 @@ class StackWriter:
     """
 
     def __init__(self, path: Path, plan: StackPlan, provenance: ImageProvenance) -> None:
-        check_space(path, 2 * int(np.prod(plan.shape)))
+        frames = plan.frames_per_plane + plan.replacement_frames if plan.keep_frames else 0
+        check_space(path, 2 * int(np.prod(plan.shape)) * (1 + (plan.frames_per_plane if frames else 0)))
         self.path = path
-        self._provenance = provenance
-        self._records: list[PlaneRecord] = []
+        self.records: list[PlaneRecord] = []
+        self._attributes = provenance.model_dump(mode="json")
         self._planes = plan.planes
-        self._group, self._array = _create(path, plan.shape, plan.voxel_um, {"samefield": self._attributes(False)})
+        self._group, self._array = _create(path, plan.shape, plan.voxel_um, {"samefield": self._samefield(False)})
+        self._frames: zarr.Array[Any] | None = None
+        if frames:
+            about = {"samefield": {**self._samefield(True), "kind": "frames", "of": path.name}}
+            _, self._frames = _create(frames_path(path), (frames, *plan.shape), (1.0, *plan.voxel_um), about)
 
-    def _attributes(self, complete: bool) -> dict[str, Any]:
-        return {
-            **self._provenance.model_dump(mode="json"),
-            "software_version": software_version(),
-            "written": utc_now().isoformat(),
-            "complete": complete,
-            "planes": [record.model_dump(mode="json") for record in self._records],
-        }
+    @classmethod
+    def reopen(cls, path: Path) -> StackWriter:
+        """Go on with a stack that was cut short, from the planes that its journal says are saved.
 
-    def append(self, pixels: NDArray[np.uint16], record: PlaneRecord) -> None:
-        """Keep one plane: pixels, then its line in the journal."""
+        Raises
+        ------
+        StudyError
+            When the store cannot be read, or a saved plane does not have the checksum that the journal gives.
+        """
+        writer = cls.__new__(cls)
+        try:
+            writer._group = zarr.open_group(path, mode="r+")
+            writer._array = zarr.open_array(path / "0", mode="r+")
+            attributes: Any = writer._group.attrs["samefield"]
+            writer._attributes = dict(attributes)
+            frames = frames_path(path) / "0"
+            writer._frames = zarr.open_array(frames, mode="r+") if frames.exists() else None
+        except (OSError, KeyError, ValueError) as error:
+            raise StudyError(f"{path} cannot be gone on with: {error}; take a new stack") from error
+        writer.path, writer._planes, writer.records = path, int(writer._array.shape[0]), read_journal(path)
+        for record in writer.records:
+            if zlib.crc32(np.asarray(writer._array[record.plane]).tobytes()) != record.crc32:
+                raise StudyError(f"plane {record.plane} of {path} is not what was saved; take a new stack")
+        return writer
+
+    @property
+    def missing(self) -> list[int]:
+        """Planes that are not saved yet."""
+        return sorted(set(range(self._planes)) - {record.plane for record in self.records})
+
+    def planes(self, wanted: Sequence[int]) -> NDArray[np.uint16]:
+        """Return saved planes, shape (n, y, x)."""
+        return np.stack([np.asarray(self._array[plane]) for plane in wanted])
+
+    def append(self, taken: TakenPlane) -> None:
+        """Keep one plane: frames, mean, then its line in the journal."""
+        plane = taken.record.plane
         with writing(self.path):
-            self._array[record.plane] = pixels
-        append_line(journal_path(self.path), record.model_dump_json())
-        self._records.append(record)
+            if self._frames is not None:
+                for number, frame in enumerate(taken.frames[: self._frames.shape[0]]):
+                    self._frames[number, plane] = frame
+            self._array[plane] = taken.pixels
+        append_line(journal_path(self.path), taken.record.model_dump_json())
+        self.records = [record for record in self.records if record.plane != plane] + [taken.record]
 
     def finish(self) -> Path:
         """Say that the stack is whole; refuses when planes are missing."""
-        missing = sorted(set(range(self._planes)) - {record.plane for record in self._records})
-        if missing:
+        if missing := self.missing:
             raise StudyError(f"{self.path} lacks {len(missing)} of {self._planes} planes (first {missing[0]})")
         self._update(complete=True)
         return self.path
 
     def abandon(self) -> None:
         """Leave the stack readable, marked incomplete, with the planes it has."""
-        self._update(complete=False)
+        with suppress(StudyError):  # a full disk: the store has been marked incomplete from its beginning
+            self._update(complete=False)
+
+    def _samefield(self, complete: bool) -> dict[str, Any]:
+        records = sorted(self.records, key=lambda record: record.plane)
+        return {
+            **self._attributes,
+            "software_version": software_version(),
+            "written": utc_now().isoformat(),
+            "complete": complete,
+            "planes": [record.model_dump(mode="json") for record in records],
+        }
 
     def _update(self, *, complete: bool) -> None:
         with writing(self.path):
-            self._group.attrs.update({"samefield": self._attributes(complete)})
+            self._group.attrs.update({"samefield": self._samefield(complete)})
 
     def __enter__(self) -> Self:
         return self

@@ -6,10 +6,12 @@ unknown keys, so that a file that was edited by hand fails loudly and early.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from analysis.model import Transform, Verdict
@@ -174,12 +176,23 @@ class PlaneRecord(Record):
         return (self.power_mw or 0.0) * self.exposure_ms / 1000 * self.frames_taken
 
 
-class LandmarkRecord(Record):
-    """A vessel branch on the surface map: its name, where it was today, how far off the fit it lies."""
+@dataclass(frozen=True, eq=False)
+class TakenPlane:
+    """One plane as it leaves the rig.
 
-    name: str
-    stage: StagePosition
-    residual_um: float
+    Parameters
+    ----------
+    pixels
+        Mean of the kept frames, shape (y, x).
+    frames
+        Every frame as it came, each (y, x).
+    record
+        What is known of it.
+    """
+
+    pixels: NDArray[np.uint16]
+    frames: tuple[NDArray[np.uint16], ...]
+    record: PlaneRecord
 
 
 class FieldRecord(Record):

@@ -26,6 +26,7 @@ from acquire.model import StackPlan, StagePosition
 STAGE_TOLERANCE_UM = 1.0
 CLOSE_ATTEMPTS = 3
 GRACE_AT_EXIT_S = 0.3
+PAUSE_POLL_S = 0.05
 
 
 @runtime_checkable
@@ -68,7 +69,7 @@ class Rig:
         self.seconds_lit = 0.0
         self.images_taken = 0
         self._lit_since: float | None = None
-        self._stop = False
+        self._stop = self._paused = False
 
     def __enter__(self) -> Self:
         return self
@@ -282,12 +283,25 @@ class Rig:
             self.core.setCameraDevice(self.config.roles.scanner)
 
     def stop(self) -> None:
-        """Ask the stack that is being taken to end. The one verb that may be called from any thread."""
+        """End the stack that is being taken: light off at once. May be called from any thread, as may ``pause``."""
         self._stop = True
+        self._paused = False
+        self.close_light()
+
+    def pause(self, paused: bool = True) -> None:
+        """Hold the stack that is being taken after the frame it is at, dark; ``pause(False)`` goes on."""
+        self._paused = paused
 
     def allow(self) -> None:
         """Forget an earlier wish to stop: a new stack begins."""
-        self._stop = False
+        self._stop = self._paused = False
+
+    def wait_while_paused(self) -> None:
+        """Return when nobody wants a pause, light off until then."""
+        if self._paused:
+            self.close_light()
+        while self._paused:
+            time.sleep(PAUSE_POLL_S)
 
     @property
     def stop_requested(self) -> bool:
