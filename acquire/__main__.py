@@ -114,12 +114,21 @@ def new_study(
     study: Annotated[Path, typer.Argument(help="The folder to make.")],
     name: Annotated[str | None, typer.Option(help="The study's name; else the folder's.")] = None,
     groups: Annotated[list[str] | None, typer.Option("--groups", help="Names of the groups.")] = None,
+    protocol: Annotated[Path | None, typer.Option(help="TOML file: how its fields are taken.")] = None,
 ) -> None:
     """Make a study."""
     from acquire.model import StudyRecord
+    from acquire.protocol import Protocol, read_protocol
     from acquire.store import Study
 
-    with Study.create(study, StudyRecord(name=name or study.resolve().name, groups=tuple(groups or ()))):
+    plans = read_protocol(protocol) if protocol is not None else Protocol()
+    record = StudyRecord(
+        name=name or study.resolve().name,
+        groups=tuple(groups or ()),
+        plan=plans.stack,
+        overview_plan=plans.overview,
+    )
+    with Study.create(study, record):
         out.print(f"made {study}")
 
 
@@ -239,31 +248,21 @@ def acquire(
     study: StudyOption,
     animal: AnimalOption,
     fields: FieldsOption = None,
-    accept_unsure: Annotated[
-        bool, typer.Option("--accept-unsure", help="Take fields that are found but unsure.")
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what was cut short; leave whole stacks.")
     ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Stacks of each field, one after the other.")] = 1,
+    interval_s: Annotated[float, typer.Option("--interval-s", min=0.0, help="From start to start, s.")] = 0.0,
+    accept_unsure: Annotated[bool, typer.Option("--accept-unsure", help="Take fields that are unsure.")] = False,
     day: DayOption = None,
     new_session: NewSessionOption = False,
 ) -> None:
     """Find the fields again and take their stacks; exit code 3 when one was not found."""
-    from acquire.errors import StudyError
+    from acquire.commands import Taking, take_fields
 
-    missed = 0
+    taking = Taking(resume=resume, repeats=repeats, interval_s=interval_s, accept_unsure=accept_unsure)
     with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
-        known = [field.name for field in session.study.animal(animal).fields]
-        if not known:
-            raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
-        for name in fields or known:
-            field = session.study.field(animal, name)
-            if field.reference_session != session.record.name:
-                verdict = session.relocate(name).verdict
-                if verdict is not Verdict.FOUND and not (accept_unsure and verdict is Verdict.UNSURE):
-                    out.print(f"{name}: {verdict}; no stack taken")
-                    missed += 1
-                    continue
-            store = session.take_stack(name, accept_unsure=accept_unsure)
-            quality = session.quality(name)
-            out.print(f"{name}: {quality.light}, {quality.advice}; {store}")
+        missed = take_fields(session, fields, taking, out.print)
     if missed:
         raise typer.Exit(EXIT_NOT_FOUND)
 

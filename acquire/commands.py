@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from acquire.errors import StudyError
 from acquire.files import writing
+from acquire.session import Session
 from acquire.store import Study
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
-from analysis.model import Stack
+from analysis.model import Stack, Verdict
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Taking:
+    """How the fields of a session are taken.
+
+    Parameters
+    ----------
+    resume
+        Go on with stacks that were cut short in this session, and leave those that are whole.
+    repeats
+        Stacks of each field, one after the other: same-day repeats measure false turnover.
+    interval_s
+        Time from the start of one repeat to the start of the next, s.
+    accept_unsure
+        Take fields whose verdict is unsure.
+    """
+
+    resume: bool = False
+    repeats: int = 1
+    interval_s: float = 0.0
+    accept_unsure: bool = False
+
+
+def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, say: Callable[[str], None]) -> int:
+    """Find fields and take their stacks; return how many were not found."""
+    animal = session.record.animal
+    names = list(fields or [field.name for field in session.study.animal(animal).fields])
+    if not names:
+        raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
+    missed = 0
+    for name in names:
+        if taking.resume and session.has_whole_stack(name):
+            say(f"{name}: whole already")
+            continue
+        verdict = session.find(name)
+        if verdict is not Verdict.FOUND and not (taking.accept_unsure and verdict is Verdict.UNSURE):
+            say(f"{name}: {verdict}; no stack taken")
+            missed += 1
+            continue
+        for repeat in range(taking.repeats):
+            started = time.monotonic()
+            store = session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume)
+            quality = session.quality(name)
+            say(f"{name}: {quality.light}, {quality.advice}; {store}")
+            if repeat + 1 < taking.repeats:
+                time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
+    return missed
 
 
 def analyse_stacks(

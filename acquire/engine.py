@@ -8,7 +8,7 @@ studies or files: planes go to a sink.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,8 +17,12 @@ from pymmcore_plus.mda import MDARunner, PMDAEngine
 from useq import AbsolutePosition, MDAEvent, MDASequence, PropertyTuple, ZAbsolutePositions
 
 from acquire.errors import RigError
-from acquire.model import PlaneRecord, StackPlan, StagePosition, utc_now
+from acquire.frames import AlignedPlane, align_frames, follow_drift
+from acquire.model import PlaneRecord, StackPlan, StagePosition, TakenPlane, utc_now
 from acquire.rig import Rig
+
+LEAST_DRIFT_UM = 0.1  # a smaller drift is not worth a move of the stage
+MOST_DRIFT_UM = 5.0  # a larger one between two planes is a jump or a mistake
 
 
 class StackCancelledError(RigError):
@@ -28,25 +32,25 @@ class StackCancelledError(RigError):
 class PlaneSink(Protocol):
     """Where planes go: a store on disk, or memory."""
 
-    def append(self, pixels: NDArray[np.uint16], record: PlaneRecord) -> None:
-        """Keep one plane, shape (y, x); raises when it cannot."""
+    def append(self, taken: TakenPlane) -> None:
+        """Keep one plane; raises when it cannot."""
 
 
 class PlanesInMemory:
-    """A sink that keeps the planes of an overview until it is registered."""
+    """A sink that keeps the planes of a stack."""
 
     def __init__(self) -> None:
         self.planes: list[NDArray[np.uint16]] = []
         self.records: list[PlaneRecord] = []
 
-    def append(self, pixels: NDArray[np.uint16], record: PlaneRecord) -> None:
+    def append(self, taken: TakenPlane) -> None:
         """Keep one plane."""
-        self.planes.append(pixels)
-        self.records.append(record)
+        self.planes.append(taken.pixels)
+        self.records.append(taken.record)
 
 
 class StackEngine(PMDAEngine):
-    """Take one stack through a rig, into a sink.
+    """Take planes of one stack through a rig, into sinks.
 
     Parameters
     ----------
@@ -54,19 +58,29 @@ class StackEngine(PMDAEngine):
         The rig; its verbs raise when a device does not do what was asked.
     plan
         How the stack is taken.
+    planes
+        Which planes of the plan, in the order of the sequence's z positions.
     sinks
         Every plane is handed to each of them, in order.
     progress
-        Called with (planes done, planes in all) after each plane was kept.
+        Called with (planes kept, planes asked for) after each plane was kept.
     """
 
     def __init__(
-        self, rig: Rig, plan: StackPlan, sinks: Iterable[PlaneSink], progress: Callable[[int, int], None] | None = None
+        self,
+        rig: Rig,
+        plan: StackPlan,
+        planes: Sequence[int],
+        sinks: Iterable[PlaneSink],
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self._rig = rig
         self._plan = plan
+        self._planes = list(planes)
         self._sinks = tuple(sinks)
         self._progress = progress
+        self._previous: NDArray[np.uint16] | None = None
+        self._drift_yx_um = (0.0, 0.0)
         self.planes_kept = 0
 
     def setup_sequence(self, sequence: MDASequence) -> None:
@@ -74,7 +88,7 @@ class StackEngine(PMDAEngine):
         self._rig.close_light()
 
     def event_iterator(self, events: Iterable[MDAEvent]) -> Iterator[MDAEvent]:
-        """Give every plane its power."""
+        """Give every plane its power; end when somebody asks to stop."""
         power = self._rig.config.roles.power
         for event in events:
             if self._rig.stop_requested:
@@ -82,34 +96,62 @@ class StackEngine(PMDAEngine):
             if power is None:
                 yield event
                 continue
-            value = self._rig.power_setting(self._plan.plane_power_mw(event.index["z"]))
+            value = self._rig.power_setting(self._plan.plane_power_mw(self._plane(event)))
             yield event.model_copy(update={"properties": [PropertyTuple(power.device, power.property, value)]})
 
     def setup_event(self, event: MDAEvent) -> None:
         """Move to the plane and set its power; raises when the rig does not arrive."""
+        self._rig.wait_while_paused()
         self._rig.move_z(float(event.z_pos or 0.0))
         if self._rig.config.roles.power is not None:
-            self._rig.set_power_mw(self._plan.plane_power_mw(event.index["z"]))
+            self._rig.set_power_mw(self._plan.plane_power_mw(self._plane(event)))
 
     def exec_event(self, event: MDAEvent) -> Iterator[tuple[NDArray[Any], MDAEvent, Any]]:
-        """Take the frames of one plane, keep their mean, show it to whoever listens."""
-        self._rig.open_light()
+        """Take the frames of one plane, keep them and their mean, show the mean to whoever listens."""
         frames: list[NDArray[np.uint16]] = []
-        while len(frames) < self._plan.frames_per_plane and not self._rig.stop_requested:
-            frames.append(self._rig.snap())
-        if self._rig.stop_requested:
-            self._rig.close_light()
+        aligned = self._aligned(frames, self._plan.frames_per_plane)
+        most = self._plan.frames_per_plane + self._plan.replacement_frames
+        while aligned and (wanted := self._plan.frames_per_plane - int(aligned.kept.sum())) > 0 and len(frames) < most:
+            aligned = self._aligned(frames, min(wanted, most - len(frames)))
+        if aligned is None:
             return
-        pixels = frames[0] if len(frames) == 1 else np.rint(np.mean(frames, axis=0)).astype(frames[0].dtype)
-        record = self._plane_record(event.index["z"], pixels, len(frames))
+        self._follow(aligned.pixels)
+        taken = TakenPlane(aligned.pixels, tuple(frames), self._record(self._plane(event), aligned, len(frames)))
         for sink in self._sinks:
-            sink.append(pixels, record)
+            sink.append(taken)
         self.planes_kept += 1
         if self._progress is not None:
-            self._progress(self.planes_kept, self._plan.planes)
-        yield pixels, event, {"plane": record.model_dump(mode="json")}
+            self._progress(self.planes_kept, len(self._planes))
+        yield aligned.pixels, event, {"plane": taken.record.model_dump(mode="json")}
 
-    def _plane_record(self, plane: int, pixels: NDArray[np.uint16], frames: int) -> PlaneRecord:
+    def _plane(self, event: MDAEvent) -> int:
+        return self._planes[event.index["z"]]
+
+    def _aligned(self, frames: list[NDArray[np.uint16]], more: int) -> AlignedPlane | None:
+        """Take ``more`` frames and register all of them; None when somebody asked to stop."""
+        for _ in range(more):
+            self._rig.wait_while_paused()
+            if self._rig.stop_requested:
+                return None
+            self._rig.open_light()
+            frames.append(self._rig.snap())
+        return None if self._rig.stop_requested else align_frames(frames, self._plan.voxel_um[1])
+
+    def _follow(self, pixels: NDArray[np.uint16]) -> None:
+        """Measure how far the tissue drifted since the plane before, and move after it when the plan asks."""
+        previous, self._previous = self._previous, pixels
+        if not self._plan.follow_drift or previous is None:
+            return
+        step = follow_drift(previous, pixels, self._plan.voxel_um[1])
+        if step is None or np.hypot(*step) > MOST_DRIFT_UM:
+            return
+        self._drift_yx_um = (self._drift_yx_um[0] + step[0], self._drift_yx_um[1] + step[1])
+        if np.hypot(*step) > LEAST_DRIFT_UM:
+            x, y, _ = self._rig.config.orientation.stage_offset_um((0.0, *step))
+            self._rig.move_to(self._rig.position().moved(x_um=x, y_um=y))
+            self._previous = None  # the next plane shows the tissue back in its place
+
+    def _record(self, plane: int, aligned: AlignedPlane, frames_taken: int) -> PlaneRecord:
         rig = self._rig
         return PlaneRecord(
             plane=plane,
@@ -120,15 +162,18 @@ class StackEngine(PMDAEngine):
             exposure_ms=rig.exposure_ms(),
             pmt_gain=rig.property_value(rig.config.roles.pmt_gain),
             zoom=rig.property_value(rig.config.roles.zoom),
-            frames=frames,
-            crc32=zlib.crc32(pixels.tobytes()),
+            frames=int(aligned.kept.sum()),
+            frames_taken=frames_taken,
+            motion_um=aligned.motion_um,
+            drift_yx_um=self._drift_yx_um,
+            crc32=zlib.crc32(aligned.pixels.tobytes()),
         )
 
     def teardown_event(self, event: MDAEvent) -> None:
         """Nothing: the light stays on between planes that follow at once."""
 
     def teardown_sequence(self, sequence: MDASequence) -> None:
-        """Nothing: the rig closes the light after every run, and an error here would leave the runner stuck."""
+        """Nothing: the light is closed after every run, and an error here would leave the runner stuck."""
 
 
 def take_stack(
@@ -136,7 +181,9 @@ def take_stack(
     plan: StackPlan,
     centre: StagePosition,
     sinks: Iterable[PlaneSink],
+    *,
     progress: Callable[[int, int], None] | None = None,
+    planes: Sequence[int] | None = None,
 ) -> None:
     """Take a stack centred at a position, shallowest plane first.
 
@@ -151,7 +198,9 @@ def take_stack(
     sinks
         Where the planes go.
     progress
-        Called with (planes done, planes in all) after each plane was kept.
+        Called with (planes kept, planes asked for) after each plane was kept.
+    planes
+        Which planes of the plan; all when not given.
 
     Raises
     ------
@@ -163,12 +212,16 @@ def take_stack(
     if refusal := rig.why_not(centre, plan):
         raise RigError(refusal)
     rig.allow()
-    z_um = [centre.z_um + rig.config.orientation.deeper_is * offset for offset in plan.plane_offsets_um]
+    wanted = list(range(plan.planes)) if planes is None else list(planes)
+    if not wanted:
+        return
+    offsets_um = plan.plane_offsets_um
+    z_um = [centre.z_um + rig.config.orientation.deeper_is * offsets_um[plane] for plane in wanted]
     # One absolute position a plane: relative z plans silently give fewer planes than asked.
     sequence = MDASequence(
         stage_positions=(AbsolutePosition(x=centre.x_um, y=centre.y_um),), z_plan=ZAbsolutePositions(absolute=z_um)
     )
-    engine = StackEngine(rig, plan, sinks, progress)
+    engine = StackEngine(rig, plan, wanted, sinks, progress)
     # A runner for this stack alone: one that met a KeyboardInterrupt stays "running" and refuses every later stack.
     runner = MDARunner()
     runner.set_engine(engine)
@@ -178,6 +231,6 @@ def take_stack(
     finally:
         rig.close_light()
     if rig.stop_requested:
-        raise StackCancelledError(f"stopped after {engine.planes_kept} of {plan.planes} planes; the light is off")
-    if engine.planes_kept != plan.planes:
-        raise RigError(f"{engine.planes_kept} of {plan.planes} planes were taken; take the stack again")
+        raise StackCancelledError(f"stopped after {engine.planes_kept} of {len(wanted)} planes; the light is off")
+    if engine.planes_kept != len(wanted):
+        raise RigError(f"{engine.planes_kept} of {len(wanted)} planes were taken; take the stack again")

@@ -157,6 +157,11 @@ class StackWriter:
         return writer
 
     @property
+    def stage(self) -> StagePosition:
+        """Stage position of the middle of the stack."""
+        return StagePosition.model_validate(self._attributes["stage"])
+
+    @property
     def missing(self) -> list[int]:
         """Planes that are not saved yet."""
         return sorted(set(range(self._planes)) - {record.plane for record in self.records})

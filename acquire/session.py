@@ -8,17 +8,19 @@ never images a field that it has not found. What the words mean is decided elsew
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from acquire import relocate
-from acquire.engine import take_stack
+from acquire.engine import PlanesInMemory, take_stack
 from acquire.errors import RelocationError, StudyError
 from acquire.files import writing
+from acquire.frames import align_stack
 from acquire.images import ImageProvenance, StackWriter, write_image
 from acquire.model import (
     FieldRecord,
@@ -43,6 +45,9 @@ from analysis.vessels import SurfaceRegistration, register_surface
 Progress = Callable[[str, float], None]
 SESSION_LASTS = timedelta(hours=12)
 SURFACE_FILE = "surface.ome.zarr"
+RESUME_PLANES = 3  # saved planes that are taken again, to see whether the tissue moved
+RESUME_SHIFT_UM = 5.0  # farther than this the stack is not gone on with
+RESUME_SCORE = 0.3
 
 
 def _silent(_what: str, _share: float) -> None:
@@ -215,7 +220,22 @@ class Session:
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
         return record
 
-    def take_stack(self, field_name: str, *, accept_unsure: bool = False) -> Path:
+    def find(self, field_name: str) -> Verdict:
+        """Return how surely a field is known to be where: found in this session already, kept in it, or found now."""
+        field = self.study.field(self.record.animal, field_name)
+        if field.reference_session == self.record.name:
+            return Verdict.FOUND
+        known = self._relocation(field)
+        if known is not None and known.verdict is Verdict.FOUND:
+            return Verdict.FOUND
+        return self.relocate(field_name).verdict
+
+    def has_whole_stack(self, field_name: str) -> bool:
+        """Tell whether this session has a stack of a field, and the last one is whole."""
+        last = self.study.last_store(self.record, field_name, "stack")
+        return last is not None and self.study.unfinished_store(self.record, field_name) is None
+
+    def take_stack(self, field_name: str, *, accept_unsure: bool = False, resume: bool = False) -> Path:
         """Take the field's stack where it was found today, and judge it.
 
         Parameters
@@ -224,15 +244,22 @@ class Session:
             The field.
         accept_unsure
             Take the stack although the verdict is ``unsure``: somebody compared the pictures.
+        resume
+            Go on with the stack that was cut short in this session, at its first missing plane; a new one when there
+            is none.
 
         Raises
         ------
         RelocationError
-            When the field was not found in this session.
+            When the field was not found in this session, or the tissue of a stack to resume is not recognised.
         """
         field = self.study.field(self.record.animal, field_name)
-        position, reference_from_today = self._place_today(field, accept_unsure)
-        store = self._take(field, "stack", position, field.plan, reference_from_today)
+        unfinished = self.study.unfinished_store(self.record, field.name) if resume else None
+        if unfinished is None:
+            position, reference_from_today = self._place_today(field, accept_unsure)
+            store = self._take(field, "stack", position, field.plan, reference_from_today)
+        else:
+            store = self._resume(field, unfinished)
         quality = judge_stack(read_stack(store), field, self.record)
         write_record(store.parent / "quality.json", quality)
         self._log("stack", field=field.name, store=store.name, quality=quality.light, advice=quality.advice)
@@ -338,17 +365,61 @@ class Session:
         plan = self.rig.set_scan(plan)
         if refusal := self.rig.why_not(position, plan):
             raise RelocationError(f"{kind} of {field.name} refused: {refusal}")
+        self._refuse_overdose(field, plan)
         provenance = self._provenance(kind, position, field, plan, reference_from_today)
         path = self.study.new_store(self.record, field.name, kind)
         with StackWriter(path, plan, provenance) as writer:
-            take_stack(
-                self.rig,
-                plan,
-                position,
-                [writer],
-                lambda done, planes: self._progress(f"{field.name} {kind}", done / planes),
-            )
+            take_stack(self.rig, plan, position, [writer], progress=self._stack_progress(field, kind))
         return path
+
+    def _resume(self, field: FieldRecord, store: Path) -> Path:
+        """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
+        writer = StackWriter.reopen(store)
+        plan = self.rig.set_scan(field.plan)
+        position = writer.stage
+        if writer.records:
+            position = self._where_the_tissue_is(field, writer, plan)
+        with writer:
+            take_stack(
+                self.rig, plan, position, [writer], progress=self._stack_progress(field, "stack"), planes=writer.missing
+            )
+        return store
+
+    def _where_the_tissue_is(self, field: FieldRecord, writer: StackWriter, plan: StackPlan) -> StagePosition:
+        """Take the richest saved planes of a stack again; return where its middle is now."""
+        saved = sorted(record.plane for record in writer.records)
+        before = writer.planes(saved)
+        first = richest_planes(before, RESUME_PLANES)
+        again = PlanesInMemory()
+        wanted = saved[first : first + RESUME_PLANES]
+        self._refuse_overdose(field, plan, wanted + writer.missing)
+        take_stack(self.rig, plan, writer.stage, [again], planes=wanted)
+        moved = align_stack(before, np.stack(again.planes), plan.voxel_um, RESUME_SHIFT_UM, first_plane=first)
+        self._log(
+            "resume", field=field.name, store=writer.path.name, shift_zyx_um=moved.shift_zyx_um, score=moved.score
+        )
+        if moved.score < RESUME_SCORE:
+            raise RelocationError(
+                f"the tissue of {writer.path.name} is not recognised (score {moved.score:.2f}, limit "
+                f"{RESUME_SCORE:.2f}); relocate {field.name} and take a new stack"
+            )
+        return writer.stage.moved(*self.rig.config.orientation.stage_offset_um(moved.shift_zyx_um))
+
+    def _stack_progress(self, field: FieldRecord, kind: str) -> Callable[[int, int], None]:
+        return lambda done, planes: self._progress(f"{field.name} {kind}", done / planes)
+
+    def _refuse_overdose(self, field: FieldRecord, plan: StackPlan, planes: Sequence[int] | None = None) -> None:
+        """Raise when the planes would bring the field's light of this session above the plan's limit."""
+        if field.plan.dose_limit_mj is None:
+            return
+        so_far = self.study.dose_mj(self.record, field.name)
+        powers = [plan.plane_power_mw(plane) for plane in (range(plan.planes) if planes is None else planes)]
+        more = sum(powers) * self.rig.exposure_ms() / 1000 * plan.frames_per_plane
+        if so_far + more > field.plan.dose_limit_mj:
+            raise RelocationError(
+                f"{field.name} has had {so_far:.1f} mJ in this session and the stack needs {more:.1f} mJ, "
+                f"above the limit of {field.plan.dose_limit_mj:.1f} mJ; let it rest, or raise dose_limit_mj"
+            )
 
     def _provenance(
         self,
@@ -380,6 +451,13 @@ class Session:
 
     def _log(self, event: str, **details: Any) -> None:
         self.study.log(self.record, event, **details)
+
+
+def richest_planes(planes: NDArray[np.uint16], count: int) -> int:
+    """Return the first of the ``count`` consecutive planes, shape (z, y, x), that show the most."""
+    contrast = planes[:, ::2, ::2].std(axis=(1, 2))
+    window = min(count, len(planes))
+    return int(np.argmax(np.convolve(contrast, np.ones(window), mode="valid")))
 
 
 def _shape_2d(pixels: np.ndarray[Any, Any]) -> tuple[int, int]:

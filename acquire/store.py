@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, write_text, writing
-from acquire.images import is_complete, software_version
+from acquire.images import is_complete, read_journal, software_version
 from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StudyRecord, utc_now
 
 R = TypeVar("R", bound=Record)
@@ -244,6 +244,18 @@ class Study:
         folder = self.session_folder(session.animal, session.name) / field
         whole = [store for store in folder.glob(f"{kind}*.ome.zarr") if is_complete(store)]
         return max(whole, key=_number, default=None)
+
+    def unfinished_store(self, session: SessionRecord, field: str) -> Path | None:
+        """Return the stack of a field that was cut short last in a session, None when the last one is whole."""
+        folder = self.session_folder(session.animal, session.name) / field
+        last = max(folder.glob("stack*.ome.zarr"), key=_number, default=None)
+        return None if last is None or is_complete(last) else last
+
+    def dose_mj(self, session: SessionRecord, field: str) -> float:
+        """Return the energy that all stacks and overviews of a field took in a session, mJ."""
+        folder = self.session_folder(session.animal, session.name) / field
+        stores = [*folder.glob("stack*.ome.zarr"), *folder.glob("overview*.ome.zarr")]
+        return sum(record.dose_mj for store in stores for record in read_journal(store))
 
     def stacks(self, animal: str, field: str) -> list[tuple[SessionRecord, Path]]:
         """Return the sessions that have a complete stack of a field, with the last one of each, in order."""

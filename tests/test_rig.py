@@ -46,8 +46,8 @@ class Sabotage(PlanesInMemory):
         super().__init__()
         self.deed = deed
 
-    def append(self, pixels, record):
-        super().append(pixels, record)
+    def append(self, taken):
+        super().append(taken)
         if len(self.planes) == 3:
             self.deed()
 

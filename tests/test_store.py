@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from acquire.model import (
     StackPlan,
     StagePosition,
     StudyRecord,
+    TakenPlane,
     utc_now,
 )
 from acquire.store import Study
@@ -44,10 +46,14 @@ def plane(index):
     return np.full((16, 16), 100 + index, np.uint16)
 
 
+def taken(index):
+    return TakenPlane(plane(index), (plane(index),), record(index))
+
+
 def record(index):
     return PlaneRecord(
         plane=index, time=utc_now(), stage=ORIGIN, power_mw=1.0, power_setting=0.1, exposure_ms=1.0, pmt_gain=1.0,
-        zoom=2.0, frames=1, crc32=0,
+        zoom=2.0, frames=1, crc32=zlib.crc32(plane(index).tobytes()),
     )  # fmt: skip
 
 
@@ -122,7 +128,7 @@ def test_a_stack_is_read_back_with_its_voxel_size(tmp_path):
     path = tmp_path / "stack.ome.zarr"
     with StackWriter(path, PLAN, PROVENANCE) as writer:
         for index in range(PLAN.planes):
-            writer.append(plane(index), record(index))
+            writer.append(taken(index))
     stack = read_stack(path)
     assert stack.voxel_um == PLAN.voxel_um
     assert stack.saturation == 4095
@@ -135,7 +141,7 @@ def test_a_stack_is_read_back_with_its_voxel_size(tmp_path):
 def test_an_interrupted_stack_is_readable_and_says_so(tmp_path):
     path = tmp_path / "stack.ome.zarr"
     with pytest.raises(RuntimeError, match="cable"), StackWriter(path, PLAN, PROVENANCE) as writer:
-        writer.append(plane(0), record(0))
+        writer.append(taken(0))
         raise RuntimeError("cable pulled")
     assert not is_complete(path)
     stack = read_stack(path)
@@ -149,7 +155,7 @@ def test_a_stack_without_all_planes_is_not_called_whole(tmp_path):
         pytest.raises(StudyError, match="lacks 4 of 5 planes"),
         StackWriter(tmp_path / "s", PLAN, PROVENANCE) as writer,
     ):
-        writer.append(plane(0), record(0))
+        writer.append(taken(0))
     assert not is_complete(tmp_path / "s")
 
 
@@ -163,7 +169,7 @@ def test_raw_data_is_never_rewritten(tmp_path):
 def test_a_disk_without_room_is_refused_before_the_first_plane(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "free_bytes", lambda _path: 60_000_000)
     plan = PLAN.model_copy(update={"pixels": 4096})
-    with pytest.raises(StudyError, match=r"needs 168 MB .* only 60 MB are free"):
+    with pytest.raises(StudyError, match=r"needs 503 MB .* only 60 MB are free"):
         StackWriter(tmp_path / "stack.ome.zarr", plan, PROVENANCE)
     assert not (tmp_path / "stack.ome.zarr").exists()
 
@@ -173,14 +179,14 @@ def test_a_disk_that_fills_up_stops_the_stack_and_marks_it(tmp_path, monkeypatch
     real = zarr.Array.__setitem__
 
     def full(self, key, value):
-        if key == 2:
+        if key == 2:  # frames have the key (frame, plane)
             raise OSError(28, "No space left on device")
         real(self, key, value)
 
     monkeypatch.setattr(zarr.Array, "__setitem__", full)
     with pytest.raises(StudyError, match="No space left on device"), StackWriter(path, PLAN, PROVENANCE) as writer:
         for index in range(PLAN.planes):
-            writer.append(plane(index), record(index))
+            writer.append(taken(index))
     assert not is_complete(path)
     assert len(read_stack(path).provenance["planes"]) == 2
 
@@ -200,3 +206,59 @@ def test_the_log_is_one_json_object_a_line(study):
     study.log(session, "move", x_um=3.0)
     line = (study.session_folder("M1", session.name) / "log.jsonl").read_text()
     assert json.loads(line)["x_um"] == 3.0
+
+
+def test_a_stack_that_was_cut_short_is_gone_on_with(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    with pytest.raises(RuntimeError, match="cable"), StackWriter(path, PLAN, PROVENANCE) as writer:
+        for index in (0, 1):
+            writer.append(taken(index))
+        raise RuntimeError("cable pulled")
+    with StackWriter.reopen(path) as again:
+        assert again.missing == [2, 3, 4]
+        assert again.stage == ORIGIN
+        np.testing.assert_array_equal(again.planes([1])[0], plane(1))
+        for index in again.missing:
+            again.append(taken(index))
+    assert is_complete(path)
+    assert len(read_stack(path).provenance["planes"]) == 5
+
+
+def test_a_torn_last_line_of_the_journal_is_no_plane(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    writer = StackWriter(path, PLAN, PROVENANCE)
+    writer.append(taken(0))
+    with journal_path(path).open("a") as file:
+        file.write('{"plane": 1, "time": "2026-')
+    assert StackWriter.reopen(path).missing == [1, 2, 3, 4]
+
+
+def test_a_saved_plane_that_changed_is_noticed(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    StackWriter(path, PLAN, PROVENANCE).append(taken(0))
+    zarr.open_array(path / "0", mode="r+")[0] = plane(9)
+    with pytest.raises(StudyError, match=r"plane 0 of .* is not what was saved"):
+        StackWriter.reopen(path)
+
+
+def test_every_frame_is_kept_as_it_came(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    with StackWriter(path, PLAN, PROVENANCE) as writer:
+        for index in range(PLAN.planes):
+            frames = (plane(index), plane(index + 50))
+            writer.append(TakenPlane(plane(index + 25), frames, record(index)))
+    raw = zarr.open_array(tmp_path / "frames.ome.zarr" / "0", mode="r")
+    assert raw.shape == (4, 5, 16, 16)
+    assert raw[0, 3, 0, 0] == 103
+    assert raw[1, 3, 0, 0] == 153
+
+
+def test_the_light_of_a_field_is_summed_over_its_stacks(study):
+    session = study.new_session("M1", rig="simulated")
+    for kind in ("overview", "stack", "stack"):
+        with StackWriter(study.new_store(session, "F01", kind), PLAN, PROVENANCE) as writer:
+            for index in range(PLAN.planes):
+                writer.append(taken(index))
+    one = taken(0).record.dose_mj
+    assert one == pytest.approx(1.0 * 1e-3)
+    assert study.dose_mj(session, "F01") == pytest.approx(15 * one)

@@ -1,0 +1,168 @@
+"""A stack that was cut short is gone on with, after the tissue was looked at; the light of a field is limited."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from acquire.commands import Taking, take_fields
+from acquire.config import read_rig_config
+from acquire.engine import StackCancelledError
+from acquire.errors import RelocationError
+from acquire.images import is_complete, read_journal
+from acquire.model import AnimalRecord, StackPlan, StagePosition, StudyRecord
+from acquire.rig import open_rig
+from acquire.session import Session, richest_planes
+from acquire.store import Study
+from analysis.stack import read_stack
+
+PLAN = StackPlan(field_of_view_um=60.0, pixels=256, depth_um=12.0, frames_per_plane=1)
+
+
+@pytest.fixture(scope="module")
+def rig():
+    with open_rig(read_rig_config("simulated")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(rig, tmp_path):
+    with Study.create(tmp_path / "study", StudyRecord(name="resume", plan=PLAN)) as study:
+        study.new_animal(AnimalRecord(id="M1"))
+        with Session.open(study, "M1", rig, day=0.0, new=True) as opened:
+            x, y, z = rig.loaded.good_places(1)[0]
+            rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
+            opened.new_field()
+            yield opened
+
+
+def cut_short(session, after):
+    """Take the field's stack and stop it after some planes."""
+
+    def progress(what, share):
+        if "stack" in what and share * PLAN.planes >= after - 0.5:
+            session.stop()
+
+    session._progress = progress
+    with pytest.raises(StackCancelledError):
+        session.take_stack("F01")
+    session._progress = lambda *_: None
+    return session.study.unfinished_store(session.record, "F01")
+
+
+def test_a_cancelled_stack_is_readable_and_resumes_where_it_ended(session):
+    store = cut_short(session, after=5)
+    saved = [record.plane for record in read_journal(store)]
+    assert saved == [0, 1, 2, 3, 4]
+    assert read_stack(store).provenance["complete"] is False
+    before = read_stack(store).pixels[:5].copy()
+    assert session.take_stack("F01", resume=True) == store
+    assert is_complete(store)
+    np.testing.assert_array_equal(read_stack(store).pixels[:5], before)
+    assert [record.plane for record in read_journal(store)] == list(range(13))
+
+
+def test_resume_follows_tissue_that_moved(session, monkeypatch):
+    store = cut_short(session, after=7)
+    scene = session.rig.loaded.scene
+    moved = StagePosition(x_um=1.5, y_um=-1.0, z_um=0.0)
+    real = type(session.rig)._move_xy
+    # The whole stage slips under the head: what the drive calls x now shows tissue 1.5 um further on.
+    monkeypatch.setattr(type(session.rig), "_move_xy", lambda self, x, y: real(self, x + moved.x_um, y + moved.y_um))
+    assert scene is not None
+    session.take_stack("F01", resume=True)
+    monkeypatch.undo()
+    records = {record.plane: record for record in read_journal(store)}
+    shift = np.subtract(records[12].stage.xyz_um, records[0].stage.xyz_um)[:2]
+    assert shift == pytest.approx((0.0, 0.0), abs=0.4)
+    assert is_complete(store)
+
+
+def test_resume_refuses_tissue_that_it_does_not_know(session, monkeypatch):
+    store = cut_short(session, after=5)
+    real = type(session.rig)._move_xy
+    monkeypatch.setattr(type(session.rig), "_move_xy", lambda self, x, y: real(self, x + 150.0, y))
+    with pytest.raises(RelocationError, match="is not recognised"):
+        session.take_stack("F01", resume=True)
+    monkeypatch.undo()
+    assert len(read_journal(store)) == 5
+
+
+def test_resuming_a_session_leaves_whole_stacks_alone(session):
+    said = []
+    assert take_fields(session, None, Taking(), said.append) == 0
+    assert take_fields(session, None, Taking(resume=True), said.append) == 0
+    assert said[-1] == "F01: whole already"
+
+
+def test_repeats_are_stacks_of_their_own(session):
+    take_fields(session, None, Taking(repeats=3), lambda _line: None)
+    folder = session.study.session_folder("M1", session.record.name) / "F01"
+    assert sorted(path.name for path in folder.glob("stack*")) == [
+        "stack-2.ome.zarr",
+        "stack-2.planes.jsonl",
+        "stack-3.ome.zarr",
+        "stack-3.planes.jsonl",
+        "stack.ome.zarr",
+        "stack.planes.jsonl",
+    ]
+
+
+def test_pause_is_dark_and_goes_on(session):
+    rig, seen = session.rig, []
+
+    def progress(what, share):
+        if "stack" in what and not seen:
+            rig.pause()
+            threading.Thread(target=watch).start()
+
+    def watch():
+        time.sleep(0.3)
+        seen.append(rig.core.getShutterOpen("Shutter"))
+        rig.pause(False)
+
+    session._progress = progress
+    store = session.take_stack("F01")
+    assert seen == [False]
+    assert is_complete(store)
+
+
+def test_stop_closes_the_light_at_once_in_a_long_average(session, rig):
+    session.study.save_field(
+        "M1",
+        session.study.field("M1", "F01").model_copy(update={"plan": PLAN.model_copy(update={"frames_per_plane": 500})}),
+    )
+    after = []
+
+    def cancel():
+        time.sleep(0.5)
+        started = time.perf_counter()
+        session.stop()
+        while rig.core.getShutterOpen("Shutter"):
+            time.sleep(0.001)
+        after.append(time.perf_counter() - started)
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(StackCancelledError):
+        session.take_stack("F01")
+    thread.join()
+    assert after[0] < 0.1
+
+
+def test_more_light_than_the_plan_allows_is_refused_before_the_shutter_opens(session):
+    field = session.study.field("M1", "F01")
+    plan = field.plan.model_copy(update={"dose_limit_mj": 1e-3})
+    session.study.save_field("M1", field.model_copy(update={"plan": plan}))
+    before = session.rig.images_taken
+    with pytest.raises(RelocationError, match=r"above the limit of 0\.0 mJ"):
+        session.take_stack("F01")
+    assert session.rig.images_taken == before
+
+
+def test_the_richest_planes_are_those_with_structure():
+    planes = np.full((10, 32, 32), 100, np.uint16)
+    planes[5:8, 8:16, 8:16] = 900
+    assert richest_planes(planes, 3) == 5
+    assert richest_planes(planes[:2], 3) == 0
