@@ -150,8 +150,28 @@ class Objective(Record):
     working_distance_um: Positive | None = None
 
 
+OPENING = "{opening}"
+"""Stands in settings for a name that each opening of the rig gets anew."""
+
+
+class WatchdogPlan(Record):
+    """How a separate process closes the shutter when this program dies, or says nothing for ``timeout_s``.
+
+    ``close`` names a function of a light module: it is imported and called in that process with ``settings``, where
+    none of this program's devices exist.
+    """
+
+    close: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    settings: dict[str, Any] = Field(default_factory=dict)
+    timeout_s: Positive = 15.0
+
+
 class RigConfig(Record):
-    """Everything that is known of a rig before it is switched on."""
+    """Everything that is known of a rig before it is switched on.
+
+    ``stall_s`` is the silence, beside the time of a frame, after which the light is closed. An ``exclusive`` rig is
+    used by one program at a time; configs of the same hardware name the same ``lock``.
+    """
 
     name: str
     mm_config: str | None = None
@@ -167,6 +187,10 @@ class RigConfig(Record):
     objective: Objective = Objective()
     wavelength_nm: Positive | None = None
     timeout_s: Positive = 10.0
+    stall_s: Positive = 5.0
+    watchdog: WatchdogPlan | None = None
+    exclusive: bool = True
+    lock: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> RigConfig:
@@ -189,7 +213,22 @@ class RigConfig(Record):
             "power": "no power control: the power at the sample is neither set nor known",
             "zoom": f"no zoom: every image has pixels of {self.scan.pixel_um} um",
         }
-        return [text for role, text in says.items() if getattr(self.roles, role) is None]
+        lacks = [text for role, text in says.items() if getattr(self.roles, role) is None]
+        if self.roles.shutter and self.watchdog is None:
+            lacks.append("no watchdog: when this program is killed the light stays as it is; close it by hand then")
+        return lacks
+
+    def for_opening(self, name: str) -> RigConfig:
+        """Return the config with ``{opening}`` in its settings replaced by a name."""
+        load_settings = _with_opening(self.load_settings, name)
+        watchdog = self.watchdog
+        if watchdog is not None:
+            watchdog = watchdog.model_copy(update={"settings": _with_opening(watchdog.settings, name)})
+        return self.model_copy(update={"load_settings": load_settings, "watchdog": watchdog})
+
+
+def _with_opening(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value.replace(OPENING, name) if isinstance(value, str) else value for key, value in settings.items()}
 
 
 def find_config(name_or_path: str | Path) -> Path:

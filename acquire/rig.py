@@ -10,6 +10,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
+import os
+import secrets
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -21,7 +23,10 @@ from pymmcore_plus.experimental.unicore import UniMMCore
 
 from acquire.config import PropertyRole, RigConfig
 from acquire.errors import RigError
+from acquire.guard import Guard
+from acquire.lock import rig_lock
 from acquire.model import StackPlan, StagePosition
+from acquire.watchdog import Watchdog, WatchdogError
 
 STAGE_TOLERANCE_UM = 1.0
 CLOSE_ATTEMPTS = 3
@@ -60,16 +65,31 @@ class Rig:
         The rig config.
     loaded
         What the config's ``load`` callable returned; the simulated rig returns its sample.
+    watchdog
+        The process that closes the shutter when this program cannot.
+    undo
+        What :meth:`close` undoes, last first, after it has closed the light.
     """
 
-    def __init__(self, core: UniMMCore, config: RigConfig, loaded: object = None) -> None:
+    def __init__(
+        self,
+        core: UniMMCore,
+        config: RigConfig,
+        loaded: object = None,
+        watchdog: Watchdog | None = None,
+        undo: contextlib.ExitStack | None = None,
+    ) -> None:
         self.core = core
         self.config = config
         self.loaded = loaded
+        self._guard = Guard(self._shut, config.stall_s, watchdog)
         self.seconds_lit = 0.0
         self.images_taken = 0
         self._lit_since: float | None = None
         self._stop = self._paused = False
+        self._undo = undo or contextlib.ExitStack()
+        self._undo.callback(self._guard.stop)
+        self._undo.callback(self.close_light)
 
     def __enter__(self) -> Self:
         return self
@@ -80,12 +100,9 @@ class Rig:
         self.close()
 
     def close(self) -> None:
-        """Close the light and let go of the devices."""
-        try:
-            self.close_light()
-        finally:
-            with _asking("unloading the devices"):
-                self.core.unloadAllDevices()
+        """Close the light, dismiss its guards, let go of the devices and of the lock; a second call does nothing."""
+        # Whatever of this fails, the rest is still done.
+        self._undo.close()
 
     # ---- light -------------------------------------------------------------------------------------------------
 
@@ -101,18 +118,47 @@ class Rig:
     def open_light(self) -> None:
         """Open the shutter."""
         if self._lit_since is not None:
+            self.beat()
             return
-        self._lit_since = time.monotonic()
         shutter = self.config.roles.shutter
+        if shutter is not None:
+            self._guard.light_on()
+        self._lit_since = time.monotonic()
         if shutter is not None:
             with _asking(f"opening the shutter {shutter}"):
                 self.core.setShutterOpen(shutter, True)
+
+    def beat(self, frame_s: float = 0.0) -> None:
+        """Give a sign of life: needed every ``stall_s`` while the light is on; :meth:`snap` does it for each frame.
+
+        Parameters
+        ----------
+        frame_s
+            How much longer than ``stall_s`` the next sign may take.
+
+        Raises
+        ------
+        RigError
+            When a guard had to close the light since it was opened: what was imaged since the last sign is dark.
+        """
+        self._guard.beat(frame_s)
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What the guards of the light had to do since the rig was opened."""
+        return tuple(self._guard.alarms)
 
     def close_light(self) -> None:
         """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
         if self._lit_since is not None:
             self.seconds_lit += time.monotonic() - self._lit_since
             self._lit_since = None
+        try:
+            self._shut()
+        finally:
+            self._guard.light_off()
+
+    def _shut(self) -> None:
         shutter = self.config.roles.shutter
         if shutter is None:
             return
@@ -124,6 +170,7 @@ class Rig:
                     return
             except RuntimeError as error:
                 fault = error
+        self._guard.shutter_does_not_close()
         self._power_down()
         raise RigError(f"shutter {shutter} does not close ({fault or 'it reads open'}); close the laser by hand now")
 
@@ -262,8 +309,10 @@ class Rig:
     def snap(self) -> NDArray[np.uint16]:
         """Return one frame of the chosen camera, shape (y, x)."""
         with _asking(f"taking an image with {self.core.getCameraDevice()}"):
+            self.beat(frame_s=self.exposure_ms() / 1000)
             self.core.snapImage()
             frame = np.asarray(self.core.getImage())
+        self.beat()
         self.images_taken += 1
         if frame.ndim != 2:
             raise RigError(f"{self.core.getCameraDevice()} gives {frame.ndim}-D images; choose a grey pixel type")
@@ -356,15 +405,12 @@ def _check_roles(core: UniMMCore, config: RigConfig) -> None:
         raise RigError(f"{'; '.join(faults)}; loaded are: {', '.join(sorted(loaded - {'Core'}))}")
 
 
-def open_rig(config: RigConfig) -> Rig:
-    """Load the devices of a rig config, dark.
+def _unload(core: UniMMCore) -> None:
+    with _asking("unloading the devices"):
+        core.unloadAllDevices()
 
-    Raises
-    ------
-    RigError
-        When something cannot be loaded, or a role names a device that is not there.
-    """
-    core = UniMMCore()
+
+def _load_devices(core: UniMMCore, config: RigConfig) -> object:
     loaded = None
     if config.mm_config is not None:
         try:
@@ -378,8 +424,54 @@ def open_rig(config: RigConfig) -> Rig:
     core.setAutoShutter(False)
     with _asking(f"setting the time-out to {config.timeout_s} s"):
         core.setTimeoutMs(round(config.timeout_s * 1000))
-    rig = Rig(core, config, loaded)
+    return loaded
+
+
+def _start_watchdog(config: RigConfig) -> Watchdog | None:
+    plan = config.watchdog
+    if plan is None:
+        return None
+    try:
+        return Watchdog(plan.close, plan.settings, plan.timeout_s)
+    except WatchdogError as error:
+        raise RigError(f"{error}; check [watchdog] in the config of rig {config.name}") from error
+
+
+def _grace() -> None:
+    """Give MMCore's callback thread time to finish: it can meet the end of the interpreter and abort it."""
+    time.sleep(GRACE_AT_EXIT_S)
+
+
+def open_rig(config: RigConfig) -> Rig:
+    """Load the devices of a rig config, dark.
+
+    Raises
+    ------
+    RigError
+        When another program has the rig, something cannot be loaded, or a role names a device that is not there.
+    """
+    undo = contextlib.ExitStack()
+    try:
+        return _opened(config.for_opening(f"{os.getpid()}-{secrets.token_hex(4)}"), undo)
+    except BaseException:
+        undo.close()
+        raise
+
+
+def _opened(config: RigConfig, undo: contextlib.ExitStack) -> Rig:
+    """Open a rig; whatever was begun when this raises stands in ``undo``."""
+    if config.exclusive:
+        lock = rig_lock(config.lock or config.name)
+        lock.take()
+        undo.callback(lock.release)
+    core = UniMMCore()
+    undo.callback(_unload, core)
+    loaded = _load_devices(core, config)
+    rig = Rig(core, config, loaded, _start_watchdog(config), undo)
     rig.close_light()
-    # MMCore's callback thread can meet the end of the interpreter and abort it: give it time to finish.
-    atexit.register(time.sleep, GRACE_AT_EXIT_S)
+    atexit.unregister(_grace)
+    atexit.register(_grace)
+    # The last resort, when nobody closed the rig.
+    atexit.register(rig.close)
+    undo.callback(atexit.unregister, rig.close)
     return rig

@@ -6,20 +6,17 @@ system lets go of the lock when a program dies.
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
-import platform
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, write_text, writing
 from acquire.images import is_complete, read_journal, software_version
+from acquire.lock import study_lock
 from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StudyRecord, utc_now
 
 R = TypeVar("R", bound=Record)
@@ -88,9 +85,8 @@ class Study:
                 f"{folder} is no study: it has no {STUDY_FILE}; make one with 'samefield new-study {folder}'"
             )
         self.record = read_record(folder / STUDY_FILE, StudyRecord)
-        self._holder = folder / ".holder.json"
-        self._lock = FileLock(folder / ".lock")
-        self._take_lock()
+        self._lock = study_lock(folder)
+        self._lock.take()
 
     @classmethod
     def create(cls, folder: Path, record: StudyRecord) -> Study:
@@ -101,28 +97,9 @@ class Study:
         write_record(folder / STUDY_FILE, record)
         return cls(folder)
 
-    def _take_lock(self) -> None:
-        with writing(self.folder):
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout as error:
-                holder = self._holder_name()
-                raise StudyError(f"{self.folder} is in use by {holder}; close that program first") from error
-        me = {"pid": os.getpid(), "user": getpass.getuser(), "host": platform.node(), "since": utc_now().isoformat()}
-        write_text(self._holder, json.dumps(me))
-
-    def _holder_name(self) -> str:
-        try:
-            who = json.loads(self._holder.read_text(encoding="utf-8"))
-            return f"{who['user']} on {who['host']} (process {who['pid']}, since {who['since']})"
-        except (OSError, ValueError, KeyError):
-            return "another program"
-
     def close(self) -> None:
         """Let other programs write."""
-        if self._lock.is_locked:
-            self._holder.unlink(missing_ok=True)
-            self._lock.release()
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self

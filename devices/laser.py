@@ -6,6 +6,7 @@ import numpy as np
 from pymmcore_plus.experimental.unicore import GenericDevice, ShutterDevice, pymm_property
 
 from devices.scene import Scene
+from devices.shutterfile import shutter_path, write_shutter
 
 MOST_POWER_MW = 60.0
 """Power at the sample with the Pockels cell fully open, mW."""
@@ -23,19 +24,34 @@ def power_mw(voltage: float) -> float:
 
 
 class SimulatedShutter(ShutterDevice):
-    """A shutter in the laser's way; closed when loaded."""
+    """A shutter in the laser's way; closed when loaded.
+
+    With a ``shutter_file`` in the scene, another process can close it, and it then reads closed here.
+    """
 
     def __init__(self, scene: Scene) -> None:
         super().__init__()
         self._scene = scene
 
+    def initialize(self) -> None:
+        """Begin closed; a file that cannot be written is noticed now, not when the light is on."""
+        self.set_open(False)
+
     def get_open(self) -> bool:
         """Return whether light can reach the sample."""
-        return self._scene.shutter_open
+        return self._scene.is_lit
 
     def set_open(self, open: bool) -> None:  # noqa: A002 - the name is Micro-Manager's
         """Open or close."""
         self._scene.shutter_open = bool(open)
+        if self._scene.shutter_file is not None:
+            write_shutter(self._scene.shutter_file, is_open=bool(open))
+
+    def shutdown(self) -> None:
+        """Close, and take the file away."""
+        self._scene.shutter_open = False
+        if self._scene.shutter_file is not None:
+            shutter_path(self._scene.shutter_file).unlink(missing_ok=True)
 
 
 class SimulatedPockels(GenericDevice):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from devices.detector import Detector
 from devices.optics import FocalView, Image, Optics
 from devices.pose import Pose
+from devices.shutterfile import is_shutter_open
 from devices.vessels import VesselMap, generate_vessels
 
 Floats = NDArray[np.float64]
@@ -87,6 +88,8 @@ class Scene:
         Map of image offsets (right, down) to stage offsets (x, y), shape (2, 2).
     realtime
         Whether frames and moves take as long as on a rig.
+    shutter_file
+        File through which another process may close the shutter (:mod:`devices.shutterfile`).
     """
 
     optics: Optics
@@ -95,6 +98,7 @@ class Scene:
     seed: int
     image_orientation: Floats
     realtime: bool
+    shutter_file: str | None = None
     mounted: Mounted | None = None
     x_um: float = 0.0
     y_um: float = 0.0
@@ -108,6 +112,11 @@ class Scene:
     def vessels(self) -> VesselMap:
         """Surface of the brain; drawn when a camera first looks at it."""
         return generate_vessels(self.seed)
+
+    @property
+    def is_lit(self) -> bool:
+        """Whether light passes the shutter: it was opened here, and no other process has closed it since."""
+        return self.shutter_open and (self.shutter_file is None or is_shutter_open(self.shutter_file))
 
     @property
     def yx_from_image(self) -> Floats:
@@ -126,7 +135,7 @@ class Scene:
         drift = self.motion.drift_at(self.clock_s)
         self.clock_s += pixels * pixels * dwell_us * 1e-6
         mounted = self.mounted
-        if mounted is None or not self.shutter_open or self.power_mw <= 0.0:
+        if mounted is None or not self.is_lit or self.power_mw <= 0.0:
             return self.detector.expose(None, shape, self.gain)
         centre = self.focus_zyx_um - drift
         view = FocalView(centre, self.image_orientation, pixel_um, pixels, self.motion.pulsation_at(row_times_s))

@@ -197,6 +197,7 @@ def load(
     surface_pixel_um: float = 2.0,
     surface_pixels: int = 1024,
     realtime: bool = False,
+    shutter_file: str | None = None,
     repeatability_um: float = 0.05,
     pulsation_um: float = 0.15,
     drift_um: float = 0.3,
@@ -228,6 +229,9 @@ def load(
         Pixel size, um, and number of pixels along a side of the surface camera.
     realtime
         Whether frames and moves take as long as on a rig.
+    shutter_file
+        File through which another process can close the shutter: ``devices.shutterfile:close_shutter``. A plain name
+        lies in the folder for temporary files.
     repeatability_um
         Standard deviation of where the stages stop, um.
     pulsation_um, drift_um
@@ -255,8 +259,8 @@ def load(
     else:
         specimen = read_recording(Path(sample).expanduser())
         ranges = MountRanges(mount_shift_um, mount_depth_um, mount_yaw_deg, mount_tilt_deg, 0.0, clarity=(1.0, 1.0))
-    optics = Optics()
-    scene = Scene(optics, Detector(optics, seed), Motion(pulsation_um, drift_um), seed, orientation, realtime)
+    optics, motion = Optics(), Motion(pulsation_um, drift_um)
+    scene = Scene(optics, Detector(optics, seed), motion, seed, orientation, realtime, shutter_file)
     rig = SimulatedRig(specimen, seed, ranges, scene)
     rig.mount(0, 0.0)
     _load_devices(
