@@ -154,6 +154,22 @@ def follow_drift(previous: Frame, current: Frame, pixel_um: float) -> tuple[floa
     return dy_um, dx_um
 
 
+def drift_along(planes: NDArray[np.uint16], pixel_um: float) -> Floats:
+    """Return where the tissue of each plane of a stack lies beside that of the first (y, x), um, shape (z, 2).
+
+    Steps from plane to plane are added up; where one cannot be measured the tissue is taken to have stayed.
+    """
+    drift_yx_um = np.zeros((len(planes), 2))
+    previous = _spectrum(planes[0], pixel_um)
+    for number in range(1, len(planes)):
+        current = _spectrum(planes[number], pixel_um)
+        match = _match(current, previous, MOST_SHIFT_UM)
+        if match.is_significant:
+            drift_yx_um[number] = match.shift_yx * current.pixel_um
+        previous = current
+    return np.asarray(np.cumsum(drift_yx_um, axis=0), dtype=np.float64)
+
+
 def align_stack(
     reference_planes: NDArray[np.uint16],
     todays_planes: NDArray[np.uint16],

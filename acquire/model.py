@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import numpy as np
@@ -294,8 +295,36 @@ class RelocationRecord(Record):
     compute_s: float
 
 
+class Light(StrEnum):
+    """How good something is: good, usable, to be done again."""
+
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+
+
+class QualityItem(Record):
+    """One thing that was judged: its number, and what to do about it; ``advice`` is empty when it is good."""
+
+    name: str
+    value: Finite
+    unit: str
+    light: Light
+    advice: str = ""
+
+
+class PlaneQuality(Record):
+    """What was judged of one plane; ``motion_um`` is None where it was not measured."""
+
+    plane: int
+    saturated_fraction: float
+    signal_to_noise: float
+    motion_um: float | None
+    light: Light
+
+
 class QualityRecord(Record):
-    """What can be said of a stack from its own pixels."""
+    """What can be said of a stack from its own pixels; ``light`` and ``advice`` are the worst of its items."""
 
     format_version: Literal[1] = FORMAT_VERSION
     animal: Identifier
@@ -307,5 +336,7 @@ class QualityRecord(Record):
     noise: float
     signal: float
     signal_to_noise: float
-    light: Literal["green", "amber", "red"]
+    light: Light
     advice: str
+    items: tuple[QualityItem, ...] = ()
+    plane_quality: tuple[PlaneQuality, ...] = ()
