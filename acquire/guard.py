@@ -32,18 +32,26 @@ class Guard:
         Silence after which the light is closed, beside the time of a frame.
     watchdog
         The watchdog process, if the rig has one.
+    alarm
+        Is told in words what the guard had to do; called from any thread.
     """
 
-    def __init__(self, close_shutter: Callable[[], None], stall_s: float, watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self,
+        close_shutter: Callable[[], object],
+        stall_s: float,
+        watchdog: Watchdog | None,
+        alarm: Callable[[str], object],
+    ) -> None:
         self._close_shutter = close_shutter
         self._stall_s = stall_s
         self._watchdog = watchdog
+        self._alarm = alarm
         self._thread: threading.Thread | None = None
         self._off = threading.Event()
         self._last_s = 0.0
         self._frame_s = 0.0
         self._fault: str | None = None
-        self.alarms: list[str] = []
 
     def light_on(self) -> None:
         """Stand guard from now on; call it before the shutter opens.
@@ -137,19 +145,19 @@ class Guard:
         try:
             heard = watchdog.forward(watchdog.timeout_s + self._frame_s - silent_s)
         except WatchdogError as error:
-            self.alarms.append(str(error))
+            self._alarm(str(error))
             return False
         if watchdog.starts > starts:
-            self.alarms.append(f"the watchdog process died or hung and was replaced (process {watchdog.pid})")
+            self._alarm(f"the watchdog process died or hung and was replaced (process {watchdog.pid})")
         return heard
 
     def _fire(self, fault: str) -> None:
         """Close the light by both ways; a frame that was taken until now had light, later ones are refused."""
         self._fault = fault
-        self.alarms.append(fault.format(silent_s=time.monotonic() - self._last_s))
+        self._alarm(fault.format(silent_s=time.monotonic() - self._last_s))
         # The other process first: this one's way to the shutter may be what hangs.
         self.shutter_does_not_close()
         try:
             self._close_shutter()
         except RigError as error:
-            self.alarms.append(str(error))
+            self._alarm(str(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import importlib
 import os
 import secrets
@@ -32,6 +33,8 @@ STAGE_TOLERANCE_UM = 1.0
 CLOSE_ATTEMPTS = 3
 GRACE_AT_EXIT_S = 0.3
 PAUSE_POLL_S = 0.05
+# What a device, its adapter or its Python class may raise when it cannot do what it is asked.
+DEVICE_FAULTS = (RuntimeError, ValueError, TypeError, KeyError, OSError, NotImplementedError)
 
 
 @runtime_checkable
@@ -50,12 +53,14 @@ def _asking(action: str) -> Iterator[None]:
     """Turn whatever a device says into a RigError that names the action."""
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, KeyError, OSError, NotImplementedError) as error:
+    except DEVICE_FAULTS as error:
         raise RigError(f"{action} failed: {' '.join(str(error).split())}") from error
 
 
 class Rig:
     """The live rig. Use :func:`open_rig`, best in a ``with`` statement.
+
+    ``alarms`` says what the guards of the light had to do since it was opened.
 
     Parameters
     ----------
@@ -82,7 +87,8 @@ class Rig:
         self.core = core
         self.config = config
         self.loaded = loaded
-        self._guard = Guard(self._shut, config.stall_s, watchdog)
+        self.alarms: list[str] = []
+        self._guard = Guard(self._shut, config.stall_s, watchdog, self.alarms.append)
         self.seconds_lit = 0.0
         self.images_taken = 0
         self._lit_since: float | None = None
@@ -127,6 +133,8 @@ class Rig:
         if shutter is not None:
             with _asking(f"opening the shutter {shutter}"):
                 self.core.setShutterOpen(shutter, True)
+        if self._stop:  # somebody stopped in this very moment
+            self.close_light()
 
     def beat(self, frame_s: float = 0.0) -> None:
         """Give a sign of life: needed every ``stall_s`` while the light is on; :meth:`snap` does it for each frame.
@@ -142,11 +150,6 @@ class Rig:
             When a guard had to close the light since it was opened: what was imaged since the last sign is dark.
         """
         self._guard.beat(frame_s)
-
-    @property
-    def alarms(self) -> tuple[str, ...]:
-        """What the guards of the light had to do since the rig was opened."""
-        return tuple(self._guard.alarms)
 
     def close_light(self) -> None:
         """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
@@ -168,7 +171,7 @@ class Rig:
                 self.core.setShutterOpen(shutter, False)
                 if not self.core.getShutterOpen(shutter):
                     return
-            except RuntimeError as error:
+            except DEVICE_FAULTS as error:
                 fault = error
         self._guard.shutter_does_not_close()
         self._power_down()
@@ -177,7 +180,7 @@ class Rig:
     def _power_down(self) -> None:
         role, table = self.config.roles.power, self.config.power
         if role is not None and table is not None:
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(*DEVICE_FAULTS):
                 self.core.setProperty(role.device, role.property, table.value[0])
 
     def power_setting(self, power_mw: float) -> float:
@@ -383,7 +386,7 @@ def _load_python_devices(core: UniMMCore, config: RigConfig) -> object:
     module_name, _, function_name = (config.load or "").partition(":")
     try:
         load: Any = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise RigError(f"load = {config.load!r} cannot be imported: {error}") from error
     with _asking(f"loading {config.load}"):
         return load(core, **config.load_settings)
@@ -427,6 +430,14 @@ def _load_devices(core: UniMMCore, config: RigConfig) -> object:
     return loaded
 
 
+def _lock(config: RigConfig, undo: contextlib.ExitStack) -> str | None:
+    """Lock the rig for this program; return who died while using it, None when all ended properly."""
+    lock = rig_lock(config.lock or config.name)
+    lock.take()
+    undo.callback(lock.release)
+    return lock.left_by
+
+
 def _start_watchdog(config: RigConfig) -> Watchdog | None:
     plan = config.watchdog
     if plan is None:
@@ -437,9 +448,11 @@ def _start_watchdog(config: RigConfig) -> Watchdog | None:
         raise RigError(f"{error}; check [watchdog] in the config of rig {config.name}") from error
 
 
-def _grace() -> None:
+@functools.cache
+def _end_with_grace() -> None:
     """Give MMCore's callback thread time to finish: it can meet the end of the interpreter and abort it."""
-    time.sleep(GRACE_AT_EXIT_S)
+    # Registered once and before any rig: what is registered first runs last.
+    atexit.register(time.sleep, GRACE_AT_EXIT_S)
 
 
 def open_rig(config: RigConfig) -> Rig:
@@ -450,6 +463,7 @@ def open_rig(config: RigConfig) -> Rig:
     RigError
         When another program has the rig, something cannot be loaded, or a role names a device that is not there.
     """
+    _end_with_grace()
     undo = contextlib.ExitStack()
     try:
         return _opened(config.for_opening(f"{os.getpid()}-{secrets.token_hex(4)}"), undo)
@@ -460,17 +474,14 @@ def open_rig(config: RigConfig) -> Rig:
 
 def _opened(config: RigConfig, undo: contextlib.ExitStack) -> Rig:
     """Open a rig; whatever was begun when this raises stands in ``undo``."""
-    if config.exclusive:
-        lock = rig_lock(config.lock or config.name)
-        lock.take()
-        undo.callback(lock.release)
+    predecessor = _lock(config, undo) if config.exclusive else None
     core = UniMMCore()
     undo.callback(_unload, core)
     loaded = _load_devices(core, config)
     rig = Rig(core, config, loaded, _start_watchdog(config), undo)
     rig.close_light()
-    atexit.unregister(_grace)
-    atexit.register(_grace)
+    if predecessor is not None:
+        rig.alarms.append(f"the last program on this rig did not end properly: {predecessor}; check the laser")
     # The last resort, when nobody closed the rig.
     atexit.register(rig.close)
     undo.callback(atexit.unregister, rig.close)
