@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich import box
 from rich.console import Console
@@ -24,6 +25,7 @@ from analysis.model import Transform, Verdict
 
 LIST_OPTIONS = ("--days", "--field", "--groups")
 EXIT_NOT_FOUND = 3
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     help="Find the same dendrites again: revisit, image and compare dendritic spines in living brains.",
@@ -187,15 +189,18 @@ def new_field(
     """Keep the place where the stage stands as a field: vessel map, overview and first stack."""
     from acquire.model import StagePosition
     from acquire.rig import Remountable
+    from acquire.store import made_record
 
+    asked = None if at is None else made_record(StagePosition, x_um=at[0], y_um=at[1], z_um=at[2])
     with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
         if session.rig.config.roles.surface_camera and session.record.surface is None:
             session.map_surface()
-        if at is None and isinstance(session.rig.loaded, Remountable):
+        if asked is None and isinstance(session.rig.loaded, Remountable):
             kept = len(session.study.animal(animal).fields)
-            at = session.rig.loaded.good_places(kept + 1)[-1]
-        if at is not None:
-            session.rig.move_to(StagePosition(x_um=at[0], y_um=at[1], z_um=at[2]))
+            x, y, z = session.rig.loaded.good_places(kept + 1)[-1]
+            asked = StagePosition(x_um=x, y_um=y, z_um=z)
+        if asked is not None:
+            session.rig.move_to(asked)
         field = session.new_field(name)
         store = session.take_stack(field.name)
         quality = session.quality(field.name)
@@ -218,10 +223,8 @@ def relocate(
         records = [session.relocate(name) for name in fields or _fields_to_find(session, animal)]
     for record in records:
         out.print(
-            f"{record.field}: {record.verdict} at {record.position}, {len(record.steps)} overviews, "
-            f"score {record.steps[-1].score:.2f}"
-            if record.steps
-            else f"{record.field}: {record.verdict}, out of the limits"
+            f"{record.field}: {record.verdict} at {record.position}, overviews taken: {len(record.steps)}, "
+            f"{record.steps[-1].evidence}"
         )
     if as_json:
         _print_json({"relocations": [record.model_dump(mode="json") for record in records]})
@@ -283,12 +286,12 @@ def analyse(
     from acquire.commands import analyse_stacks, analyse_study
 
     if (study is None) == (not stacks):
-        raise click.UsageError("give either stacks with --out, or --study")
+        raise typer.BadParameter("give either stacks with --out, or --study")
     with _progress_bar() as progress:
         if study is not None:
             summaries = analyse_study(study, animal, fields, progress)
         elif folder is None:
-            raise click.UsageError("--out says where the tables go")
+            raise typer.BadParameter("--out says where the tables go")
         else:
             summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress)]
     for line in summaries:
@@ -397,29 +400,57 @@ def check_rig(rig: Annotated[str, typer.Argument(metavar="RIG", help="A rig conf
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _leave_gently()
     try:
-        code = app(args=expand_lists(given), standalone_mode=False, prog_name="samefield")
-        return int(code or 0)
-    except click.exceptions.Abort:
-        err.print("stopped")
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except KeyboardInterrupt:
-        err.print("stopped; the light is off")
-        return 130
+        code = int(app(args=expand_lists(given), standalone_mode=False, prog_name="samefield") or 0)
+    except (typer.Abort, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
+    except typer.TyperException as error:
+        if given:  # without any argument the help has been printed, and says it all
+            err.print(f"error: {_usage(error)} (samefield --help)", markup=False)
+        return 1 if given else 0
     except ExperimentError as error:
         err.print(f"error: {error}", markup=False)
         return 1
     except Exception as error:  # noqa: BLE001 - the last resort of the program: one line, and the rest to a log
         return _report_unexpected(error)
+    if code == EXIT_INTERRUPTED:
+        err.print("stopped; the light is off")
+    return code
+
+
+def _leave_gently() -> None:
+    """Let a request to end, from the system or from a closed terminal, take the same ways out as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """Leave like Ctrl-C when the system or a closed terminal asks for it: every way out closes the light."""
+    raise KeyboardInterrupt
+
+
+def _usage(error: Exception) -> str:
+    told = getattr(error, "format_message", None)
+    return " ".join((told() if told else str(error)).split())
 
 
 def _report_unexpected(error: Exception) -> int:
-    log = Path(tempfile.gettempdir()) / "samefield-error.log"
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    err.print(f"error: unexpected {type(error).__name__}: {error} (details in {log})", markup=False)
+    details = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="samefield-error-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(details)
+        where = f"details in {log.name}"
+    except OSError as unwritten:
+        where = f"details cannot be written: {unwritten.strerror}"
+    text = " ".join(str(error).split())
+    err.print(f"error: unexpected {type(error).__name__}: {text} ({where})", markup=False)
     return 1
 
 

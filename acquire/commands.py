@@ -9,6 +9,7 @@ from pathlib import Path
 
 from acquire.errors import StudyError
 from acquire.files import writing
+from acquire.images import read_journal
 from acquire.session import Session
 from acquire.store import Study
 from analysis.errors import StackError
@@ -103,7 +104,7 @@ def check_one_field(stacks: Sequence[Stack]) -> None:
     """Refuse stacks that say they are of different animals or fields, or that were never finished."""
     for stack in stacks:
         if stack.provenance.get("complete") is False:
-            taken = len(stack.provenance.get("planes", []))
+            taken = len(read_journal(stack.source)) if stack.source else 0
             raise StackError(
                 f"{stack.name} was cut short: {taken} of {len(stack.pixels)} planes were taken; take it again"
             )

@@ -186,7 +186,7 @@ class RigConfig(Record):
     settle: Settle = Settle()
     objective: Objective = Objective()
     wavelength_nm: Positive | None = None
-    timeout_s: Positive = 10.0
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     stall_s: Positive = 5.0
     watchdog: WatchdogPlan | None = None
     exclusive: bool = True

@@ -39,6 +39,7 @@ from analysis.score import DetectionScore, FateScore, score_detection, score_fat
 from analysis.stack import read_stack
 
 ANIMAL = "M001"
+MOST_DAYS = 1000
 # Recorded stacks are taken nearly whole, with about the pixels they were recorded with.
 RECORDED_PLAN = StackPlan(field_of_view_um=110.0, pixels=912, depth_um=56.0, frames_per_plane=1)
 RELOCATION_TEXT = (
@@ -171,8 +172,11 @@ def run_demo(folder: Path, plan: DemoPlan, progress: Callable[[str, float], None
     """
     started = time.perf_counter()
     refuse_used_folder(folder)
-    if plan.days is not None and (min(plan.days) < 0 or np.any(np.diff(plan.days) <= 0)):
-        raise StudyError(f"days {' '.join(f'{day:g}' for day in plan.days)} must rise from 0 on; sort them")
+    if plan.days is not None and not (
+        min(plan.days) >= 0 and max(plan.days) <= MOST_DAYS and np.all(np.diff(plan.days) > 0)
+    ):
+        given = " ".join(f"{day:g}" for day in plan.days)
+        raise StudyError(f"days {given} must rise from 0 to at most {MOST_DAYS}; sort them")
     with open_rig(plan.config()) as rig, Study.create(folder, StudyRecord(name="demo")) as study:
         study.new_animal(AnimalRecord(id=ANIMAL, group="demo"))
         days = _days(plan, rig)

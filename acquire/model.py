@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from analysis.model import Transform, Verdict
 
 FORMAT_VERSION: Literal[1] = 1
+MOST_PLANES = 5000
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -108,6 +109,15 @@ class StackPlan(Record):
     replacement_frames: Annotated[int, Field(ge=0, le=100)] = 2
     keep_frames: bool = True
     follow_drift: bool = False
+
+    @model_validator(mode="after")
+    def _few_enough_planes(self) -> StackPlan:
+        if self.depth_um / self.step_um > MOST_PLANES:
+            raise ValueError(
+                f"depth_um {self.depth_um:g} in steps of {self.step_um:g} um are more than {MOST_PLANES} planes; "
+                "raise step_um"
+            )
+        return self
 
     @model_validator(mode="after")
     def _power_below_limit(self) -> StackPlan:
@@ -271,11 +281,19 @@ class RelocationStep(Record):
 
     stage: StagePosition
     score: float
+    margin: float
+    agreement_um: float | None
     verdict: Verdict
     offset_zyx_um: tuple[float, float, float]
     yaw_deg: float
     tilt_deg: float
     compute_s: float
+
+    @property
+    def evidence(self) -> str:
+        """What the registration rests on, in words."""
+        halves = "halves disagree" if self.agreement_um is None else f"halves agree to {self.agreement_um:.1f} um"
+        return f"score {self.score:.2f}, margin {self.margin:.2f} over the next best place, {halves}"
 
 
 class RelocationRecord(Record):

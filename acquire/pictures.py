@@ -69,7 +69,7 @@ def relocation_section(
         if store is None:
             continue
         day = f"day {session.day:g}"
-        lines.append(f"{day}: {record.verdict} after {len(record.steps)} overviews, score {record.steps[-1].score:.2f}")
+        lines.append(f"{day}: {record.verdict}, overviews taken: {len(record.steps)}, {record.steps[-1].evidence}")
         today = read_stack(store)
         pose = record.reference_from_today
         pixels = on_reference_grid(today, reference, pose.transform()) if pose else today.pixels

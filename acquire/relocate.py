@@ -237,10 +237,12 @@ class _Loop:
 
     def _step(self, position: StagePosition) -> RelocationStep:
         self.registration, compute_s = self._look(position)
-        pose = self.registration.reference_from_today
+        pose, agreement_um = self.registration.reference_from_today, self.registration.agreement_um
         step = RelocationStep(
             stage=position,
             score=self.registration.score,
+            margin=self.registration.margin,
+            agreement_um=agreement_um if np.isfinite(agreement_um) else None,
             verdict=self.registration.verdict,
             offset_zyx_um=offset_zyx_um(pose, self._plan),
             yaw_deg=pose.yaw_deg,

@@ -34,7 +34,7 @@ from acquire.model import (
 )
 from acquire.quality import judge_stack
 from acquire.rig import Remountable, Rig
-from acquire.store import Study, read_record, write_record
+from acquire.store import Study, made_record, read_record, write_record
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Transform, Verdict
 from analysis.register import StackRegistration, register_stacks
@@ -110,6 +110,16 @@ class Session:
         now = started or utc_now()
         if not new and earlier and earlier[-1].closed is None and now - earlier[-1].started < SESSION_LASTS:
             record = earlier[-1]
+            if record.rig != rig.config.name:
+                raise StudyError(
+                    f"session {record.name} was begun with rig {record.rig}, this is {rig.config.name}; "
+                    "begin a new session (--new-session)"
+                )
+            if day is not None and day != record.day:
+                raise StudyError(
+                    f"session {record.name} goes on and is of day {record.day:g}, not {day:g}; "
+                    "begin a new session (--new-session)"
+                )
         else:
             record = study.new_session(animal, rig=rig.config.name, experimenter=experimenter, day=day, started=started)
         if isinstance(rig.loaded, Remountable):
@@ -181,7 +191,8 @@ class Session:
         if any(field.name == name for field in animal.fields):
             raise StudyError(f"animal {animal.id} has a field {name} already; choose another name")
         position = self.rig.position()
-        field = FieldRecord(
+        field = made_record(
+            FieldRecord,
             name=name,
             position=position,
             reference_session=self.record.name,
@@ -206,6 +217,8 @@ class Session:
         predicted = relocate.predict(self.pose(field), field.position)
         reference = self._reference_overview(field)
         orientation, plan = self.rig.config.orientation, field.overview_plan
+        if refusal := self.rig.why_not(predicted, plan):
+            raise RelocationError(f"field {field.name} is predicted at {predicted}, but there {refusal}")
 
         def look(position: StagePosition) -> tuple[StackRegistration, float]:
             today = read_stack(self._take(field, "overview", position, plan))
@@ -287,7 +300,7 @@ class Session:
 
     def _reference_overview(self, field: FieldRecord) -> Stack:
         """Return the overview that was taken when the field was kept."""
-        session = {s.name: s for s in self.study.sessions(self.record.animal)}[field.reference_session]
+        session = self.study.session(self.record.animal, field.reference_session)
         store = self.study.last_store(session, field.name, "overview")
         if store is None:
             raise RelocationError(
@@ -298,7 +311,7 @@ class Session:
     def pose(self, field: FieldRecord) -> Transform:
         """Return the head pose: from the stage of the field's reference session to today's."""
         if field.reference_session not in self._poses:
-            then = {s.name: s for s in self.study.sessions(self.record.animal)}[field.reference_session]
+            then = self.study.session(self.record.animal, field.reference_session)
             if self.record.surface is None and self.rig.config.roles.surface_camera and then.surface is not None:
                 self.map_surface()
             if self.record.surface is not None and then.surface is not None:
@@ -348,8 +361,8 @@ class Session:
         allowed = {Verdict.FOUND, Verdict.UNSURE} if accept_unsure else {Verdict.FOUND}
         if found.verdict not in allowed:
             raise RelocationError(
-                f"field {field.name} is {found.verdict} in this session (score {found.steps[-1].score:.2f} after "
-                f"{len(found.steps)} overviews); compare the pictures, move closer and relocate again"
+                f"field {field.name} is {found.verdict} in this session ({found.steps[-1].evidence}); "
+                "compare the pictures, move closer and relocate again"
             )
         return found.position, found.reference_from_today
 

@@ -6,6 +6,7 @@ system lets go of the lock when a program dies.
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import datetime
 from pathlib import Path
@@ -155,7 +156,18 @@ class Study:
     def sessions(self, animal: str) -> list[SessionRecord]:
         """Return the sessions of an animal, first to last."""
         files = (self.animal_folder(animal) / "sessions").glob(f"*/{SESSION_FILE}")
-        return sorted((read_record(file, SessionRecord) for file in files), key=lambda record: record.number)
+        records = sorted((read_record(file, SessionRecord) for file in files), key=lambda record: record.number)
+        for one, other in itertools.pairwise(records):
+            if one.number == other.number:
+                raise StudyError(f"sessions {one.name} and {other.name} of {animal} both have the number {one.number}")
+        return records
+
+    def session(self, animal: str, name: str) -> SessionRecord:
+        """Return a session of an animal."""
+        for record in self.sessions(animal):
+            if record.name == name:
+                return record
+        raise StudyError(f"animal {animal} has no session {name}; its folder is missing or has another name")
 
     def new_session(
         self,
@@ -172,12 +184,18 @@ class Study:
         started = started or utc_now()
         if day is None:
             day = round((started - earlier[0].started).total_seconds() / 86400, 3) if earlier else 0.0
+        if earlier and day < earlier[-1].day:
+            raise StudyError(
+                f"day {day:g} lies before day {earlier[-1].day:g} of the last session {earlier[-1].name}; "
+                "give a later --day, or check the clock"
+            )
         taken = {record.name for record in earlier}
         minute = name = started.strftime("%Y-%m-%dT%H%M")
         suffix = 2
         while name in taken:
             name, suffix = f"{minute}-{suffix}", suffix + 1
-        record = SessionRecord(
+        record = made_record(
+            SessionRecord,
             animal=animal,
             name=name,
             number=len(earlier),

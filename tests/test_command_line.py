@@ -1,8 +1,10 @@
 """The commands as a user types them: contracts, exit codes, one clear line for every mistake."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,12 @@ def test_one_stack_is_one_session(small_stack, tmp_path):
         (["register-surface", "missing.png", "missing.png"], "missing.png does not exist"),
         (["check-rig", "missing.toml"], "no rig config missing.toml"),
         (["new-animal", "nowhere", "M1"], "is no study"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["demo", "--fields", "13"], "--fields"),
+        (["demo", "--days", "nan", "--out", "o"], "days nan must rise"),
+        (["analyse"], "give either stacks with --out, or --study"),
+        (["check-rig"], "Missing argument 'RIG'"),
+        (["new-field", "--rig", "demo", "--study", "s", "--animal", "M1", "--at", "nan", "0", "0"], "x_um"),
         (["demo", "--sample", "nowhere", "--out", "o"], "nowhere"),
         (["demo", "--days", "4", "0", "--out", "o"], "days 4 0 must rise"),
         (["acquire", "--rig", "simulated", "--study", "nowhere", "--animal", "M1"], "is no study"),
@@ -143,6 +151,55 @@ def test_the_demo_camera_takes_stacks_by_the_same_commands(tmp_path, capsys):
     assert {first.name, second.name} == {"stack.ome.zarr", "stack-2.ome.zarr"}
     assert run("relocate", *at, "--json") == 1
     assert "nothing to find again" in complaint(capsys)
+
+
+def test_a_session_stays_with_its_rig_its_day_and_the_order_of_time(tmp_path, capsys):
+    study = tmp_path / "study"
+    run("new-study", study)
+    run("new-animal", study, "M1")
+    at = ["--study", study, "--animal", "M1"]
+    assert run("new-field", "--rig", "demo", *at, "--day", 4) == 0
+    assert run("new-field", "--rig", "simulated", *at) == 1
+    assert "was begun with rig demo, this is simulated" in complaint(capsys)
+    assert run("new-field", "--rig", "demo", *at, "--day", 5) == 1
+    assert "is of day 4, not 5" in complaint(capsys)
+    assert run("new-field", "--rig", "demo", *at, "--day", 3, "--new-session") == 1
+    assert "day 3 lies before day 4" in complaint(capsys)
+    assert run("new-field", "--rig", "demo", *at, "--name", "bad name") == 1
+    assert "name: String should match pattern" in complaint(capsys)
+
+
+def test_a_relocation_that_may_not_be_done_says_why(tmp_path, capsys):
+    study = tmp_path / "study"
+    run("new-study", study)
+    run("new-animal", study, "M1")
+    run("new-field", "--rig", "simulated", "--study", study, "--animal", "M1")
+    path = study / "animals" / "M1" / "animal.json"
+    animal = json.loads(path.read_text())
+    animal["fields"][0]["overview_plan"].update(power_mw=60.0, power_limit_mw=60.0)
+    path.write_text(json.dumps(animal))
+    args = ["relocate", "--rig", "simulated", "--study", study, "--animal", "M1", "--new-session", "--day", 4]
+    assert run(*args) == 1
+    assert "the plan asks for 60.0 mW, the rig allows 50.0 mW" in complaint(capsys)
+    animal["fields"][0]["overview_plan"].update(step_um=1e-9)
+    path.write_text(json.dumps(animal))
+    assert run(*args[:-3]) == 1
+    assert "more than 5000 planes; raise step_um" in complaint(capsys)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends programs without a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_that_is_asked_to_end_says_that_the_light_is_off(tmp_path, number):
+    args = [sys.executable, "-m", "acquire", "demo", "--out", str(tmp_path / "demo")]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        while not list(tmp_path.glob("demo/animals/M001/sessions/*/F01/overview.planes.jsonl")):
+            assert program.poll() is None, program.stderr.read()
+            time.sleep(0.05)
+        program.send_signal(number)
+        _, told = program.communicate(timeout=30)
+    assert program.returncode == 130
+    assert "stopped; the light is off" in told
+    assert "Traceback" not in told
 
 
 def test_a_refused_place_leaves_no_field_behind(tmp_path, capsys):
