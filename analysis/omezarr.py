@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from analysis.errors import StackError
 from analysis.rawimage import RawImage, integer_saturation, length_um
@@ -28,27 +30,73 @@ def read_zarr(path: Path) -> RawImage:
     Raises
     ------
     StackError
-        The store cannot be read, or is no OME-Zarr image.
+        The store cannot be read, is no OME-Zarr image, or is one of ours and does not hold what was recorded.
     """
     group = _open_image(path)
     attributes = dict(group.attrs)
     multiscale = _multiscale(path, attributes)
     dataset = multiscale["datasets"][0]
     try:
+        if dataset["path"] not in group:
+            raise StackError(f"{path.name} lacks its array {dataset['path']!r}; copy it again from its source")
         array = group[dataset["path"]]
         if not isinstance(array, zarr.Array):
             raise StackError(f"{path.name}: {dataset['path']} is no array; the store is incomplete, copy it again")
         pixels = np.asarray(array[...])
         axes = _axes(multiscale.get("axes"), pixels.ndim)
         size_um = _sizes_um(multiscale, dataset, axes)
+        ours = attributes.get("samefield")
+        provenance = dict(ours) if isinstance(ours, Mapping) else {}
+        if "planes" in provenance and axes == "ZYX":
+            _refuse_changed(path, pixels, provenance)
+        elif "planes" not in provenance and provenance.get("complete") is True:
+            _refuse_lacking(path, array)
     except UNREADABLE as error:
         raise StackError(f"{path.name} cannot be read: {_line(error)}; copy it again from its source") from error
-    ours = attributes.get("samefield")
-    provenance = dict(ours) if isinstance(ours, Mapping) else {}
     saturation = provenance.get("saturation")
     if not isinstance(saturation, int | float):
         saturation = integer_saturation(pixels.dtype)
     return RawImage(pixels, axes, size_um, saturation, provenance)
+
+
+def _refuse_changed(path: Path, pixels: NDArray[Any], provenance: Mapping[str, Any]) -> None:
+    """Compare a stack of ours with the checksums that were taken before it went to the disk.
+
+    A plane whose file is gone reads as zeros and would look like lost spines. A dark plane has no file either: only the
+    checksum tells the two apart.
+    """
+    crc32 = {int(record["plane"]): int(record["crc32"]) for record in provenance["planes"]}
+    if provenance.get("complete") is True and len(crc32) < len(pixels):
+        raise StackError(
+            f"{path.name} says that it is complete but that {len(crc32)} of its {len(pixels)} planes were taken; "
+            "copy it again from its source"
+        )
+    changed = [
+        n for n, taken in crc32.items() if n >= len(pixels) or zlib.crc32(np.ascontiguousarray(pixels[n]).data) != taken
+    ]
+    if changed:
+        raise StackError(
+            f"{path.name}: {_named(changed)} of {len(pixels)} not as recorded (wrong checksum): files in the store are "
+            "damaged or gone; copy it again from its source, or take the stack again"
+        )
+
+
+def _refuse_lacking(path: Path, array: zarr.Array[Any]) -> None:
+    lacking = array.nchunks - array.nchunks_initialized
+    if lacking:
+        raise StackError(f"{path.name} lacks {lacking} of its {array.nchunks} files of pixels; copy it again")
+
+
+def _named(planes: Sequence[int]) -> str:
+    """Name a few planes.
+
+    Examples
+    --------
+    >>> _named([3]), _named(range(9))
+    ('plane 3', 'planes 0, 1, 2, 3, 4 and 4 more')
+    """
+    more = f" and {len(planes) - 5} more" if len(planes) > 5 else ""
+    return f"plane{'s' if len(planes) > 1 else ''} {', '.join(map(str, planes[:5]))}{more}"
 
 
 def _open_image(path: Path) -> zarr.Group:
@@ -104,4 +152,6 @@ def _line(error: BaseException) -> str:
     """Return the first line of an error's text."""
     if isinstance(error, json.JSONDecodeError):
         return f"its description is no JSON (line {error.lineno})"
+    if isinstance(error, KeyError):
+        return f"{error} is missing in its description"
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -23,9 +23,13 @@ from analysis.tiff import read_tiff
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-LARGEST_VOXEL_UM = 100.0  # a larger one is a wrong unit: a dendrite would lie within one voxel
+LATERAL_UM = (0.01, 5.0)  # finer than any light microscope needs; coarser, five dendrites lie beside each other in one
+AXIAL_UM = (0.05, 20.0)  # the two-photon focus is 1-4 um deep: closer planes show the same, farther ones miss most
+LARGEST_PIXEL_UM = 100.0  # of a picture of the surface; its vessels are 10-100 um wide
+LARGEST_INTENSITY = 1e15  # filters square it in float32 (up to 3e38); no detector counts that far
 SHAFT_RADIUS_UM = 0.5  # apical tuft dendrites of layer 5 are about 1 um thick
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue, ITU-R BT.709
+LARGEST_NAME = 1_000_000
 DENDRITE_COLUMNS = ("dendrite", "z_um", "y_um", "x_um")
 
 
@@ -66,7 +70,8 @@ def read_stack(path: Path | str, *, voxel_um: tuple[float, float, float] | None 
     Raises
     ------
     StackError
-        The file is missing or unreadable, is no stack of planes, or its voxel size is not known.
+        The file is missing, unreadable or not what was recorded, is no stack of planes, or its voxel size is not known
+        or cannot be right.
     """
     path = Path(path)
     raw = _read_raw(path)
@@ -102,8 +107,8 @@ def read_image(path: Path | str, *, pixel_um: float | None = None, channel: int 
     pixels = _pick(raw, path.name, "YX", channel).astype(float)
     _check_numbers(pixels, path.name)
     size_um = pixel_um if pixel_um is not None else raw.size_um.get("Y")
-    if size_um is not None and not 0 < size_um <= LARGEST_VOXEL_UM:
-        raise StackError(f"{path.name}: pixel size {size_um:g} um is not between 0 and {LARGEST_VOXEL_UM:g} um")
+    if size_um is not None and not 0 < size_um <= LARGEST_PIXEL_UM:
+        raise StackError(f"{path.name}: pixel size {size_um:g} um is not between 0 and {LARGEST_PIXEL_UM:g} um")
     return Image(pixels, size_um, path.name, raw.provenance)
 
 
@@ -113,7 +118,7 @@ def read_dendrites(path: Path | str) -> list[Dendrite]:
     Raises
     ------
     StackError
-        The table is missing or unreadable, lacks a column, or a dendrite has fewer than two points.
+        The table is missing or unreadable, lacks a column, or a dendrite has fewer than two points or no whole number.
     """
     path = Path(path)
     if not path.is_file():
@@ -129,6 +134,13 @@ def read_dendrites(path: Path | str) -> list[Dendrite]:
     broken = ~np.isfinite(numbers.to_numpy(dtype=float)).all(axis=1)
     if broken.any():
         raise StackError(f"{path.name}, line {int(np.argmax(broken)) + 2}: not a number in {broken.sum()} rows")
+    names = numbers["dendrite"].to_numpy(dtype=float)
+    unnamed = (names != np.round(names)) | (np.abs(names) > LARGEST_NAME)
+    if unnamed.any():
+        raise StackError(
+            f"{path.name}, line {int(np.argmax(unnamed)) + 2}: dendrite {names[unnamed][0]:g} is no name; "
+            f"number the dendrites 0, 1, 2, ... up to {LARGEST_NAME}"
+        )
     dendrites = [_dendrite(name, points, path.name) for name, points in numbers.groupby("dendrite", sort=True)]
     if not dendrites:
         raise StackError(f"{path.name} holds 0 dendrites; give at least one with two points")
@@ -219,9 +231,15 @@ def _grey(raw: RawImage) -> RawImage:
 
 
 def _check_numbers(pixels: NDArray[Any], name: str) -> None:
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+    low, high = pixels.min(), pixels.max()
+    if not np.isfinite([low, high]).all():
         count = int((~np.isfinite(pixels)).sum())
         raise StackError(f"{name}: {count} of {pixels.size} voxels are not numbers (NaN or infinite); fill them first")
+    if max(-float(low), float(high)) > LARGEST_INTENSITY:
+        raise StackError(
+            f"{name} has intensities from {low:.3g} to {high:.3g}; divide them so that none is beyond "
+            f"{LARGEST_INTENSITY:g}"
+        )
 
 
 def _voxel_um(raw: RawImage, name: str, given: tuple[float, float, float] | None) -> tuple[float, float, float]:
@@ -232,8 +250,18 @@ def _voxel_um(raw: RawImage, name: str, given: tuple[float, float, float] | None
         which = "no voxel size" if len(unknown) == 3 else f"no voxel size along {', '.join(unknown)}"
         raise StackError(f"{name} has {which}; {remedy}")
     z, y, x = (float(size) for size in sizes if size is not None)
-    if not all(0 < size <= LARGEST_VOXEL_UM for size in (z, y, x)):
-        raise StackError(
-            f"{name}: voxel size {z:g} x {y:g} x {x:g} um is not between 0 and {LARGEST_VOXEL_UM:g} um; {remedy}"
-        )
+    for axis, size_um, (least_um, most_um) in zip("zyx", (z, y, x), (AXIAL_UM, LATERAL_UM, LATERAL_UM), strict=True):
+        if not least_um <= size_um <= most_um:
+            raise StackError(
+                f"{name}: voxel size {z:g} x {y:g} x {x:g} um cannot be right: along {axis} it must be {least_um:g} to "
+                f"{most_um:g} um{_likely_slip(size_um, least_um, most_um)}; {remedy}"
+            )
     return z, y, x
+
+
+def _likely_slip(size_um: float, least_um: float, most_um: float) -> str:
+    """Say in which unit the size would make sense, if in any."""
+    for factor, unit in ((1e-3, "nm"), (1e3, "mm")):
+        if least_um <= factor * size_um <= most_um:
+            return f" ({size_um:g} {unit} would be {factor * size_um:g} um: was it meant in {unit}?)"
+    return ""

@@ -1,8 +1,10 @@
 """Each file format is written as its own software writes it, and read back to the same numbers."""
 
 import json
+import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +230,11 @@ def with_broken_chunk(path: Path) -> Path:
     return path
 
 
+def without_array(path: Path) -> Path:
+    shutil.rmtree(write_zarr(path) / "0")
+    return path
+
+
 def with_bad_json(path: Path) -> Path:
     write_zarr(path)
     (path / "zarr.json").write_text("{")
@@ -250,7 +257,12 @@ BAD = {
     "pixel.tif": (lambda path: write_imagej(path, unit="pixel"), REMEDY),
     "noz.ome.tif": (lambda path: write_ome(path, PhysicalSizeZ=None), "along z; give it"),
     "nounit.zarr": (lambda path: write_zarr(path, units=None), REMEDY),
-    "huge.ome.tif": (lambda path: write_ome(path, PhysicalSizeZ=800.0), "800 x 0.13 x 0.12 um"),
+    "huge.ome.tif": (
+        lambda path: write_ome(path, PhysicalSizeZ=800.0),
+        "800 x 0.13 x 0.12 um .*800 nm would be 0.8 um",
+    ),
+    "double.ome.tif": (lambda path: write_ome(path, PIXELS * 1e300), r"intensities from 0 to .*e\+303; divide"),
+    "noarray.zarr": (without_array, "lacks its array '0'"),
     "zero.ome.tif": (lambda path: write_ome(path, PhysicalSizeX=0.0), "0.8 x 0.13 x 0 um"),
     "many.ome.tif": (write_many, "2 images of the same size"),
     "group.zarr": (lambda path: zarr.create_group(path).store_path and path, "no multiscales"),
@@ -278,10 +290,76 @@ def test_truncated_tiff_is_never_read_as_whole(tmp_path, write, share):
         read_stack(truncated(tmp_path / "part.ome.tif", whole, share))
 
 
-@pytest.mark.parametrize("voxel_um", [(0, 0.1, 0.1), (1, -0.1, 0.1), (1, 0.1, float("nan")), (200, 0.1, 0.1)])
-def test_nonsense_voxel_size_is_refused(tmp_path, voxel_um):
-    with pytest.raises(StackError, match="is not between 0 and 100 um; give it with --voxel-um"):
+@pytest.mark.parametrize(
+    ("voxel_um", "says"),
+    [
+        ((0, 0.1, 0.1), "along z it must be 0.05 to 20 um;"),
+        ((1, -0.1, 0.1), "along y it must be 0.01 to 5 um;"),
+        ((1, 0.1, float("nan")), "along x"),
+        ((200, 0.1, 0.1), r"200 nm would be 0.2 um: was it meant in nm\?"),
+        ((100, 100, 100), "100 x 100 x 100 um cannot be right: along z"),
+        ((0.001, 0.001, 0.001), "0.001 mm would be 1 um: was it meant in mm"),
+        ((1, 120, 120), "120 nm would be 0.12 um: .*; give it with --voxel-um"),
+    ],
+)
+def test_a_voxel_size_that_cannot_be_right_is_refused(tmp_path, voxel_um, says):
+    with pytest.raises(StackError, match=says):
         read_stack(write_ome(tmp_path / "a.ome.tif"), voxel_um=voxel_um)
+
+
+@pytest.mark.parametrize("voxel_um", [(0.05, 0.01, 0.01), (20, 5, 5), (2, 0.47, 0.47)])
+def test_unusual_voxel_sizes_are_taken(tmp_path, voxel_um):
+    assert read_stack(write_ome(tmp_path / "a.ome.tif"), voxel_um=voxel_um).voxel_um == voxel_um
+
+
+def recorded(path: Path, pixels=PIXELS, *, complete=True, planes=None) -> Path:
+    """Write a stack as the rig does: a file a plane, its checksums taken before."""
+    kept = range(len(pixels)) if planes is None else planes
+    records = [{"plane": n, "crc32": zlib.crc32(pixels[n].tobytes())} for n in kept]
+    ours = {"samefield": {"complete": complete, "planes": records}}
+    write_zarr(path, pixels, attributes=ours)
+    shutil.rmtree(path / "0")
+    array = zarr.open_group(path).create_array("0", shape=pixels.shape, dtype=pixels.dtype, chunks=(1, 16, 20))
+    for n in kept:
+        array[n] = pixels[n]
+    return path
+
+
+def test_a_recording_is_compared_with_its_checksums(tmp_path):
+    dark = PIXELS.copy()
+    dark[3] = 0  # has no file, rightly
+    np.testing.assert_array_equal(read_stack(recorded(tmp_path / "a.zarr", dark)).pixels, dark)
+    assert read_stack(recorded(tmp_path / "part.zarr", complete=False, planes=[0, 1])).pixels[2:].max() == 0
+
+
+def test_a_recording_that_lost_a_file_is_refused(tmp_path):
+    path = recorded(tmp_path / "a.zarr")
+    (path / "0" / "c" / "2" / "0" / "0").unlink()
+    with pytest.raises(StackError, match=r"a\.zarr: plane 2 of 5 not as recorded .* copy it again"):
+        read_stack(path)
+
+
+def test_a_recording_that_was_changed_is_refused(tmp_path):
+    path = recorded(tmp_path / "a.zarr", complete=False, planes=[0, 1, 2])
+    zarr.open_array(path / "0")[:2, 5, 5] = 4095
+    with pytest.raises(StackError, match="planes 0, 1 of 5 not as recorded"):
+        read_stack(path)
+
+
+def test_a_recording_that_is_not_as_complete_as_it_says_is_refused(tmp_path):
+    with pytest.raises(StackError, match="3 of its 5 planes were taken"):
+        read_stack(recorded(tmp_path / "a.zarr", planes=[0, 1, 2]))
+    odd = write_zarr(tmp_path / "odd.zarr", attributes={"samefield": {"complete": True, "planes": [{"plane": 1}]}})
+    with pytest.raises(StackError, match=r"odd\.zarr cannot be read: 'crc32' is missing"):
+        read_stack(odd)
+
+
+def test_a_picture_of_ours_without_its_pixels_is_refused(tmp_path):
+    path = write_zarr(tmp_path / "map.zarr", PIXELS[0], axes="yx", attributes={"samefield": {"complete": True}})
+    assert read_image(path).pixels.max() > 0
+    shutil.rmtree(path / "0" / "c")
+    with pytest.raises(StackError, match=r"map\.zarr lacks 1 of its 1 files"):
+        read_image(path)
 
 
 def test_a_path_that_cannot_be_looked_at(tmp_path):
@@ -333,6 +411,8 @@ def test_read_dendrites(tmp_path):
         ("dendrite,z_um,y_um\n0,1,1\n", "lacks x_um"),
         ("dendrite,z_um,y_um,x_um\n0,1,1,1\n", "dendrite 0 has 1 point"),
         ("dendrite,z_um,y_um,x_um\n0,1,1,1\n0,1,one,1\n", "line 3: not a number"),
+        ("dendrite,z_um,y_um,x_um\n1.5,1,1,1\n1.5,1,2,1\n", r"line 2: dendrite 1\.5 is no name"),
+        ("dendrite,z_um,y_um,x_um\n1e300,1,1,1\n1e300,1,2,1\n", r"dendrite 1e\+300 is no name"),
         ("dendrite,z_um,y_um,x_um\n", "0 dendrites"),
         ("", "no readable CSV"),
     ],
