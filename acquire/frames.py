@@ -28,9 +28,15 @@ FINEST_PIXEL_UM = 0.17  # smaller pixels are binned first: the point spread func
 MOST_SHIFT_UM = 4.0  # frames that moved further (a gasp) also moved in depth and are of another plane
 LEAST_SIGNIFICANCE = 7.0  # peak over the spread of the correlation; noise alone reaches 4.5 within the search
 LEAST_AGREEMENT = 0.6  # share of the structure that two frames must have in common; heartbeats leave 0.85 and more
+MOST_AGREEMENT = 1.5  # images that share more than their structure share a noise, which tells nothing of the tissue
 MOST_ANCHORS = 8  # frames compared pair by pair; more are compared with the mean of these
 LEAST_MOVE_PX = 0.05  # smaller moves are not worth an interpolation
 LARGEST_ERROR_PX = 0.35  # expected error, binned pixels, beyond which a shift is not believed: it would blur more
+LARGEST_TILE_ERROR_PX = 1.0  # the same for one of several tiles, of which the median is taken
+TILES = 3  # a side, for the drift from plane to plane
+LEAST_TILES = 3  # that must show a shift: one or two may be one oblique shaft
+LEAST_TILE_UM = 10.0  # smaller tiles hold no structure; the plane is compared as a whole then
+MOST_STEP_UM = 2.0  # largest drift looked for from plane to plane
 USUAL_SHIFT_UM = 1.0  # sigma of what is expected before looking; decides only where the images hardly do
 NEWTON_STEPS = 3
 TAPER = 0.06  # of the width, at each edge
@@ -106,7 +112,11 @@ class _Match:
 
     @property
     def is_significant(self) -> bool:
-        return self.significance >= LEAST_SIGNIFICANCE and self.error_px <= LARGEST_ERROR_PX
+        return self.stands_out and self.error_px <= LARGEST_ERROR_PX
+
+    @property
+    def stands_out(self) -> bool:
+        return self.significance >= LEAST_SIGNIFICANCE and not self.agreement > MOST_AGREEMENT
 
 
 def align_frames(frames: Sequence[Frame], pixel_um: float, *, limit_um: float = MOST_SHIFT_UM) -> AlignedPlane:
@@ -144,30 +154,29 @@ def align_frames(frames: Sequence[Frame], pixel_um: float, *, limit_um: float = 
 def follow_drift(previous: Frame, current: Frame, pixel_um: float) -> tuple[float, float] | None:
     """Return how far the tissue moved sideways (y, x) from one plane to the next, um.
 
-    Planes no further apart than the point spread function is long share their structure. Shafts that run obliquely
-    pull the answer a little their way. None when no shift stands out: too little structure, or a jump.
+    Planes no further apart than the point spread function is long share their structure. A shaft that runs obliquely
+    moves sideways by itself; the median over tiles of the image keeps one bright shaft from deciding. None when no
+    shift stands out: too little structure, or a jump.
     """
-    match = _match(_spectrum(current, pixel_um), _spectrum(previous, pixel_um), MOST_SHIFT_UM)
-    if not match.is_significant:
-        return None
-    dy_um, dx_um = (float(v) * _binned_um(pixel_um) for v in match.shift_yx)
-    return dy_um, dx_um
+    step_yx_um = _step_between(_tile_spectra(previous, pixel_um), _tile_spectra(current, pixel_um))
+    return None if step_yx_um is None else (float(step_yx_um[0]), float(step_yx_um[1]))
 
 
 def drift_along(planes: NDArray[np.uint16], pixel_um: float) -> Floats:
     """Return where the tissue of each plane of a stack lies beside that of the first (y, x), um, shape (z, 2).
 
-    Steps from plane to plane are added up; where one cannot be measured the tissue is taken to have stayed.
+    Steps from plane to plane (:func:`follow_drift`) are added up; where one cannot be measured the tissue is taken to
+    have stayed.
     """
-    drift_yx_um = np.zeros((len(planes), 2))
-    previous = _spectrum(planes[0], pixel_um)
+    steps_um = np.zeros((len(planes), 2))
+    previous = _tile_spectra(planes[0], pixel_um)
     for number in range(1, len(planes)):
-        current = _spectrum(planes[number], pixel_um)
-        match = _match(current, previous, MOST_SHIFT_UM)
-        if match.is_significant:
-            drift_yx_um[number] = match.shift_yx * current.pixel_um
+        current = _tile_spectra(planes[number], pixel_um)
+        step_yx_um = _step_between(previous, current)
+        if step_yx_um is not None:
+            steps_um[number] = step_yx_um
         previous = current
-    return np.asarray(np.cumsum(drift_yx_um, axis=0), dtype=np.float64)
+    return np.asarray(np.cumsum(steps_um, axis=0), dtype=np.float64)
 
 
 def align_stack(
@@ -221,17 +230,9 @@ def _parabola_top(before: float, at: float, after: float) -> float:
 # ---- correlation -----------------------------------------------------------------------------------------------------
 
 
-def _bin_factor(pixel_um: float) -> int:
-    return max(1, round(FINEST_PIXEL_UM / pixel_um))
-
-
-def _binned_um(pixel_um: float) -> float:
-    return _bin_factor(pixel_um) * pixel_um
-
-
 def _spectrum(frame: Frame, pixel_um: float) -> _Spectrum:
     """Bin, even out the photon noise by the square root (Anscombe 1948), taper, transform, band-pass."""
-    factor = _bin_factor(pixel_um)
+    factor = max(1, round(FINEST_PIXEL_UM / pixel_um))
     image = block_mean(frame, (factor, factor))
     dark = np.percentile(image[::4, ::4], 1)
     image = np.sqrt(np.maximum(image - np.float32(dark), 0))
@@ -332,6 +333,35 @@ def _climb(
             return start, height, 0.0
         shift = start + np.clip(shift - np.linalg.solve(bend, slope) - start, -1.0, 1.0)
     return shift, height, -float(np.linalg.eigvalsh(bend)[-1])
+
+
+# ---- from plane to plane ---------------------------------------------------------------------------------------------
+
+
+def _tile_spectra(plane: Frame, pixel_um: float) -> list[_Spectrum]:
+    rows, columns = (n // TILES for n in plane.shape)
+    if min(rows, columns) * pixel_um < LEAST_TILE_UM:
+        return [_spectrum(plane, pixel_um)]
+    corners = [(rows * i, columns * j) for i in range(TILES) for j in range(TILES)]
+    return [_spectrum(plane[y : y + rows, x : x + columns], pixel_um) for y, x in corners]
+
+
+def _step_between(previous: list[_Spectrum], current: list[_Spectrum]) -> Floats | None:
+    """Return the weighted median shift of the tiles that have one (y, x), um; None when too few have."""
+    matches = [_match(after, before, MOST_STEP_UM) for before, after in zip(previous, current, strict=True)]
+    sharp = [m for m in matches if m.stands_out and m.error_px <= LARGEST_TILE_ERROR_PX]
+    if len(sharp) < min(LEAST_TILES, len(matches)):
+        return None
+    weight = np.array([1 / (0.1 + match.error_px) for match in sharp])
+    step_px = [_weighted_median(np.array([match.shift_yx[axis] for match in sharp]), weight) for axis in (0, 1)]
+    return np.array(step_px) * current[0].pixel_um
+
+
+def _weighted_median(values: Floats, weight: Floats) -> float:
+    """Return the value with half of the weight on each side."""
+    order = np.argsort(values)
+    below = np.cumsum(weight[order]) - 0.5 * weight[order]
+    return float(np.interp(0.5 * weight.sum(), below, values[order]))
 
 
 # ---- the frames of a plane -------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from acquire.frames import align_frames
+from acquire.errors import RigError
+from acquire.frames import align_frames, align_stack, drift_along, follow_drift
 
 PIXEL_UM = 90 / 512
 BRIGHTEST = 15.0  # photons a pixel on the shafts in a frame of 2 us dwell, as on the simulated rig
@@ -81,3 +82,155 @@ def test_one_frame_is_itself() -> None:
     plane = align_frames([frame], PIXEL_UM)
     assert plane.pixels is frame
     assert (plane.motion_um, plane.left_out, plane.kept.tolist()) == (0.0, 0, [True])
+
+
+def test_the_mean_is_sharper_than_without_registration_and_has_no_empty_edge() -> None:
+    shifts = np.array([[0.0, 0.0], [5.3, -3.6], [-4.4, 2.7], [1.5, 4.5]])
+    frames = taken(3, shifts)
+    plane = align_frames(frames, PIXEL_UM)
+    truth = moved(dendrites(3)[0], tuple(shifts.mean(axis=0)))
+    inside = (slice(12, -12), slice(12, -12))
+    aligned, plain = (
+        np.corrcoef(image[inside].ravel(), truth[inside].ravel())[0, 1] for image in (plane.pixels, np.mean(frames, 0))
+    )
+    assert aligned > 0.96
+    assert aligned > plain + 0.1
+    assert plane.pixels.dtype == np.uint16
+    rim = np.concatenate([plane.pixels[:6].ravel(), plane.pixels[:, -6:].ravel()])
+    assert np.median(rim) == pytest.approx(np.median(plane.pixels[inside]), abs=5)
+    assert rim.min() > 50
+
+
+def test_frames_that_do_not_move_are_averaged_as_they_are() -> None:
+    image = counts(dendrites(2)[0], np.random.default_rng(2))
+    plane = align_frames([image, image.copy(), image.copy()], PIXEL_UM)
+    np.testing.assert_array_equal(plane.pixels, image)
+    assert plane.motion_um < 1e-3
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 6), st.sampled_from([0.0, 0.3, 30.0]))
+def test_without_structure_nothing_jumps(seed: int, count: int, photons: float) -> None:
+    rng = np.random.default_rng(seed)
+    frames = [counts(np.full((128, 128), photons), rng) for _ in range(count)]
+    plane = align_frames(frames, PIXEL_UM)
+    assert plane.kept.all()
+    assert plane.motion_um == 0.0
+    np.testing.assert_array_equal(plane.pixels, np.rint(np.mean(frames, axis=0, dtype=np.float32)).astype(np.uint16))
+
+
+def test_a_constant_plane_is_averaged() -> None:
+    plane = align_frames([np.full((64, 64), value, np.uint16) for value in (100, 200)], PIXEL_UM)
+    assert (plane.pixels == 150).all()
+    assert plane.motion_um == 0.0
+
+
+def torn(frame_of: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.uint16]:
+    """Return a frame in the middle of a breath: every row displaced by up to 3 um, and out of the plane."""
+    rows = len(frame_of)
+    sway = 17 * np.sin(np.linspace(0, 3 * np.pi, rows))
+    swayed = np.stack([np.roll(row, round(by)) for row, by in zip(frame_of, sway, strict=True)])
+    return counts(0.6 * ndimage.gaussian_filter(swayed, 3.0), rng)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+def test_a_breath_is_left_out(count: int) -> None:
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        frames = taken(seed, rng.uniform(-1, 1, (count, 2)))
+        bad = int(rng.integers(count))
+        frames[bad] = torn(dendrites(seed)[0], rng)
+        plane = align_frames(frames, PIXEL_UM)
+        assert np.flatnonzero(~plane.kept).tolist() == [bad]
+        assert plane.left_out == 1
+
+
+@pytest.mark.parametrize("count", [3, 5, 12])
+def test_a_frame_beyond_the_limit_or_a_dark_one_is_left_out(count: int) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        for bad in (taken(seed, np.array([[60.0, 45.0]]))[0], counts(np.zeros((256, 256)), rng)):
+            frames = taken(seed, rng.uniform(-1, 1, (count, 2)))
+            frames[1] = bad
+            plane = align_frames(frames, PIXEL_UM)
+            assert np.flatnonzero(~plane.kept).tolist() == [1]
+            assert plane.motion_um < 0.3
+
+
+def test_a_dark_frame_of_two_is_the_one_that_is_left_out() -> None:
+    dark = counts(np.zeros((256, 256)), np.random.default_rng(0))
+    light = taken(1, np.zeros((1, 2)))[0]
+    assert align_frames([dark, light], PIXEL_UM).kept.tolist() == [False, True]
+    assert align_frames([light, dark], PIXEL_UM).kept.tolist() == [True, False]
+
+
+def test_a_single_shaft_is_not_slid_along_itself() -> None:
+    # Nothing tells how far an even, straight shaft moved along itself.
+    image = np.full((256, 256), 0.4)
+    image[128] += 60.0
+    image = ndimage.gaussian_filter(image, (2.0, 0.0))
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        plane = align_frames([counts(image, rng), counts(moved(image, (3.0, 0.0)), rng)], PIXEL_UM)
+        along_px = plane.shifts_yx_um[1, 1] / PIXEL_UM
+        assert abs(along_px) < 0.3
+
+
+def test_frames_of_different_shapes_and_no_frames_are_refused() -> None:
+    with pytest.raises(RigError, match="2 shapes"):
+        align_frames([np.zeros((8, 8), np.uint16), np.zeros((8, 9), np.uint16)], PIXEL_UM)
+    with pytest.raises(RigError, match="0 shapes"):
+        align_frames([], PIXEL_UM)
+
+
+def test_drift_is_followed_from_plane_to_plane() -> None:
+    errors, measured = [], 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        planes = dendrites(seed, 384, planes=2)
+        shift = rng.uniform(-4, 4, 2)
+        step = follow_drift(counts(planes[0], rng), counts(moved(planes[1], shift), rng), PIXEL_UM)
+        if step is not None:
+            measured += 1
+            errors.append(np.abs(np.array(step) - shift * PIXEL_UM).max())
+    assert measured >= 6
+    assert np.median(errors) < 0.05
+    assert max(errors) < 0.15
+
+
+def test_drift_cannot_be_followed_where_nothing_is_shared() -> None:
+    rng = np.random.default_rng(0)
+    noise = [counts(np.full((256, 256), 0.4), rng) for _ in range(2)]
+    assert follow_drift(noise[0], noise[1], PIXEL_UM) is None
+    one, other = (counts(dendrites(seed)[0], rng) for seed in (1, 2))
+    assert follow_drift(one, other, PIXEL_UM) is None
+
+
+def test_drift_along_a_stack_adds_up() -> None:
+    rng = np.random.default_rng(5)
+    planes = dendrites(5, 384, planes=7, step_um=0.5)
+    path = np.linspace(0, 1, 7)[:, None] * np.array([6.0, -4.0])
+    stack = np.stack([counts(moved(plane, shift), rng) for plane, shift in zip(planes, path, strict=True)])
+    np.testing.assert_allclose(drift_along(stack, PIXEL_UM), path * PIXEL_UM, atol=0.25)
+
+
+@pytest.mark.parametrize("first", [0, 4])
+@pytest.mark.parametrize("dz", [-1, 0, 2])
+def test_a_stack_that_goes_on_finds_how_the_tissue_moved(first: int, dz: int) -> None:
+    rng = np.random.default_rng(first)
+    volume = dendrites(7, planes=15)
+    shift = rng.uniform(-5, 5, 2)
+    before = np.stack([counts(plane, rng) for plane in volume[3:12]])
+    # What lay at plane p lies now at plane p + dz.
+    now = np.stack([counts(moved(volume[3 + first + i - dz], shift), rng) for i in range(4)])
+    found = align_stack(before, now, (1.0, PIXEL_UM, PIXEL_UM), 3.0, first_plane=first)
+    assert found.score > 0.8
+    assert found.shift_zyx_um[0] == pytest.approx(dz, abs=0.25)
+    np.testing.assert_allclose(found.shift_zyx_um[1:], shift * PIXEL_UM, atol=0.03)
+
+
+def test_another_tissue_is_not_found_again() -> None:
+    rng = np.random.default_rng(0)
+    before, now = (np.stack([counts(p, rng) for p in dendrites(seed, planes=5)]) for seed in (1, 2))
+    found = align_stack(before, now[:3], (1.0, PIXEL_UM, PIXEL_UM), 3.0)
+    assert found.score < 0.5
