@@ -165,18 +165,23 @@ def follow_drift(previous: Frame, current: Frame, pixel_um: float) -> tuple[floa
 def drift_along(planes: NDArray[np.uint16], pixel_um: float) -> Floats:
     """Return where the tissue of each plane of a stack lies beside that of the first (y, x), um, shape (z, 2).
 
-    Steps from plane to plane (:func:`follow_drift`) are added up; where one cannot be measured the tissue is taken to
-    have stayed.
+    Steps from plane to plane (:func:`follow_drift`) are added up; drift is slow, so a step that cannot be measured is
+    taken from the measured ones beside it. All zero when none can.
     """
-    steps_um = np.zeros((len(planes), 2))
+    measured: dict[int, Floats] = {}
     previous = _tile_spectra(planes[0], pixel_um)
     for number in range(1, len(planes)):
         current = _tile_spectra(planes[number], pixel_um)
         step_yx_um = _step_between(previous, current)
         if step_yx_um is not None:
-            steps_um[number] = step_yx_um
+            measured[number] = step_yx_um
         previous = current
-    return np.asarray(np.cumsum(steps_um, axis=0), dtype=np.float64)
+    if not measured:
+        return np.zeros((len(planes), 2))
+    known = np.array(list(measured.values()))
+    steps_um = [np.interp(np.arange(len(planes)), list(measured), known[:, axis]) for axis in (0, 1)]
+    drift_yx_um = np.cumsum(steps_um, axis=1).T
+    return np.asarray(drift_yx_um - drift_yx_um[0], dtype=np.float64)
 
 
 def align_stack(

@@ -22,8 +22,8 @@ SHAFT_PERCENTILE = 99.5  # of a plane: a shaft of 1 um across a field of 90 um f
 PLANES_WITH_SHAFT_PERCENTILE = 90.0  # of the planes: even in a sparse stack one in ten cuts a shaft
 MOTION_AMBER_UM, MOTION_RED_UM = 0.5, 1.5  # wider than the point spread function; than a spine's head
 DIM_AMBER, DIM_RED = 0.85, 0.65  # of the diffuse light of the planes beside; tissue alone keeps above 0.9
-BESIDE = 15  # planes looked at on each side: up to seven dark ones in a row are found
-DRIFT_AMBER_UM, DRIFT_RED_UM = 2.0, 5.0  # oblique shafts alone feign up to 1.6; a spine takes its neighbour's place
+BESIDE, LIT_PERCENTILE = 15, 70.0  # planes looked at on each side; found as long as a third of them were lit
+DRIFT_AMBER_UM, DRIFT_RED_UM = 2.0, 10.0  # oblique shafts alone feign 0.5 um; a tilted drive gives up to 8 um, evenly
 COVERAGE_AMBER, COVERAGE_RED = 0.95, 0.80  # of the reference's depth: what is not covered cannot be scored
 LEAST_ADVICE_UM = 1.0  # a start or end that misses less than one usual step needs no word
 RANK = {Light.GREEN: 0, Light.AMBER: 1, Light.RED: 2}
@@ -199,7 +199,7 @@ def _evenness(pixels: Pixels) -> Floats:
     evenness = np.ones(len(diffuse))
     for plane in range(1, len(diffuse) - 1):
         above, below = diffuse[max(0, plane - BESIDE) : plane], diffuse[plane + 1 : plane + 1 + BESIDE]
-        expected = min(float(np.median(above)), float(np.median(below)))
+        expected = min(float(np.percentile(side, LIT_PERCENTILE)) for side in (above, below))
         evenness[plane] = min(1.0, max(0.0, diffuse[plane]) / expected) if expected > 0 else 1.0
     return evenness
 
