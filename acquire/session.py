@@ -411,12 +411,22 @@ class Session:
         self._log(
             "resume", field=field.name, store=writer.path.name, shift_zyx_um=moved.shift_zyx_um, score=moved.score
         )
-        if moved.score < RESUME_SCORE:
+        shift = moved.shift_zyx_um if moved.score >= RESUME_SCORE else self._shift_of_overview(field, writer)
+        return writer.stage.moved(*self.rig.config.orientation.stage_offset_um(shift))
+
+    def _shift_of_overview(self, field: FieldRecord, writer: StackWriter) -> tuple[float, float, float]:
+        """Return how far the field lies from where a stack was begun, by an overview: its saved planes show too little."""
+        overview = read_stack(self._take(field, "overview", writer.stage, field.overview_plan))
+        registration = register_stacks(self._reference_overview(field), overview)
+        shift = relocate.offset_zyx_um(registration.reference_from_today, field.overview_plan)
+        self._log("resume by overview", field=field.name, verdict=registration.verdict, shift_zyx_um=shift)
+        if registration.verdict is not Verdict.FOUND or np.linalg.norm(shift) > RESUME_SHIFT_UM:
             raise RelocationError(
-                f"the tissue of {writer.path.name} is not recognised (score {moved.score:.2f}, limit "
-                f"{RESUME_SCORE:.2f}); relocate {field.name} and take a new stack"
+                f"the tissue of {writer.path.name} is not recognised ({registration.verdict}, score "
+                f"{registration.score:.2f}, {np.linalg.norm(shift):.1f} um off, limit {RESUME_SHIFT_UM:.1f} um); "
+                f"relocate {field.name} and take a new stack"
             )
-        return writer.stage.moved(*self.rig.config.orientation.stage_offset_um(moved.shift_zyx_um))
+        return shift
 
     def _stack_progress(self, field: FieldRecord, kind: str) -> Callable[[int, int], None]:
         return lambda done, planes: self._progress(f"{field.name} {kind}", done / planes)
