@@ -47,6 +47,7 @@ class Guard:
         self._stall_s = stall_s
         self._watchdog = watchdog
         self._alarm = alarm
+        self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._off = threading.Event()
         self._last_s = 0.0
@@ -71,9 +72,10 @@ class Guard:
             except WatchdogError as error:
                 raise RigError(f"{error}; the light stays off; check [watchdog] in the rig config") from error
         self._last_s = time.monotonic()
-        self._off = threading.Event()
-        self._thread = threading.Thread(target=self._stand, args=(self._off,), name="light guard", daemon=True)
-        self._thread.start()
+        with self._changing:
+            self._off = threading.Event()
+            self._thread = threading.Thread(target=self._stand, args=(self._off,), name="light guard", daemon=True)
+            self._thread.start()
 
     def beat(self, frame_s: float = 0.0) -> None:
         """Give a sign of life.
@@ -98,11 +100,13 @@ class Guard:
         self._last_s = now_s
 
     def light_off(self) -> None:
-        """Stand down; call it after the shutter was closed."""
-        if self._thread is not None:
+        """Stand down; call it after the shutter was closed, from any thread but the guard's."""
+        # Another thread that stops the work may be here, or in light_on, at the same time.
+        with self._changing:
+            thread, self._thread = self._thread, None
             self._off.set()
-            self._thread.join(END_S)
-            self._thread = None
+        if thread is not None:
+            thread.join(END_S)
         if self._watchdog is not None:
             self._watchdog.light_off()
         self._fault = None

@@ -122,7 +122,13 @@ class Rig:
             self.close_light()
 
     def open_light(self) -> None:
-        """Open the shutter."""
+        """Open the shutter and read it back; after :meth:`stop` it stays closed until :meth:`allow`.
+
+        Raises
+        ------
+        RigError
+            When it does not open, when the watchdog does not answer, or when a guard has closed it since it was opened.
+        """
         if self._lit_since is not None:
             self.beat()
             return
@@ -133,6 +139,23 @@ class Rig:
         if shutter is not None:
             with _asking(f"opening the shutter {shutter}"):
                 self.core.setShutterOpen(shutter, True)
+                self.core.waitForDevice(shutter)
+        # Somebody may have asked to stop in this very moment, found the light off, and gone.
+        if self._stop:
+            self.close_light()
+        self.check_light()
+
+    def check_light(self) -> None:
+        """Raise RigError when the light should be on and is not: what was imaged is dark."""
+        self.beat()
+        shutter = self.config.roles.shutter
+        if shutter is None or self._lit_since is None:
+            return
+        with _asking(f"reading the shutter {shutter}"):
+            is_open = self.core.getShutterOpen(shutter)
+        # Read first, asked later: whoever stops in between has closed it rightly.
+        if not is_open and self._lit_since is not None:
+            raise RigError(f"shutter {shutter} reads closed after it was opened; check the interlock and its key")
         if self._stop:  # somebody stopped in this very moment
             self.close_light()
 
@@ -153,9 +176,9 @@ class Rig:
 
     def close_light(self) -> None:
         """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
-        if self._lit_since is not None:
-            self.seconds_lit += time.monotonic() - self._lit_since
-            self._lit_since = None
+        lit_since, self._lit_since = self._lit_since, None
+        if lit_since is not None:
+            self.seconds_lit += time.monotonic() - lit_since
         try:
             self._shut()
         finally:

@@ -110,8 +110,8 @@ class Watchdog:
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
-        # A process that is gone is noticed by its missing answer.
-        with contextlib.suppress(OSError):
+        # A process that is gone is noticed by its missing answer; ValueError: its pipe is being closed right now.
+        with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(f"{line}\n".encode())
 
     def _ask(self, seconds: float) -> None:

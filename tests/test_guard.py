@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from acquire.config import RigConfig, WatchdogPlan, read_rig_config
@@ -260,6 +261,35 @@ def test_a_shutter_that_hangs_here_is_closed_by_the_other_process(shutter):
     finally:
         hang.set()
         guard.stop()
+
+
+def test_a_shutter_that_does_not_open_is_an_error(rig, monkeypatch):
+    monkeypatch.setattr(rig.core, "setShutterOpen", lambda *_: None)
+    with pytest.raises(RigError, match="Shutter reads closed after it was opened"), rig.light():
+        pytest.fail("imaged in the dark")
+
+
+def test_a_shutter_closed_by_another_hand_is_noticed(rig, file):
+    with pytest.raises(RigError, match="Shutter reads closed"), rig.light():
+        rig.check_light()
+        close_shutter(shutter_file=file)
+        rig.check_light()
+
+
+def test_stopping_at_any_moment_ends_dark(rig, file):
+    for after_s in np.linspace(0.0, 0.01, 40):
+        rig.allow()
+        stopper = threading.Timer(after_s, rig.stop)
+        stopper.start()
+        while not rig.stop_requested:
+            rig.open_light()
+            rig.close_light()
+            rig.open_light()
+        stopper.join()
+        assert not is_shutter_open(file)
+    rig.open_light()
+    assert not is_shutter_open(file)
+    rig.allow()
 
 
 # --- the watchdog itself fails ---------------------------------------------------------------------------------------
