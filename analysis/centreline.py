@@ -46,14 +46,25 @@ def recentre(stack: Stack, dendrite: Dendrite, *, reach_um: float = 2.0, depth_r
     Returns
     -------
     Dendrite
-        Same name, same number of points: point i is the same place of the dendrite as before.
+        Same name, same number of points: point i is the same place of the dendrite as before. Points outside the stack
+        stay outside and move as their neighbours do.
     """
     points, along = dendrite.points_zyx_um, dendrite.along_um
     if len(points) < 2 or along[-1] <= 0 or min(stack.pixels.shape) == 0:
         return dendrite
+    within = is_within(stack, points)
+    if not within.any():
+        return dendrite
     for reach, depth in ((reach_um, depth_reach_um), (0.5 * reach_um, 0.5 * depth_reach_um)):
-        points = _shifted_onto_shaft(stack, points, reach, depth).clip(0.0, stack.extent_zyx_um)
+        points = _shifted_onto_shaft(stack, points, reach, depth)
+        points = np.where(within[:, None], points.clip(0.0, stack.extent_zyx_um), points)
     return Dendrite(dendrite.name, points, _radius(stack, points))
+
+
+def is_within(stack: Stack, points_zyx_um: Floats) -> NDArray[np.bool_]:
+    """Whether points lie in a stack, shape (n,)."""
+    within: NDArray[np.bool_] = np.all((points_zyx_um >= 0.0) & (points_zyx_um <= stack.extent_zyx_um), axis=1)
+    return within
 
 
 def resampled(points_zyx_um: Floats, step_um: float) -> Floats:
@@ -64,19 +75,27 @@ def resampled(points_zyx_um: Floats, step_um: float) -> Floats:
 
 
 def smoothed(points_zyx_um: Floats, sigma_um: float) -> Floats:
-    """Smooth a line along itself; its ends stay."""
-    step = _along(points_zyx_um)[-1] / max(1, len(points_zyx_um) - 1)
-    n = min(len(points_zyx_um) - 1, int(np.ceil(4 * sigma_um / max(step, 1e-9))))
-    first, last = points_zyx_um[0], points_zyx_um[-1]
-    padded = np.concatenate(
-        [2 * first - points_zyx_um[n:0:-1], points_zyx_um, 2 * last - points_zyx_um[-2 : -n - 2 : -1]]
+    """Smooth a line along itself; its ends stay. One that is shorter than ``sigma_um`` becomes about straight."""
+    last = len(points_zyx_um) - 1
+    length_um = _along(points_zyx_um)[-1]
+    if last < 1 or length_um <= 0:
+        return points_zyx_um.copy()
+    sigma = min(sigma_um * last / length_um, float(last))
+    n = min(last, int(np.ceil(4 * sigma)))
+    before, after = (
+        2 * points_zyx_um[0] - points_zyx_um[n:0:-1],
+        2 * points_zyx_um[-1] - points_zyx_um[-2 : -n - 2 : -1],
     )
-    calm: Floats = ndimage.gaussian_filter1d(padded, sigma_um / max(step, 1e-9), axis=0)[n : n + len(points_zyx_um)]
+    padded = np.concatenate([before, points_zyx_um, after])
+    calm: Floats = ndimage.gaussian_filter1d(padded, sigma, axis=0)[n : n + last + 1]
     return calm
 
 
 def normals(points_zyx_um: Floats) -> tuple[Floats, Floats]:
-    """Return the two unit directions across a line: sideways (in the image plane) and in depth, shape (n, 3) each."""
+    """Return the two unit directions across a line: sideways (in the image plane) and in depth, shape (n, 3) each.
+
+    Where the line has no direction, because its points lie at one place, they are y and z.
+    """
     tangent = np.gradient(smoothed(points_zyx_um, _TANGENT_SIGMA_UM), axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     side = np.stack([np.zeros(len(tangent)), tangent[:, 2], -tangent[:, 1]], axis=1)
@@ -90,6 +109,7 @@ def normals(points_zyx_um: Floats) -> tuple[Floats, Floats]:
     side /= np.linalg.norm(side, axis=1, keepdims=True)
     depth = np.cross(tangent, side)
     depth *= np.where(depth[:, :1] < 0, -1.0, 1.0)
+    depth[~depth.any(axis=1)] = (1.0, 0.0, 0.0)
     return side, depth / np.maximum(np.linalg.norm(depth, axis=1, keepdims=True), 1e-9)
 
 
@@ -103,7 +123,7 @@ def _shifted_onto_shaft(stack: Stack, points: Floats, reach_um: float, depth_rea
     across = _offsets(reach_um, ACROSS_STEP_UM)
     down = _offsets(depth_reach_um, DEPTH_STEP_UM)
     view = _without_spines(_sampled(stack, line, normals(line), across, down))
-    weight = _visibility(view)
+    weight = _visibility(view) * is_within(stack, line)
     steps = _followed(view, weight, across, down)
     shift = _calmed(_refined(view, steps, across, down), weight)
     places = np.arange(len(line), dtype=float)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import cKDTree
 
+from analysis.errors import StackError
 from analysis.model import Dendrite, Floats, Stack
 
 CENTRELINE_SMOOTHING_UM = 0.5  # removes the voxel staircase of a traced path, keeps bends of a few um
@@ -46,8 +47,16 @@ class DendriteFrame:
 
     @classmethod
     def of(cls, dendrite: Dendrite, step_um: float) -> Self:
-        """Lay the frame along a dendrite, one sample every ``step_um``."""
+        """Lay the frame along a dendrite, one sample every ``step_um``.
+
+        Raises
+        ------
+        StackError
+            When the dendrite has no length.
+        """
         given_um = dendrite.along_um
+        if not given_um[-1] > 0:
+            raise StackError(f"dendrite {dendrite.name} has no length: its {len(given_um)} points lie at one place")
         count = max(2, round(given_um[-1] / step_um) + 1)
         along = np.linspace(0.0, given_um[-1], count)
         spacing = along[1] - along[0]
@@ -211,6 +220,7 @@ def _unit(vectors: Floats) -> Floats:
 
 def _smooth(points: Floats, sigma_samples: float) -> Floats:
     """Smooth a line without pulling in its ends: the line is mirrored through its end points before the filter."""
+    sigma_samples = min(sigma_samples, float(len(points) - 1))
     reach = min(len(points) - 1, int(np.ceil(4 * sigma_samples)))
     head = 2 * points[0] - points[reach:0:-1]
     tail = 2 * points[-1] - points[-2 : -reach - 2 : -1]

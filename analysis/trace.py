@@ -197,12 +197,14 @@ def trace_between(stack: Stack, waypoints_zyx_um: ArrayLike, *, margin_um: float
     Raises
     ------
     ValueError
-        With fewer than two waypoints, or a waypoint outside the stack.
+        With fewer than two waypoints, a waypoint outside the stack, or all of them at one place.
     """
     waypoints = _checked(stack, waypoints_zyx_um)
     ridge = find_ridges(stack)
     voxel, origin = np.array(ridge.voxel_um), np.array(ridge.origin_um)
     at = np.rint((waypoints - origin) / voxel).astype(int).clip(0, np.array(ridge.shape) - 1)
+    if (at == at[0]).all():
+        raise ValueError(f"all {len(at)} waypoints lie within {voxel.max():.2g} um of each other: move the ends apart")
     low = (at.min(axis=0) - np.ceil(margin_um / voxel).astype(int)).clip(0)
     high = at.max(axis=0) + np.ceil(margin_um / voxel).astype(int) + 1
     strength = np.zeros(ridge.shape, np.float32)

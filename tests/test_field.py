@@ -92,6 +92,22 @@ def test_the_motion_of_the_second_session_is_found(analysis):
     assert moved == pytest.approx(np.array([8.0, 14.0, 20.0]) + SHIFT_UM, abs=0.6)
 
 
+def test_a_coarser_and_smaller_stack_of_the_field_says_nothing_of_what_it_does_not_show(stacks, line):
+    fine = stacks[0]
+    coarse = fine.pixels[:, :, :160].reshape(16, 100, 2, 80, 2).mean(axis=(2, 4))
+    small = Stack(coarse, (1.0, 0.3, 0.3), "small")  # ends at x = 24 um
+    beyond = line.points_zyx_um[:, 2] > 26.5
+    halves = [Dendrite(n, line.points_zyx_um[part], line.radius_um[part]) for n, part in enumerate((~beyond, beyond))]
+    both = analyse_field([fine, small], dendrites=halves)
+    assert both.spines.loc[both.spines["session"] == 1, "head_x_um"].max() < 24.0
+    places = both.tracks[both.tracks["session"] == 0]
+    unseen = places.loc[places["head_x_um"] > 24.0, "track_id"]
+    told = both.fates[both.fates["track_id"].isin(unseen)]
+    assert len(told) >= 3
+    assert set(told["fate"]) == {"unscorable"}
+    assert "stable" in set(both.fates["fate"])
+
+
 def test_tables_keep_their_contract(analysis, tmp_path):
     files = analysis.write_tables(tmp_path / "out", parquet=True)
     columns = (SPINE_COLUMNS, DENDRITE_COLUMNS, TRACK_COLUMNS, FATE_COLUMNS)

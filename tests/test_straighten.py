@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.errors import StackError
 from analysis.model import Dendrite, Stack
 from analysis.straighten import DendriteFrame, straighten
 
@@ -67,3 +68,14 @@ def test_the_staircase_of_a_traced_path_is_smoothed_but_its_ends_stay():
     centre = DendriteFrame.of(stairs, 0.12).centre_zyx_um
     assert centre[[0, -1]] == pytest.approx(stairs.points_zyx_um[[0, -1]], abs=0.1)
     assert np.abs(np.diff(centre[:, 0], 2)).max() < 0.05
+
+
+def test_a_dendrite_without_length_is_refused():
+    place = Dendrite(4, np.full((5, 3), 2.0), np.ones(5))
+    with pytest.raises(StackError, match="dendrite 4 has no length: its 5 points lie at one place"):
+        DendriteFrame.of(place, 0.12)
+
+
+def test_a_dendrite_far_shorter_than_the_smoothing_has_a_frame():
+    points = np.linspace([2.0, 2.0, 2.0], [2.0, 2.0, 2.0 + 1e-9], 5)
+    assert np.isfinite(DendriteFrame.of(Dendrite(0, points, np.ones(5)), 0.12).centre_zyx_um).all()

@@ -13,6 +13,7 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
+from analysis.centreline import normals, smoothed
 from analysis.model import Dendrite, Floats, Stack
 from analysis.trace import recentre, trace_between, trace_dendrites
 
@@ -260,3 +261,36 @@ def test_the_real_field_is_traced(session: int) -> None:
     assert ((lateral <= 1.0) & (axial <= 3.0)).mean() > 0.97
     assert np.median(lateral) < 0.15
     assert sum(d.length_um for d in found) < 750
+
+
+def test_a_line_outside_the_stack_stays_where_it_is():
+    stack = drawn((wavy(1), 40.0))
+    away = Dendrite(0, wavy(1) + np.array([60.0, 0.0, 0.0]), np.ones(len(wavy(1))))
+    np.testing.assert_array_equal(recentre(stack, away).points_zyx_um, away.points_zyx_um)
+
+
+def test_a_line_that_leaves_the_stack_goes_on_outside():
+    line = curve((15.0, 25.0, 20.0), (15.0, 25.0, 45.0), (15.0, 25.0, 80.0))
+    stack = drawn((line, 40.0))
+    off = Dendrite(0, line[::4] + np.array([0.0, 0.6, 0.0]), np.ones(len(line[::4])))
+    found = recentre(stack, off).points_zyx_um
+    lateral, _ = errors_um(found, line)
+    assert lateral[found[:, 2] < 50.0].max() < 0.3
+    assert found[-1, 2] == pytest.approx(80.0, abs=1.0)
+    steps = np.linalg.norm(np.diff(found, axis=0), axis=1)
+    assert steps.min() > 0.1
+
+
+@pytest.mark.parametrize("length_um", [0.0, 1e-12, 0.01])
+def test_lines_of_no_length_cost_neither_memory_nor_sense(length_um):
+    line = np.linspace([5.0, 5.0, 5.0], [5.0, 5.0, 5.0 + length_um], 50)
+    np.testing.assert_allclose(smoothed(line, 1.0), line, atol=0.01)
+    side, depth = normals(line)
+    for axis in (side, depth):
+        np.testing.assert_allclose(np.linalg.norm(axis, axis=1), 1.0)
+
+
+def test_waypoints_at_one_place_are_refused():
+    stack = drawn((wavy(1), 40.0))
+    with pytest.raises(ValueError, match="move the ends apart"):
+        trace_between(stack, [[10.0, 20.0, 20.0], [10.0, 20.0, 20.01]])
