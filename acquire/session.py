@@ -301,7 +301,7 @@ class Session:
     def _reference_overview(self, field: FieldRecord) -> Stack:
         """Return the overview that was taken when the field was kept."""
         session = self.study.session(self.record.animal, field.reference_session)
-        store = self.study.last_store(session, field.name, "overview")
+        store = self.study.first_store(session, field.name, "overview")
         if store is None:
             raise RelocationError(
                 f"field {field.name} has no complete overview in session {session.name}; keep it anew"
@@ -415,7 +415,7 @@ class Session:
         return writer.stage.moved(*self.rig.config.orientation.stage_offset_um(shift))
 
     def _shift_of_overview(self, field: FieldRecord, writer: StackWriter) -> tuple[float, float, float]:
-        """Return how far the field lies from where a stack was begun, by an overview: its saved planes show too little."""
+        """Return how far the field lies from where a stack was begun, by an overview: saved planes show too little."""
         overview = read_stack(self._take(field, "overview", writer.stage, field.overview_plan))
         registration = register_stacks(self._reference_overview(field), overview)
         shift = relocate.offset_zyx_um(registration.reference_from_today, field.overview_plan)

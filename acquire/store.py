@@ -236,9 +236,15 @@ class Study:
 
     def last_store(self, session: SessionRecord, field: str, kind: str) -> Path | None:
         """Return the last complete store of a kind in one session, None when there is none."""
+        return max(self._whole_stores(session, field, kind), key=_number, default=None)
+
+    def first_store(self, session: SessionRecord, field: str, kind: str) -> Path | None:
+        """Return the first complete store of a kind in one session: of overviews the one that a field was kept with."""
+        return min(self._whole_stores(session, field, kind), key=_number, default=None)
+
+    def _whole_stores(self, session: SessionRecord, field: str, kind: str) -> list[Path]:
         folder = self.session_folder(session.animal, session.name) / field
-        whole = [store for store in folder.glob(f"{kind}*.ome.zarr") if is_complete(store)]
-        return max(whole, key=_number, default=None)
+        return [store for store in folder.glob(f"{kind}*.ome.zarr") if is_complete(store)]
 
     def unfinished_store(self, session: SessionRecord, field: str) -> Path | None:
         """Return the stack of a field that was cut short last in a session, None when the last one is whole."""
