@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from acquire.errors import RigError
 from analysis.correlate import block_mean, crop_shifts
@@ -27,11 +27,11 @@ COARSE_UM = 1.5  # sigma of the background that is taken away: wider than any sh
 FINEST_PIXEL_UM = 0.17  # smaller pixels are binned first: the point spread function holds no finer detail
 MOST_SHIFT_UM = 4.0  # frames that moved further (a gasp) also moved in depth and are of another plane
 LEAST_SIGNIFICANCE = 7.0  # peak over the spread of the correlation; noise alone reaches 4.5 within the search
-LEAST_AGREEMENT = 0.6  # share of the structure that two frames must have in common; heartbeats leave 0.85 and more
+LEAST_AGREEMENT = 0.6  # of the structure in common: heartbeats of 0.3 um leave 0.8, 1.5 um out of the plane leave 0.6
 MOST_AGREEMENT = 1.5  # images that share more than their structure share a noise, which tells nothing of the tissue
 MOST_ANCHORS = 8  # frames compared pair by pair; more are compared with the mean of these
 LEAST_MOVE_PX = 0.05  # smaller moves are not worth an interpolation
-LARGEST_ERROR_PX = 0.35  # expected error, binned pixels, beyond which a shift is not believed: it would blur more
+LARGEST_ERROR_PX = 0.5  # expected error, binned pixels, beyond which a shift is not believed: it would blur more
 LARGEST_TILE_ERROR_PX = 1.0  # the same for one of several tiles, of which the median is taken
 TILES = 3  # a side, for the drift from plane to plane
 LEAST_TILES = 3  # that must show a shift: one or two may be one oblique shaft
@@ -278,13 +278,16 @@ def _energy(half: NDArray[np.complex64] | Image, columns: int) -> float:
     return float(squares.sum() + squares[mirrored].sum())
 
 
-def _match(one: _Spectrum, other: _Spectrum, limit_um: float) -> _Match:
+def _match(one: _Spectrum, other: _Spectrum, limit_um: float, *, stay_along: bool = False) -> _Match:
     """Return the shift of ``one`` from ``other``: one(y) looks like other(y - shift)."""
-    return _match_all([(one, other)], limit_um)
+    return _match_all([(one, other)], limit_um, stay_along=stay_along)
 
 
-def _match_all(pairs: Sequence[tuple[_Spectrum, _Spectrum]], limit_um: float) -> _Match:
-    """Return the one shift that suits all pairs best."""
+def _match_all(pairs: Sequence[tuple[_Spectrum, _Spectrum]], limit_um: float, *, stay_along: bool = False) -> _Match:
+    """Return the one shift that suits all pairs best.
+
+    With ``stay_along`` a shift that only one direction tells, across the shafts, is taken to be 0 along the other.
+    """
     (one, other), *rest = pairs
     product = one.values * np.conj(other.values)
     for a, b in rest:
@@ -297,15 +300,34 @@ def _match_all(pairs: Sequence[tuple[_Spectrum, _Spectrum]], limit_um: float) ->
     pull = spread**2 / max(float(near.max()), spread) * (one.pixel_um / USUAL_SHIFT_UM) ** 2
     y, x = (np.arange(-s, s + 1, dtype=np.float32) for s in span)
     top = np.unravel_index(int(np.argmax(near - np.float32(0.5 * pull) * (y[:, None] ** 2 + x**2))), near.shape)
-    shift_yx, peak, bend = _climb(product, one.shape, np.subtract(top, span).astype(float), pull)
+    shift_yx, peak, bends, directions = _climb(product, one.shape, np.subtract(top, span).astype(float), pull)
     structure = sum(max(a.structure, b.structure) for a, b in pairs)
     known = structure / spread >= LEAST_SIGNIFICANCE
     agreement = peak / structure if known else np.nan
     # What the images do not share disturbs like the rest of the correlation, as photon noise does everywhere.
     noise = np.hypot(_photon_spread(pairs), spread * float(np.clip(1 - np.nan_to_num(agreement), 0, 1)))
     # Noise that went through the fine filter twice has slopes of 1 / (2 FINE_UM) of its spread.
-    error_px = noise * one.pixel_um / (2 * FINE_UM) / max(bend, 1e-30)
-    return _Match(shift_yx, peak / spread, agreement, error_px)
+    slope = noise * one.pixel_um / (2 * FINE_UM)
+    errors_px = slope / np.maximum(bends, 1e-30)
+    if errors_px[0] <= LARGEST_ERROR_PX < errors_px[1] and stay_along:
+        across_yx, height = _top_across(near, directions[:, 0], pull)
+        if height >= LEAST_AGREEMENT * peak:
+            return _Match(across_yx, peak / spread, agreement, float(errors_px[0]))
+    return _Match(shift_yx, peak / spread, agreement, float(errors_px[1]))
+
+
+def _top_across(near: Image, direction: Floats, pull: float) -> tuple[Floats, float]:
+    """Return the shift along one direction where the correlation is highest, and its height.
+
+    An even, straight shaft tells how far it moved across itself, not along.
+    """
+    middle = np.array(near.shape) // 2
+    along_px = np.arange(-4 * min(middle), 4 * min(middle) + 1) / 4.0
+    points = middle[:, None] + direction[:, None] * along_px
+    line = ndimage.map_coordinates(near, points, order=3, mode="nearest") - 0.5 * pull * along_px**2
+    top = int(np.clip(np.argmax(line), 1, len(line) - 2))
+    part = _parabola_top(*(float(v) for v in line[top - 1 : top + 2]))
+    return direction * (along_px[top] + part / 4.0), float(line[top])
 
 
 def _photon_spread(pairs: Sequence[tuple[_Spectrum, _Spectrum]]) -> float:
@@ -317,8 +339,8 @@ def _photon_spread(pairs: Sequence[tuple[_Spectrum, _Spectrum]]) -> float:
 
 def _climb(
     product: NDArray[np.complex64], shape: tuple[int, int], start: Floats, pull: float
-) -> tuple[Floats, float, float]:
-    """Return the top of the correlation near a whole shift, its height and its least bend, from its Fourier series.
+) -> tuple[Floats, float, Floats, Floats]:
+    """Return the top of the correlation near a whole shift, its height, its two bends and their directions.
 
     The peak of a few oblique shafts is a slanting ridge, which parabolas along the axes would misplace by a tenth of a
     pixel: the full second derivatives are used (Newton's method).
@@ -326,7 +348,7 @@ def _climb(
     ky = 2 * np.pi * fft.fftfreq(shape[0])
     kx = 2 * np.pi * fft.rfftfreq(shape[1])
     doubled = np.where((kx > 0) & (kx < np.pi), 2.0, 1.0) / (shape[0] * shape[1])
-    shift, height, bend = start.copy(), 0.0, np.zeros((2, 2))
+    shift, height, curvature, directions = start.copy(), 0.0, np.zeros(2), np.eye(2)
     for _ in range(NEWTON_STEPS):
         wave_y, wave_x = np.exp(1j * ky * shift[0]), doubled * np.exp(1j * kx * shift[1])
         sums = product @ np.stack([wave_x, kx * wave_x, kx**2 * wave_x], axis=1).astype(np.complex64)
@@ -334,10 +356,11 @@ def _climb(
         height = float(plain[0].real)
         slope = -np.array([once[0].imag, plain[1].imag]) - pull * shift
         bend = -np.array([[twice[0].real, once[1].real], [once[1].real, plain[2].real]]) - pull * np.eye(2)
-        if np.linalg.eigvalsh(bend)[-1] >= 0:
-            return start, height, 0.0
+        curvature, directions = np.linalg.eigh(bend)
+        if curvature[1] >= 0:
+            return start, height, -curvature, directions
         shift = start + np.clip(shift - np.linalg.solve(bend, slope) - start, -1.0, 1.0)
-    return shift, height, -float(np.linalg.eigvalsh(bend)[-1])
+    return shift, height, -curvature, directions
 
 
 # ---- from plane to plane ---------------------------------------------------------------------------------------------
@@ -383,7 +406,7 @@ def _solve(spectra: list[_Spectrum], limit_um: float) -> tuple[Floats, NDArray[n
     good = anchors[kept[anchors]]
     reference = _sum_aligned([spectra[i] for i in good], shifts[good])
     for i in np.setdiff1d(np.arange(count), anchors):
-        match = _match(spectra[i], reference, limit_um)
+        match = _match(spectra[i], reference, limit_um, stay_along=True)
         kept[i] = match.is_significant and match.agreement >= LEAST_AGREEMENT
         shifts[i] = match.shift_yx if kept[i] else 0.0
     return _refine(spectra, shifts, kept), kept
@@ -395,7 +418,7 @@ def _solve_pairs(spectra: list[_Spectrum], limit_um: float) -> tuple[Floats, NDA
     shift, agreement = np.zeros((count, count, 2)), np.full((count, count), np.nan)
     significant = np.zeros((count, count), dtype=bool)
     for i, j in combinations(range(count), 2):
-        match = _match(spectra[i], spectra[j], limit_um)
+        match = _match(spectra[i], spectra[j], limit_um, stay_along=True)
         shift[i, j], shift[j, i] = match.shift_yx, -match.shift_yx
         agreement[i, j] = agreement[j, i] = match.agreement
         significant[i, j] = significant[j, i] = match.is_significant

@@ -1,5 +1,7 @@
 """Frames of one plane against known shifts: measured to a tenth of a pixel, and never where there is nothing."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,16 +166,19 @@ def test_a_dark_frame_of_two_is_the_one_that_is_left_out() -> None:
     assert align_frames([light, dark], PIXEL_UM).kept.tolist() == [True, False]
 
 
-def test_a_single_shaft_is_not_slid_along_itself() -> None:
+@pytest.mark.parametrize("angle_deg", [0.0, 25.0, 90.0, 130.0])
+def test_a_single_straight_shaft_is_moved_across_and_never_slid_along_itself(angle_deg: float) -> None:
     # Nothing tells how far an even, straight shaft moved along itself.
-    image = np.full((256, 256), 0.4)
-    image[128] += 60.0
-    image = ndimage.gaussian_filter(image, (2.0, 0.0))
+    across = np.array([np.cos(np.deg2rad(angle_deg)), -np.sin(np.deg2rad(angle_deg))])
+    grid = np.stack(np.meshgrid(*[np.arange(256) - 128.0] * 2, indexing="ij"))
     rng = np.random.default_rng(0)
-    for _ in range(5):
-        plane = align_frames([counts(image, rng), counts(moved(image, (3.0, 0.0)), rng)], PIXEL_UM)
-        along_px = plane.shifts_yx_um[1, 1] / PIXEL_UM
-        assert abs(along_px) < 0.3
+    for moved_px in (-5.0, 0.3, 3.0):
+        frames = [
+            counts(0.4 + 12.0 * np.exp(-0.5 * ((np.tensordot(across, grid, 1) - by) / 2.0) ** 2), rng)
+            for by in (0.0, moved_px)
+        ]
+        step_px = np.diff(align_frames(frames, PIXEL_UM).shifts_yx_um, axis=0)[0] / PIXEL_UM
+        np.testing.assert_allclose(step_px, moved_px * across, atol=0.25)
 
 
 def test_frames_of_different_shapes_and_no_frames_are_refused() -> None:
@@ -181,6 +186,19 @@ def test_frames_of_different_shapes_and_no_frames_are_refused() -> None:
         align_frames([np.zeros((8, 8), np.uint16), np.zeros((8, 9), np.uint16)], PIXEL_UM)
     with pytest.raises(RigError, match="0 shapes"):
         align_frames([], PIXEL_UM)
+
+
+@pytest.mark.parametrize(("size", "limit_s"), [(512, 0.04), (1024, 0.15)])
+def test_a_plane_is_ready_before_the_next_frame(size: int, limit_s: float) -> None:
+    rng = np.random.default_rng(0)
+    image = dendrites(1, size)[0]
+    frames = [counts(image, rng), counts(moved(image, (2.3, -1.4)), rng)]
+    times_s = []
+    for _ in range(7):
+        started_s = time.perf_counter()
+        align_frames(frames, PIXEL_UM)
+        times_s.append(time.perf_counter() - started_s)
+    assert min(times_s) < limit_s
 
 
 def test_drift_is_followed_from_plane_to_plane() -> None:
