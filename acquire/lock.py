@@ -87,7 +87,7 @@ def study_lock(folder: Path) -> ProgramLock:
 
 def rig_lock(name: str) -> ProgramLock:
     """Return the lock of a rig on this computer, for all its users, not yet taken."""
-    folder = Path(os.environ.get("PROGRAMDATA") or tempfile.gettempdir()) / "samefield"
+    folder = Path(os.environ.get("PROGRAMDATA") or tempfile.gettempdir()) / "samefield-locks"
     folder.mkdir(parents=True, exist_ok=True)
     # Another user's folder cannot be changed, and need not.
     with contextlib.suppress(OSError):

@@ -156,8 +156,6 @@ class Rig:
         # Read first, asked later: whoever stops in between has closed it rightly.
         if not is_open and self._lit_since is not None:
             raise RigError(f"shutter {shutter} reads closed after it was opened; check the interlock and its key")
-        if self._stop:  # somebody stopped in this very moment
-            self.close_light()
 
     def beat(self, frame_s: float = 0.0) -> None:
         """Give a sign of life: needed every ``stall_s`` while the light is on; :meth:`snap` does it for each frame.

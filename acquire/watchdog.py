@@ -67,7 +67,7 @@ class Watchdog:
     """
 
     def __init__(self, close: str, settings: Mapping[str, Any], timeout_s: float) -> None:
-        self._command = [sys.executable, "-P", "-m", "acquire.watchdog", close, json.dumps(dict(settings))]
+        self._command = [sys.executable, "-P", "-m", "acquire.watchdog", close, json.dumps(dict(settings), default=str)]
         self.timeout_s = timeout_s
         self.starts = 0
         self.has_closed = False

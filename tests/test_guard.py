@@ -31,7 +31,7 @@ def config_of(shutter_file, **changes) -> RigConfig:
     config = read_rig_config("simulated")
     settings = {**config.load_settings, **SMALL, "shutter_file": str(shutter_file)}
     watchdog = WatchdogPlan(close=CLOSE, settings={"shutter_file": str(shutter_file)}, timeout_s=2.0)
-    return config.model_copy(update={"load_settings": settings, "watchdog": watchdog, "stall_s": 0.4, **changes})
+    return config.model_copy(update={"load_settings": settings, "watchdog": watchdog, "stall_s": 0.6, **changes})
 
 
 def seconds_until(condition, limit_s=10.0) -> float:
@@ -205,10 +205,10 @@ def test_a_program_that_ends_without_closing_is_dark(program, shutter, ending):
 
 def test_a_stall_closes_the_light_and_the_next_call_says_so(rig, file):
     rig.open_light()
-    assert 0.3 < seconds_until(lambda: not is_shutter_open(file)) < 0.8
+    assert 0.4 < seconds_until(lambda: not is_shutter_open(file)) < 1.2
     time.sleep(0.2)
     for call in (rig.beat, rig.open_light, rig.snap):
-        with pytest.raises(RigError, match=r"stalled for 0\.\d s \(limit 0\.4 s\); the light was closed"):
+        with pytest.raises(RigError, match=r"stalled for [01]\.\d s \(limit 0\.6 s\); the light was closed"):
             call()
     assert any("stalled" in alarm for alarm in rig.alarms)
     rig.close_light()
@@ -221,7 +221,7 @@ def test_a_frame_that_hung_is_not_kept(rig, file, monkeypatch):
     snap = rig.core.snapImage
 
     def hang():
-        assert seconds_until(lambda: not is_shutter_open(file)) < 1.0
+        assert seconds_until(lambda: not is_shutter_open(file)) < 1.5
         snap()
 
     monkeypatch.setattr(rig.core, "snapImage", hang)
@@ -240,13 +240,13 @@ def test_work_that_gives_signs_keeps_the_light(rig, file):
 def test_a_long_frame_is_no_stall(rig, file):
     with rig.light():
         rig.beat(frame_s=1.0)
-        time.sleep(0.8)
+        time.sleep(1.0)
         rig.beat()
         assert is_shutter_open(file)
 
 
 def test_the_dark_may_last(rig):
-    time.sleep(0.6)
+    time.sleep(0.8)
     rig.beat()
 
 
