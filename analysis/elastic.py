@@ -190,7 +190,8 @@ def _match_along(
     span = [round(r / s) for r, s in zip(window.reach_um, STEP_UM, strict=True)]
     size = [round(w / s) for w, s in zip(window.size_um, STEP_UM, strict=True)]
     across, depth = (_centred_axis(size[a] + 2 * span[a], STEP_UM[a]) for a in (1, 2))
-    fixed, moving = (_flat(*curve.sample(stack, across, depth)) for curve, stack in (there, here))
+    (fixed, _), (moving, shown) = (_flat(*curve.sample(stack, across, depth)) for curve, stack in (there, here))
+    fixed = fixed * shown  # what today's stack cannot show must not draw the windows into it
     centres_um = np.linspace(0.0, length_um, max(2, round(length_um / EVERY_UM) + 1))
     first = np.round((centres_um - there[0].along_um[0]) / STEP_UM[0] - (size[0] - 1) / 2).astype(int)
     starts = np.stack([first, np.full_like(first, span[1]), np.full_like(first, span[2])], axis=1)
@@ -204,9 +205,10 @@ def _centred_axis(count: int, step_um: float) -> Floats:
     return axis
 
 
-def _flat(values: Image, inside: Image) -> Image:
+def _flat(values: Image, inside: Image) -> tuple[Image, Image]:
+    """Return the contrast, zero where the stack has no values, and where it has."""
     small, large = (np.divide(b, STEP_UM) for b in BAND_UM)
-    return flatten(values, small, large) * inside
+    return flatten(values, small, large) * inside, inside
 
 
 def _smooth_course(shifts_um: Floats, weight: Floats) -> Floats:
