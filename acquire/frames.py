@@ -31,6 +31,7 @@ LEAST_AGREEMENT = 0.6  # of the structure in common: heartbeats of 0.3 um leave 
 MOST_AGREEMENT = 1.5  # images that share more than their structure share a noise, which tells nothing of the tissue
 MOST_ANCHORS = 8  # frames compared pair by pair; more are compared with the mean of these
 LEAST_MOVE_PX = 0.05  # smaller moves are not worth an interpolation
+LEAST_STRUCTURE = 20.0  # over the same spread, that the images themselves hold before their agreement is judged
 LARGEST_ERROR_PX = 0.5  # expected error, binned pixels, beyond which a shift is not believed: it would blur more
 LARGEST_TILE_ERROR_PX = 1.0  # the same for one of several tiles, of which the median is taken
 TILES = 3  # a side, for the drift from plane to plane
@@ -206,6 +207,11 @@ def align_stack(
         Largest shift looked for along each axis, um.
     first_plane
         Plane of ``reference_planes`` that ``todays_planes[0]`` was taken at.
+
+    Raises
+    ------
+    RigError
+        When the planes taken again are not among those taken before.
     """
     step_um, pixel_um, _ = voxel_um
     before = [_spectrum(plane, pixel_um) for plane in reference_planes]
@@ -217,8 +223,10 @@ def align_stack(
         pairs = [(i + first_plane - dz, i) for i in range(len(now)) if 0 <= i + first_plane - dz < len(before)]
         if 2 * len(pairs) >= len(now):
             matches[dz] = _match_all([(now[i], before[j]) for j, i in pairs], max_shift_um)
-    best = max(matches, key=lambda dz: matches[dz].agreement)
-    if not matches[best].is_significant:
+    if not matches:
+        raise RigError(f"{len(now)} planes from plane {first_plane} on are not among the {len(before)} taken before")
+    best = max(matches, key=lambda dz: float(np.nan_to_num(matches[dz].agreement)))
+    if not matches[best].is_significant or np.isnan(matches[best].agreement):
         return StackShift((0.0, 0.0, 0.0), 0.0)
     sides = [matches[dz].agreement if dz in matches else np.nan for dz in (best - 1, best, best + 1)]
     dy_um, dx_um = matches[best].shift_yx * now[0].pixel_um
@@ -302,7 +310,7 @@ def _match_all(pairs: Sequence[tuple[_Spectrum, _Spectrum]], limit_um: float, *,
     top = np.unravel_index(int(np.argmax(near - np.float32(0.5 * pull) * (y[:, None] ** 2 + x**2))), near.shape)
     shift_yx, peak, bends, directions = _climb(product, one.shape, np.subtract(top, span).astype(float), pull)
     structure = sum(max(a.structure, b.structure) for a, b in pairs)
-    known = structure / spread >= LEAST_SIGNIFICANCE
+    known = structure / spread >= LEAST_STRUCTURE
     agreement = peak / structure if known else np.nan
     # What the images do not share disturbs like the rest of the correlation, as photon noise does everywhere.
     noise = np.hypot(_photon_spread(pairs), spread * float(np.clip(1 - np.nan_to_num(agreement), 0, 1)))
@@ -377,7 +385,8 @@ def _tile_spectra(plane: Frame, pixel_um: float) -> list[_Spectrum]:
 def _step_between(previous: list[_Spectrum], current: list[_Spectrum]) -> Floats | None:
     """Return the weighted median shift of the tiles that have one (y, x), um; None when too few have."""
     matches = [_match(after, before, MOST_STEP_UM) for before, after in zip(previous, current, strict=True)]
-    sharp = [m for m in matches if m.stands_out and m.error_px <= LARGEST_TILE_ERROR_PX]
+    limit_px = LARGEST_TILE_ERROR_PX if len(matches) > 1 else LARGEST_ERROR_PX
+    sharp = [match for match in matches if match.stands_out and match.error_px <= limit_px]
     if len(sharp) < min(LEAST_TILES, len(matches)):
         return None
     weight = np.array([1 / (0.1 + match.error_px) for match in sharp])
@@ -422,7 +431,9 @@ def _solve_pairs(spectra: list[_Spectrum], limit_um: float) -> tuple[Floats, NDA
         shift[i, j], shift[j, i] = match.shift_yx, -match.shift_yx
         agreement[i, j] = agreement[j, i] = match.agreement
         significant[i, j] = significant[j, i] = match.is_significant
-    kept = _good_frames(spectra, np.nan_to_num(agreement, nan=1.0))
+    kept = np.ones(count, dtype=bool)
+    if count == 2 or significant.any():
+        kept = _good_frames(spectra, np.nan_to_num(agreement, nan=1.0))
     among = significant[np.ix_(kept, kept)]
     measured = bool(among.sum() >= 0.5 * len(among) * (len(among) - 1)) and len(among) > 1
     others = ~np.eye(count, dtype=bool) & kept[None, :] & significant

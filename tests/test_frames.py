@@ -1,6 +1,7 @@
 """Frames of one plane against known shifts: measured to a tenth of a pixel, and never where there is nothing."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy import ndimage
 
 from acquire.errors import RigError
 from acquire.frames import align_frames, align_stack, drift_along, follow_drift
+from analysis.stack import read_stack
 
 PIXEL_UM = 90 / 512
 BRIGHTEST = 15.0  # photons a pixel on the shafts in a frame of 2 us dwell, as on the simulated rig
@@ -79,6 +81,20 @@ def test_any_shift_of_two_frames_is_undone(shift: tuple[float, float], seed: int
     assert plane.motion_um == pytest.approx(0.5 * np.hypot(*shift) * PIXEL_UM, abs=0.04)
 
 
+def test_real_dendrites_are_registered_to_a_tenth_of_a_pixel(real_field: Path) -> None:
+    stack = read_stack(real_field / "session0.ome.tif")
+    rng, errors = np.random.default_rng(0), []
+    for plane in range(10, 60, 10):
+        image = ndimage.gaussian_filter(stack.pixels[plane, :512, :512].astype(float), 1.0)
+        image = BRIGHTEST * image / np.percentile(image, 99.7)
+        shifts = rng.uniform(-5, 5, (3, 2))
+        found = align_frames([counts(moved(image, shift), rng) for shift in shifts], stack.voxel_um[1])
+        assert found.kept.all()
+        errors.append(found.shifts_yx_um / stack.voxel_um[1] - (shifts - shifts.mean(axis=0)))
+    assert np.sqrt(np.mean(np.square(errors))) < 0.05
+    assert np.abs(errors).max() < 0.1
+
+
 def test_one_frame_is_itself() -> None:
     frame = taken(0, np.zeros((1, 2)))[0]
     plane = align_frames([frame], PIXEL_UM)
@@ -110,7 +126,7 @@ def test_frames_that_do_not_move_are_averaged_as_they_are() -> None:
     assert plane.motion_um < 1e-3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 6), st.sampled_from([0.0, 0.3, 30.0]))
 def test_without_structure_nothing_jumps(seed: int, count: int, photons: float) -> None:
     rng = np.random.default_rng(seed)
@@ -252,3 +268,12 @@ def test_another_tissue_is_not_found_again() -> None:
     before, now = (np.stack([counts(p, rng) for p in dendrites(seed, planes=5)]) for seed in (1, 2))
     found = align_stack(before, now[:3], (1.0, PIXEL_UM, PIXEL_UM), 3.0)
     assert found.score < 0.5
+
+
+def test_planes_without_structure_are_not_found_again_and_strange_planes_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    noise = np.stack([counts(np.full((128, 128), 0.4), rng) for _ in range(5)])
+    found = align_stack(noise, noise[::-1][:3], (1.0, PIXEL_UM, PIXEL_UM), 2.0)
+    assert (found.shift_zyx_um, found.score) == ((0.0, 0.0, 0.0), 0.0)
+    with pytest.raises(RigError, match="3 planes from plane 9 on are not among the 5"):
+        align_stack(noise, noise[:3], (1.0, PIXEL_UM, PIXEL_UM), 1.0, first_plane=9)
