@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from analysis.centreline import recentre
+from analysis.centreline import is_within, recentre
 from analysis.elastic import register_dendrite
+from analysis.errors import StackError
 from analysis.model import Dendrite, Floats, Stack, Transform
 from analysis.straighten import AXIAL_TO_LATERAL
 from analysis.trace import trace_dendrites
@@ -60,6 +61,20 @@ class CarriedDendrite:
     def correlation_at(self, session: int, along_um: float) -> float:
         """Return how well the session fits at a place of the reference line."""
         return float(np.interp(along_um, self.reference.along_um, self.correlation[session]))
+
+
+def refuse_outside(stack: Stack, dendrites: Sequence[Dendrite]) -> None:
+    """Raise StackError when no point of any dendrite lies in the stack."""
+    if not any(is_within(stack, dendrite.points_zyx_um).any() for dendrite in dendrites):
+        points = np.concatenate([np.empty((0, 3)), *(dendrite.points_zyx_um for dendrite in dendrites)])
+        low, high, extent = (
+            " x ".join(f"{value:.4g}" for value in values)
+            for values in (points.min(axis=0), points.max(axis=0), stack.extent_zyx_um)
+        )
+        raise StackError(
+            f"All given dendrites lie outside {stack.name}: points from {low} to {high} um, the stack ends at "
+            f"{extent} um (z, y, x). Give them in um from the centre of the first voxel, not in pixels."
+        )
 
 
 def carry_dendrite(

@@ -14,16 +14,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.carry import CarriedDendrite, carry_dendrite, find_field_dendrites
+from analysis.carry import CarriedDendrite, carry_dendrite, find_field_dendrites, refuse_outside
+from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
 from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
 from analysis.presence import Presence
-from analysis.register import UNSURE_SCORE, register_stacks
+from analysis.register import UNSURE_AGREEMENT_UM, UNSURE_MARGIN, UNSURE_SCORE, register_stacks
 from analysis.size import measure_head_sizes
-from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table, write_table
+from analysis.tables import (
+    DENDRITE_COLUMNS,
+    FATE_COLUMNS,
+    SPINE_COLUMNS,
+    TRACK_COLUMNS,
+    clear_outputs,
+    make_table,
+    write_table,
+)
 from analysis.tracking import Survey, TrackedSpine, survey_session, track_spines, weigh_tracks
 
+LEAST_VOXELS = (3, 16, 16)
+LEAST_EXTENT_UM = (2.0, 10.0, 10.0)  # of a dendrite at least 15 um are traced
+COARSE_VOXEL_UM = 0.3  # the head of a spine is 0.3-0.8 um wide
 Progress = Callable[[str, float], None]
 
 
@@ -43,6 +55,8 @@ class FieldAnalysis:
         What became of every track between consecutive sessions.
     reference_from_session
         Rigid map from each session's stack frame to that of the first.
+    warnings
+        What must be known before the numbers are believed, one sentence each.
     """
 
     spines: pd.DataFrame
@@ -50,11 +64,21 @@ class FieldAnalysis:
     tracks: pd.DataFrame
     fates: pd.DataFrame
     reference_from_session: tuple[Transform, ...]
+    warnings: tuple[str, ...] = ()
 
     def write_tables(self, folder: Path, *, parquet: bool = False) -> list[Path]:
-        """Write the four tables as CSV (and parquet) and return the CSV files."""
+        """Write the four tables as CSV (and parquet) and return the CSV files.
+
+        Report and pictures of an earlier analysis are removed before, so that they never stand beside other tables.
+
+        Raises
+        ------
+        StackError
+            A file of an earlier analysis cannot be removed.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         tables = {"spines": self.spines, "dendrites": self.dendrites, "tracks": self.tracks, "fates": self.fates}
+        clear_outputs(folder, list(tables))
         files = []
         for name, table in tables.items():
             files.append(folder / f"{name}.csv")
@@ -82,11 +106,16 @@ def analyse_field(
     Raises
     ------
     StackError
-        When there is no stack, or a stack shows another field than the first.
+        When there is no stack, a stack is too small or shows another field than the first, or the given dendrites lie
+        outside the first.
     """
     tell = progress or (lambda _text, _share: None)
     if not stacks:
         raise StackError("No stack to analyse: give at least one stack of the field.")
+    for stack in stacks:
+        _refuse_small(stack)
+    if dendrites is not None:
+        refuse_outside(stacks[0], dendrites)
     transforms = register_sessions(stacks, tell)
     carried = _find_dendrites(stacks, transforms, dendrites, tell)
     surveys = []
@@ -105,7 +134,44 @@ def analyse_field(
         make_table(_track_rows(tracks, presence), TRACK_COLUMNS),
         make_table(_fate_rows(presence), FATE_COLUMNS),
         tuple(transforms),
+        tuple(_warnings(stacks, carried, ever.size)),
     )
+
+
+def _refuse_small(stack: Stack) -> None:
+    size_um = np.array(stack.pixels.shape) * stack.voxel_um
+    if np.any(np.less(stack.pixels.shape, LEAST_VOXELS)) or np.any(size_um < LEAST_EXTENT_UM):
+        told, least, voxels, least_voxels = (
+            " x ".join(f"{value:.3g}" for value in values)
+            for values in (size_um, LEAST_EXTENT_UM, stack.pixels.shape, LEAST_VOXELS)
+        )
+        raise StackError(
+            f"{stack.name} is too small to show a dendrite: {voxels} voxels, {told} um (z, y, x). "
+            f"Give at least {least_voxels} voxels and {least} um, and check the voxel size."
+        )
+
+
+def _warnings(stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], tracks: int) -> list[str]:
+    """Say what makes the numbers doubtful."""
+    names = ", ".join(stack.name for stack in stacks)
+    sizes = " x ".join(f"{size:.3g}" for size in stacks[0].voxel_um)
+    told = []
+    if not carried:
+        told.append(f"No dendrite was found in {names}. Is the voxel size of {sizes} um (z, y, x) right?")
+    elif not tracks:
+        told.append(
+            f"No spine was found on {len(carried)} dendrites of {names}. Is the voxel size of {sizes} um right?"
+        )
+    for session, stack in enumerate(stacks):
+        lines = [one.dendrites[session] for one in carried]
+        if lines and not any(is_within(stack, line.points_zyx_um).any() for line in lines):
+            told.append(f"{stack.name} shows none of the dendrites; all its spines are unscorable.")
+        if max(stack.voxel_um[1:]) > COARSE_VOXEL_UM:
+            told.append(
+                f"{stack.name} has pixels of {max(stack.voxel_um[1:]):.2g} um: small spines cannot be seen in it and "
+                f"may be counted as lost or gained (at most {COARSE_VOXEL_UM:g} um is advised)."
+            )
+    return told
 
 
 def register_sessions(stacks: Sequence[Stack], tell: Progress) -> list[Transform]:
@@ -123,7 +189,9 @@ def register_sessions(stacks: Sequence[Stack], tell: Progress) -> list[Transform
         if found.verdict == Verdict.NOT_FOUND:
             raise StackError(
                 f"{stack.name} does not show the field of {stacks[0].name}: their best match scores {found.score:.2f} "
-                f"({UNSURE_SCORE:.2f} is the least that counts). Give stacks of one field in the order of the sessions."
+                f"(at least {UNSURE_SCORE:.2f}), stands out by {found.margin:.2f} (at least {UNSURE_MARGIN:.2f}), and "
+                f"its halves agree to {found.agreement_um:.1f} um (at most {UNSURE_AGREEMENT_UM:g} um). Give stacks of "
+                "one field in the order of the sessions."
             )
         transforms.append(found.reference_from_today)
     return transforms

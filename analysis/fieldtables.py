@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from analysis.centreline import is_within
 from analysis.model import Dendrite, Fate, Stack
 
 HEAD = ["head_z_um", "head_y_um", "head_x_um"]
@@ -37,6 +38,10 @@ class FieldTables(Protocol):
     @property
     def fates(self) -> pd.DataFrame:
         """One row a spine and an interval."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What must be known before the numbers are believed, one sentence each."""
 
 
 def session_dendrites(tables: FieldTables, session: int) -> dict[int, Dendrite]:
@@ -110,8 +115,8 @@ def interval_counts(fates: pd.DataFrame) -> pd.DataFrame:
     return counts
 
 
-def session_densities(tables: FieldTables, sessions: int) -> pd.DataFrame:
-    """Count spines and dendrite length by session.
+def session_densities(tables: FieldTables, sessions: int, stacks: Sequence[Stack] = ()) -> pd.DataFrame:
+    """Count spines and dendrite length by session; where ``stacks`` are given, only the length that they show.
 
     Returns
     -------
@@ -121,9 +126,17 @@ def session_densities(tables: FieldTables, sessions: int) -> pd.DataFrame:
     for session in range(sessions):
         seen = observed_spines(tables, session)
         for name, dendrite in session_dendrites(tables, session).items():
-            count, length = int((seen["dendrite"] == name).sum()), dendrite.length_um
+            count, length = int((seen["dendrite"] == name).sum()), _length_um(dendrite, stacks[session : session + 1])
             rows.append((session, name, length, count, count / length if length else float("nan")))
     return pd.DataFrame(rows, columns=["session", "dendrite", "length_um", "spines", "density_per_um"])
+
+
+def _length_um(dendrite: Dendrite, stacks: Sequence[Stack]) -> float:
+    steps_um = np.diff(dendrite.along_um)
+    for stack in stacks:
+        within = is_within(stack, dendrite.points_zyx_um)
+        steps_um = steps_um * (within[1:] & within[:-1])
+    return float(steps_um.sum())
 
 
 def session_labels(stacks: Sequence[Stack]) -> list[str]:

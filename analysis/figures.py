@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from analysis.centreline import is_within
 from analysis.drawing import (
     FAINT,
     MARKS,
@@ -64,7 +65,8 @@ def draw_overlay(stack: Stack, spines: pd.DataFrame, dendrites: pd.DataFrame, *,
     axes = figure.add_axes((0.0, 0.4 / total, 1.0, picture / total))
     show_image(axes, stretched(stack.pixels.max(axis=0), low=2.0, high=99.8, gamma=0.6), stack.voxel_um[1:])
     for name in sorted({int(name) for name in dendrites["dendrite"]}):
-        _draw_dendrite(axes, name, dendrites.loc[dendrites["dendrite"] == name, POINT].to_numpy(dtype=float))
+        points = dendrites.loc[dendrites["dendrite"] == name, POINT].to_numpy(dtype=float)
+        _draw_dendrite(axes, name, points, is_within(stack, points))
     fates = _fates_to_draw(spines)
     handles = []
     for fate, mark in MARKS.items():
@@ -80,10 +82,14 @@ def draw_overlay(stack: Stack, spines: pd.DataFrame, dendrites: pd.DataFrame, *,
     return figure
 
 
-def _draw_dendrite(axes: Axes, name: int, line: NDArray[np.float64]) -> None:
+def _draw_dendrite(axes: Axes, name: int, line: NDArray[np.float64], within: NDArray[np.bool_]) -> None:
+    """Draw the part of a line that lies in the stack; its number stands at the middle of that."""
+    if not within.any():
+        return
     colour = dendrite_colour(name)
-    axes.plot(line[:, 2], line[:, 1], color=colour, linewidth=0.9, alpha=0.75)
-    middle = line[len(line) // 2]
+    shown = np.where(within[:, None], line, np.nan)
+    axes.plot(shown[:, 2], shown[:, 1], color=colour, linewidth=0.9, alpha=0.75)
+    middle = line[within][int(within.sum()) // 2]
     axes.annotate(
         str(name), (middle[2], middle[1]), (10, -10), textcoords="offset points", color=colour, fontsize=11,
         fontweight="bold", path_effects=list(OUTLINE),

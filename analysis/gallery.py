@@ -126,15 +126,22 @@ def _strip(stack: Stack, own: Dendrite, reference: Dendrite, seen: pd.DataFrame,
     reference_um, own_um = _matched_lengths(reference, own)
     grid_um = np.arange(0.0, reference_um[-1], STEP_UM)
     columns = np.interp(grid_um, reference_um, own_um) / straight.steps_um[0]
-    flat = straight.volume.max(axis=2)[:, ::-1].T  # left of the dendrite is up, as in the stack
-    rows, columns = np.meshgrid(np.arange(len(flat)), columns, indexing="ij")
-    image = map_coordinates(flat, [rows, columns], order=1, mode="nearest")
+    image = stretched(_resampled(np.max(straight.volume, axis=2), columns), low=15.0, high=99.8)
+    image[_resampled(straight.inside.any(axis=2).astype(float), columns) < 0.99] = 0.0
     mine = seen[seen["dendrite"] == own.name]
     points = straight.dendrite_from_stack(mine[HEAD].to_numpy(dtype=float)) if len(mine) else np.empty((0, 3))
     marks = mine[["track_id", "fate", "kind"]].assign(
         along_um=np.interp(points[:, 0], own_um, reference_um), across_um=points[:, 1]
     )
-    return Strip(session, stretched(image, low=15.0, high=99.8), marks)
+    return Strip(session, image, marks)
+
+
+def _resampled(flat: NDArray[Any], columns: Floats) -> Floats:
+    """Return (across, along) at fractional places along; left of the dendrite is up, as in the stack."""
+    turned = flat[:, ::-1].T
+    rows, columns = np.meshgrid(np.arange(len(turned)), columns, indexing="ij")
+    picture: Floats = map_coordinates(turned, [rows, columns], output=np.float64, order=1, mode="nearest")
+    return picture
 
 
 def _matched_lengths(reference: Dendrite, own: Dendrite) -> tuple[Floats, Floats]:

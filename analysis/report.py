@@ -14,6 +14,7 @@ from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay
 from analysis.model import Stack
 from analysis.page import Picture, Report, Section, write_report, write_whole
 from analysis.rawimage import PLANNED_PLANES
+from analysis.tables import clear_outputs
 
 __all__ = ["FieldPictures", "Picture", "Report", "Section", "field_report", "write_field_outputs", "write_report"]
 
@@ -26,7 +27,7 @@ FATES_TEXT = (
     "out of view, hidden or too noisy in one of the two is unscorable and counts as neither. Percentages are of the "
     "spines present in the earlier view (stable + lost); turnover is (gained + lost) / (2 x present)."
 )
-DENSITY_TEXT = "Spines that were found, by length of traced dendrite."
+DENSITY_TEXT = "Spines that were found, by length of traced dendrite in view."
 SATURATION_TEXT = "Where voxels are saturated, head sizes are too small."
 
 
@@ -71,22 +72,25 @@ def field_report(stacks: Sequence[Stack], tables: FieldTables, pictures: FieldPi
     sections = [] if drawn.fates is None else [_fates_section(tables, labels, drawn.fates)]
     sections += [
         Section("One dendrite over the sessions", figures=[drawn.gallery]),
-        _density_section(tables, labels),
+        _density_section(stacks, tables, labels),
         Section("All spines", figures=drawn.overlays),
         _stacks_section(stacks, labels),
     ]
-    return Report("A field over its sessions", sections, _subtitle(stacks), _warnings(stacks))
+    return Report("A field over its sessions", sections, _subtitle(stacks), [*tables.warnings, *_warnings(stacks)])
 
 
 def write_field_outputs(folder: Path | str, stacks: Sequence[Stack], tables: FieldTables) -> list[Path]:
     """Write overlay_sessionN.png, gallery.png and report.html of a field into a folder; return their paths.
 
+    Those of an earlier analysis are removed before. The report is written last: where it stands, all is whole.
+
     Raises
     ------
     StackError
-        A file cannot be written.
+        A file cannot be written, or one of an earlier analysis cannot be removed.
     """
     folder, pictures = Path(folder), FieldPictures.of(stacks, tables)
+    clear_outputs(folder)
     written = [
         write_whole(folder / f"overlay_session{session}.png", picture.png)
         for session, picture in enumerate(pictures.overlays)
@@ -148,8 +152,8 @@ def _fates_section(tables: FieldTables, labels: Sequence[str], picture: Picture)
     return Section("Spines gained and lost", FATES_TEXT, table, [picture])
 
 
-def _density_section(tables: FieldTables, labels: Sequence[str]) -> Section:
-    rows = session_densities(tables, len(labels))
+def _density_section(stacks: Sequence[Stack], tables: FieldTables, labels: Sequence[str]) -> Section:
+    rows = session_densities(tables, len(labels), stacks)
     table = rows.groupby("session", as_index=False)[["length_um", "spines"]].sum()
     table.insert(1, "dendrites", rows.groupby("session")["dendrite"].nunique().to_numpy())
     table["density_per_um"] = (table["spines"] / table["length_um"]).round(3)

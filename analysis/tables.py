@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+
+from analysis.errors import StackError
 
 SPINE_COLUMNS = (
     "session", "spine_id", "dendrite", "head_z_um", "head_y_um", "head_x_um", "base_z_um", "base_y_um", "base_x_um",
@@ -18,6 +21,7 @@ FATE_COLUMNS = ("from_session", "to_session", "track_id", "fate", "probability")
 WHOLE_NUMBERS = ("session", "spine_id", "dendrite", "track_id", "from_session", "to_session")
 WORDS = ("side", "kind", "state", "fate")
 DECIMALS = 4
+OVERLAY = re.compile(r"overlay_session\d+\.png")
 
 
 def make_table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
@@ -33,6 +37,27 @@ def write_table(table: pd.DataFrame, file: Path, *, parquet: bool = False) -> No
     _write_whole(file, lambda part: rounded.to_csv(part, index=False))
     if parquet:
         _write_whole(file.with_suffix(".parquet"), lambda part: rounded.to_parquet(part, index=False))
+
+
+def clear_outputs(folder: Path, tables: Sequence[str] = ()) -> None:
+    """Remove the report and the pictures of an earlier analysis, and the parquet files of ``tables``; nothing else.
+
+    The report goes first: it is written last, and its being there says that all the others belong to it.
+
+    Raises
+    ------
+    StackError
+        A file cannot be removed.
+    """
+    pictures = [file for file in folder.glob("overlay_session*.png") if OVERLAY.fullmatch(file.name)]
+    parquet = [folder / f"{name}.parquet" for name in tables]
+    for file in (folder / "report.html", folder / "gallery.png", *sorted(pictures), *parquet):
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StackError(
+                f"{file} of an earlier analysis cannot be removed: {error.strerror or error}; close what shows it"
+            ) from error
 
 
 def _write_whole(file: Path, write: Callable[[Path], None]) -> None:

@@ -145,6 +145,50 @@ def test_a_stack_without_dendrites_gives_empty_tables(level, tmp_path):
     nothing = analyse_field([Stack(np.full(SHAPE, level, np.uint8), VOXEL_UM, "blank")])
     assert len(nothing.spines) == len(nothing.dendrites) == len(nothing.tracks) == len(nothing.fates) == 0
     assert tuple(pd.read_csv(nothing.write_tables(tmp_path)[0]).columns) == SPINE_COLUMNS
+    (warning,) = nothing.warnings
+    assert warning == "No dendrite was found in blank. Is the voxel size of 1 x 0.15 x 0.15 um (z, y, x) right?"
+
+
+def test_a_field_that_shows_its_spines_has_no_warning(analysis):
+    assert analysis.warnings == ()
+
+
+def test_a_coarse_stack_is_warned_of(stacks, line):
+    pixels = stacks[0].pixels.reshape(16, 50, 4, 65, 4).mean(axis=(2, 4))
+    coarse = analyse_field([Stack(pixels, (1.0, 0.6, 0.6), "overview")], dendrites=[line])
+    assert any("overview has pixels of 0.6 um: small spines cannot be seen" in text for text in coarse.warnings)
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_um", "told"),
+    [
+        ((3, 8, 8), (1.0, 2.0, 2.0), "3 x 8 x 8 voxels, 3 x 16 x 16 um"),
+        ((9, 64, 64), (1.0, 0.1, 0.1), "9 x 6.4 x 6.4 um"),
+    ],
+)
+def test_a_stack_too_small_to_show_a_dendrite_is_refused(stacks, shape, voxel_um, told):
+    tiny = Stack(np.ones(shape, np.uint8), voxel_um, "tiny")
+    for some in ([tiny], [stacks[0], tiny]):
+        with pytest.raises(StackError, match=f"tiny is too small to show a dendrite: .*{told}"):
+            analyse_field(some)
+
+
+def test_dendrites_beside_the_stack_are_refused(stacks, line):
+    away = Dendrite(0, line.points_zyx_um + 100.0, line.radius_um)
+    with pytest.raises(
+        StackError, match=r"All given dendrites lie outside session0: .* ends at 15 x 29\.85 x 38\.85 um"
+    ):
+        analyse_field(stacks[:1], dendrites=[away])
+    both = analyse_field(stacks[:1], dendrites=[line, Dendrite(1, away.points_zyx_um, away.radius_um)])
+    assert set(both.spines["dendrite"]) == {0}
+
+
+def test_tables_never_stand_beside_the_report_of_others(analysis, tmp_path):
+    analysis.write_tables(tmp_path, parquet=True)
+    for name in ("report.html", "gallery.png", "overlay_session7.png", "edits.jsonl", "mine.parquet"):
+        (tmp_path / name).write_text("old")
+    files = analysis.write_tables(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"edits.jsonl", "mine.parquet", *(file.name for file in files)}
 
 
 def test_no_stack_is_refused():

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.errors import StackError
+from analysis.gallery import STEP_UM, made_strips
 from analysis.model import Stack
 from analysis.page import LARGE_BYTES
 from analysis.report import Picture, Report, Section, field_report, write_field_outputs, write_report
@@ -122,6 +123,7 @@ def make_tables(sessions: int) -> SimpleNamespace:
             pd.DataFrame({"session": s, "dendrite": 0, "z_um": 2.0, "y_um": 6.0, "x_um": line}) for s in range(sessions)
         ),
         fates=pd.DataFrame(fates, columns=["from_session", "to_session", "track_id", "fate", "probability"]),
+        warnings=("Beware of s0.",),
     )
 
 
@@ -129,6 +131,7 @@ def test_field_report_tells_the_numbers():
     report = field_report(STACKS, make_tables(2))
     assert report.subtitle == "animal M042, field F01, 2 sessions"
     assert report.warnings == [
+        "Beware of s0.",
         "s1.tif: the recording was stopped after 4 of 9 planes.",
         "s1.tif is marked as not complete.",
         "s1.tif: 1 of 4 planes are empty. Nothing can be found there.",
@@ -153,5 +156,41 @@ def test_field_outputs(tmp_path, sessions):
 
 def test_a_field_without_a_spine_has_a_report(tmp_path):
     tables = make_tables(2)
-    empty = SimpleNamespace(**{name: table.iloc[:0] for name, table in vars(tables).items()})
+    empty = SimpleNamespace(**{name: value[:0] for name, value in vars(tables).items()})
     assert write_field_outputs(tmp_path, STACKS, empty)[-1].is_file()
+
+
+def test_outputs_of_an_earlier_analysis_do_not_stay(tmp_path):
+    write_field_outputs(tmp_path, STACKS, make_tables(2))
+    others = ["edits.jsonl", "overlay_session1_mine.png", "notes.html"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    written = write_field_outputs(tmp_path, STACKS[:1], make_tables(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, *(path.name for path in written)])
+    assert not (tmp_path / "overlay_session1.png").exists()
+
+
+def test_an_error_leaves_no_old_report_beside_new_pictures(tmp_path, monkeypatch):
+    write_field_outputs(tmp_path, STACKS, make_tables(2))
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StackError, match="No space left"):
+        write_field_outputs(tmp_path, STACKS, make_tables(2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_dendrite_in_view_counts_for_the_density():
+    tables = make_tables(2)
+    tables.dendrites["x_um"] += 10.0  # the pictures end at 23.8 um: of 20 um 13.8 are seen
+    sections = {section.heading: section.table for section in field_report(STACKS, tables).sections}
+    assert sections["Spine density"]["length_um"].tolist() == pytest.approx([13.8, 13.8], abs=0.3)
+
+
+def test_the_gallery_is_black_where_the_stack_ends():
+    x = np.linspace(10.0, 30.0, 100)
+    tables = make_tables(1)
+    tables.dendrites = pd.DataFrame({"session": 0, "dendrite": 0, "z_um": 2.0, "y_um": 6.0, "x_um": x})
+    pixels = np.random.default_rng(0).integers(50, 255, (4, 60, 120), dtype=np.uint8)  # ends at 23.8 um
+    (strip,) = made_strips([Stack(pixels, (1.0, 0.2, 0.2))], tables, 0)
+    along_um = np.arange(strip.image.shape[1]) * STEP_UM
+    assert strip.image[:, along_um > 14.0].max() == 0.0
+    assert (strip.image[:, along_um < 13.0] > 0).mean() > 0.7
