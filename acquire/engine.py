@@ -115,6 +115,7 @@ class StackEngine(PMDAEngine):
             aligned = self._aligned(frames, min(wanted, most - len(frames)))
         if aligned is None:
             return
+        self._rig.check_light()  # somebody else may have closed the shutter: then the plane is dark, and not kept
         self._follow(aligned.pixels)
         taken = TakenPlane(aligned.pixels, tuple(frames), self._record(self._plane(event), aligned, len(frames)))
         for sink in self._sinks:

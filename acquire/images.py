@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -19,10 +20,14 @@ import zarr
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from yaozarrs import v05
+from zarr.codecs import BloscCodec
 
 from acquire.errors import StudyError
 from acquire.files import append_line, check_space, writing
 from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TakenPlane, TransformRecord, utc_now
+
+# Fast enough to write a plane while the next is taken; shuffled bits make noise in the low ones cost little.
+COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=2)
 
 
 def software_version() -> str:
@@ -66,7 +71,9 @@ def _create(
         group = zarr.create_group(path, zarr_format=3, attributes={"ome": _ome(path.name, voxel_um), **attributes})
         chunks = (1,) * (len(shape) - 2) + shape[-2:]
         names = list("tzyx"[-len(shape) :])
-        array = group.create_array("0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names)
+        array = group.create_array(
+            "0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names, compressors=COMPRESSOR
+        )
     return group, array
 
 
@@ -119,12 +126,14 @@ class StackWriter:
     """
 
     def __init__(self, path: Path, plan: StackPlan, provenance: ImageProvenance) -> None:
-        frames = plan.frames_per_plane + plan.replacement_frames if plan.keep_frames else 0
+        averaged = plan.keep_frames and plan.frames_per_plane > 1  # one frame is its own mean
+        frames = plan.frames_per_plane + plan.replacement_frames if averaged else 0
         check_space(path, 2 * int(np.prod(plan.shape)) * (1 + (plan.frames_per_plane if frames else 0)))
         self.path = path
         self.records: list[PlaneRecord] = []
         self._attributes = provenance.model_dump(mode="json")
         self._planes = plan.planes
+        self._begin_worker()
         self._group, self._array = _create(path, plan.shape, plan.voxel_um, {"samefield": self._samefield(False)})
         self._frames: zarr.Array[Any] | None = None
         if frames:
@@ -151,10 +160,15 @@ class StackWriter:
         except (OSError, KeyError, ValueError) as error:
             raise StudyError(f"{path} cannot be gone on with: {error}; take a new stack") from error
         writer.path, writer._planes, writer.records = path, int(writer._array.shape[0]), read_journal(path)
+        writer._begin_worker()
         for record in writer.records:
             if zlib.crc32(np.asarray(writer._array[record.plane]).tobytes()) != record.crc32:
                 raise StudyError(f"plane {record.plane} of {path} is not what was saved; take a new stack")
         return writer
+
+    def _begin_worker(self) -> None:
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack writer")
+        self._pending: Future[None] | None = None
 
     @property
     def stage(self) -> StagePosition:
@@ -163,7 +177,7 @@ class StackWriter:
 
     @property
     def missing(self) -> list[int]:
-        """Planes that are not saved yet."""
+        """Planes that are not saved yet, nor being saved."""
         return sorted(set(range(self._planes)) - {record.plane for record in self.records})
 
     def planes(self, wanted: Sequence[int]) -> NDArray[np.uint16]:
@@ -171,7 +185,12 @@ class StackWriter:
         return np.stack([np.asarray(self._array[plane]) for plane in wanted])
 
     def append(self, taken: TakenPlane) -> None:
-        """Keep one plane: frames, mean, then its line in the journal."""
+        """Keep one plane: it is written while the next is taken. What went wrong with the one before raises here."""
+        self._settle()
+        self._pending = self._worker.submit(self._write, taken)
+
+    def _write(self, taken: TakenPlane) -> None:
+        """Write frames and mean, then the line in the journal: from then on the plane counts as saved."""
         plane = taken.record.plane
         with writing(self.path):
             if self._frames is not None:
@@ -181,8 +200,16 @@ class StackWriter:
         append_line(journal_path(self.path), taken.record.model_dump_json())
         self.records = [record for record in self.records if record.plane != plane] + [taken.record]
 
+    def _settle(self) -> None:
+        """Wait for the plane that is being written; raise what went wrong with it."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
     def finish(self) -> Path:
         """Say that the stack is whole; refuses when planes are missing."""
+        self._settle()
+        self._worker.shutdown()
         if missing := self.missing:
             raise StudyError(f"{self.path} lacks {len(missing)} of {self._planes} planes (first {missing[0]})")
         self._update(complete=True)
@@ -190,7 +217,11 @@ class StackWriter:
 
     def abandon(self) -> None:
         """Leave the stack readable, marked incomplete, with the planes it has."""
-        with suppress(StudyError):  # a full disk: the store has been marked incomplete from its beginning
+        # On a full disk neither may succeed; the store has been marked incomplete from its beginning.
+        with suppress(StudyError):
+            self._settle()
+        self._worker.shutdown()
+        with suppress(StudyError):
             self._update(complete=False)
 
     def _samefield(self, complete: bool) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class Session:
         """End the sitting: light off, time written down."""
         self.rig.close_light()
         self._save(closed=utc_now())
-        self._log("close", seconds_lit=round(self.rig.seconds_lit, 2))
+        self._log("close", seconds_lit=round(self.rig.seconds_lit, 2), alarms=list(self.rig.alarms))
 
     def stop(self) -> None:
         """Stop what the rig is doing and close the light; may be called from any thread."""

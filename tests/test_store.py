@@ -228,6 +228,7 @@ def test_a_torn_last_line_of_the_journal_is_no_plane(tmp_path):
     path = tmp_path / "stack.ome.zarr"
     writer = StackWriter(path, PLAN, PROVENANCE)
     writer.append(taken(0))
+    writer.abandon()
     with journal_path(path).open("a") as file:
         file.write('{"plane": 1, "time": "2026-')
     assert StackWriter.reopen(path).missing == [1, 2, 3, 4]
@@ -235,7 +236,9 @@ def test_a_torn_last_line_of_the_journal_is_no_plane(tmp_path):
 
 def test_a_saved_plane_that_changed_is_noticed(tmp_path):
     path = tmp_path / "stack.ome.zarr"
-    StackWriter(path, PLAN, PROVENANCE).append(taken(0))
+    writer = StackWriter(path, PLAN, PROVENANCE)
+    writer.append(taken(0))
+    writer.abandon()
     zarr.open_array(path / "0", mode="r+")[0] = plane(9)
     with pytest.raises(StudyError, match=r"plane 0 of .* is not what was saved"):
         StackWriter.reopen(path)
