@@ -10,6 +10,7 @@ from pathlib import Path
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import read_journal
+from acquire.model import Light
 from acquire.session import Session
 from acquire.store import Study
 from analysis.errors import StackError
@@ -60,11 +61,16 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             say(f"{name}: {verdict}; no stack taken")
             missed += 1
             continue
+        if session.study.field(animal, name).reference_session != session.record.name:
+            say(f"{name}: {session.propose_power(name).says}")
         for repeat in range(taking.repeats):
             started = time.monotonic()
             store = session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume)
             quality = session.quality(name)
             say(f"{name}: {quality.light}, {quality.advice}; {store}")
+            for item in quality.items:
+                if item.light is not Light.GREEN:
+                    say(f"  {item.light}: {item.name} {item.value:.3g} {item.unit}: {item.advice}")
             if repeat + 1 < taking.repeats:
                 time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
     return missed

@@ -21,8 +21,7 @@ from acquire.frames import AlignedPlane, align_frames, follow_drift
 from acquire.model import PlaneRecord, StackPlan, StagePosition, TakenPlane, utc_now
 from acquire.rig import Rig
 
-LEAST_DRIFT_UM = 0.1  # a smaller drift is not worth a move of the stage
-MOST_DRIFT_UM = 5.0  # a larger one between two planes is a jump or a mistake
+LEAST_DRIFT_UM = 0.2  # a step between two planes is known to about 0.1 um
 
 
 class StackCancelledError(RigError):
@@ -144,7 +143,7 @@ class StackEngine(PMDAEngine):
         if not self._plan.follow_drift or previous is None:
             return
         step = follow_drift(previous, pixels, self._plan.voxel_um[1])
-        if step is None or np.hypot(*step) > MOST_DRIFT_UM:
+        if step is None:
             return
         self._drift_yx_um = (self._drift_yx_um[0] + step[0], self._drift_yx_um[1] + step[1])
         if np.hypot(*step) > LEAST_DRIFT_UM:

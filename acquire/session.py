@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acquire import relocate
+from acquire.brightness import PowerProposal, match_power
 from acquire.engine import PlanesInMemory, take_stack
 from acquire.errors import RelocationError, StudyError
 from acquire.files import writing
@@ -273,10 +274,27 @@ class Session:
             store = self._take(field, "stack", position, field.plan, reference_from_today)
         else:
             store = self._resume(field, unfinished)
-        quality = judge_stack(read_stack(store), field, self.record)
+        whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.depth_um)
+        quality = judge_stack(read_stack(store), field, self.record, reference_depth_um=whole_depth_um)
         write_record(store.parent / "quality.json", quality)
         self._log("stack", field=field.name, store=store.name, quality=quality.light, advice=quality.advice)
         return store
+
+    def propose_power(self, field_name: str) -> PowerProposal:
+        """Return the power that would give today's overview the brightness of the field's first one.
+
+        Raises
+        ------
+        RelocationError
+            When one of the two overviews is missing.
+        """
+        field = self.study.field(self.record.animal, field_name)
+        store = self.study.last_store(self.record, field_name, "overview")
+        if store is None:
+            raise RelocationError(f"field {field_name} has no overview in this session; relocate it first")
+        limit_mw = min(field.plan.power_limit_mw, self.rig.config.limits.power_mw)
+        reference, today = self._reference_overview(field), read_stack(store)
+        return match_power(reference, today, field.plan.power_mw, limit_mw=limit_mw)
 
     def quality(self, field_name: str) -> QualityRecord:
         """Return what was judged of the last stack of a field in this session."""
