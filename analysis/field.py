@@ -35,6 +35,7 @@ from analysis.tracking import Survey, TrackedSpine, survey_session, track_spines
 
 LEAST_VOXELS = (3, 16, 16)
 LEAST_EXTENT_UM = (2.0, 10.0, 10.0)  # of a dendrite at least 15 um are traced
+LARGEST_LATERAL_UM = 1.0  # the thickness of a dendrite
 COARSE_VOXEL_UM = 0.3  # the head of a spine is 0.3-0.8 um wide
 Progress = Callable[[str, float], None]
 
@@ -106,14 +107,14 @@ def analyse_field(
     Raises
     ------
     StackError
-        When there is no stack, a stack is too small or shows another field than the first, or the given dendrites lie
-        outside the first.
+        When there is no stack, a stack is too small, too coarse or shows another field than the first, or the given
+        dendrites lie outside the first.
     """
     tell = progress or (lambda _text, _share: None)
     if not stacks:
         raise StackError("No stack to analyse: give at least one stack of the field.")
     for stack in stacks:
-        _refuse_small(stack)
+        _refuse_unusable(stack)
     if dendrites is not None:
         refuse_outside(stacks[0], dendrites)
     transforms = register_sessions(stacks, tell)
@@ -138,7 +139,13 @@ def analyse_field(
     )
 
 
-def _refuse_small(stack: Stack) -> None:
+def _refuse_unusable(stack: Stack) -> None:
+    lateral_um = max(stack.voxel_um[1:])
+    if lateral_um > LARGEST_LATERAL_UM:
+        raise StackError(
+            f"{stack.name} has pixels of {lateral_um:.3g} um, in which no dendrite of 1 um can be followed (at most "
+            f"{LARGEST_LATERAL_UM:g} um). Check the voxel size; take it finer, or give it with --voxel-um Z Y X."
+        )
     size_um = np.array(stack.pixels.shape) * stack.voxel_um
     if np.any(np.less(stack.pixels.shape, LEAST_VOXELS)) or np.any(size_um < LEAST_EXTENT_UM):
         told, least, voxels, least_voxels = (

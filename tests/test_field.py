@@ -162,7 +162,7 @@ def test_a_coarse_stack_is_warned_of(stacks, line):
 @pytest.mark.parametrize(
     ("shape", "voxel_um", "told"),
     [
-        ((3, 8, 8), (1.0, 2.0, 2.0), "3 x 8 x 8 voxels, 3 x 16 x 16 um"),
+        ((3, 12, 12), (1.0, 1.0, 1.0), "3 x 12 x 12 voxels, 3 x 12 x 12 um"),
         ((9, 64, 64), (1.0, 0.1, 0.1), "9 x 6.4 x 6.4 um"),
     ],
 )
@@ -171,6 +171,11 @@ def test_a_stack_too_small_to_show_a_dendrite_is_refused(stacks, shape, voxel_um
     for some in ([tiny], [stacks[0], tiny]):
         with pytest.raises(StackError, match=f"tiny is too small to show a dendrite: .*{told}"):
             analyse_field(some)
+
+
+def test_pixels_wider_than_a_dendrite_are_refused(stacks):
+    with pytest.raises(StackError, match=r"session0 has pixels of 1\.5 um, .* \(at most 1 um\)"):
+        analyse_field([Stack(stacks[0].pixels, (2.0, 1.5, 1.5), "session0")])
 
 
 def test_dendrites_beside_the_stack_are_refused(stacks, line):
