@@ -103,7 +103,8 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     fates = analysis.fates["fate"].value_counts()
     counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in ("stable", "gained", "lost", "unscorable"))
     dendrites = analysis.dendrites["dendrite"].nunique()
-    return f"{len(stacks)} sessions, {dendrites} dendrites, {len(analysis.spines)} spines seen; {counts}; {folder}"
+    told = f"{len(stacks)} sessions, {dendrites} dendrites, {len(analysis.spines)} spines seen; {counts}; {folder}"
+    return "\n".join([told, *(f"warning: {warning}" for warning in analysis.warnings)])
 
 
 def check_one_field(stacks: Sequence[Stack]) -> None:

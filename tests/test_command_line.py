@@ -115,11 +115,12 @@ def test_a_stack_without_voxel_size_says_how_to_give_it(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_stack_is_analysed_to_empty_tables(tmp_path):
+def test_an_empty_stack_is_analysed_to_empty_tables_and_says_so(tmp_path, capsys):
     path = tmp_path / "black.tif"
     tifffile.imwrite(path, np.zeros((12, 128, 128), np.uint16))
     assert run("analyse", path, "--out", tmp_path / "out", "--voxel-um", 1, 0.2, 0.2) == 0
     assert pd.read_csv(tmp_path / "out" / "spines.csv").empty
+    assert "warning: " in capsys.readouterr().out
 
 
 def test_a_demo_never_writes_into_a_folder_that_holds_something(tmp_path, capsys):
