@@ -127,6 +127,14 @@ def offset_zyx_um(reference_from_today: Transform, plan: StackPlan) -> tuple[flo
     return float(dz), float(dy), float(dx)
 
 
+def about_middle(reference_from_today: Transform, plan: StackPlan) -> Transform:
+    """Return how a stack lies in the reference stack once the stage brought its middle back: turned, not shifted."""
+    middle = (np.array(plan.shape) - 1) / 2 * np.array(plan.voxel_um)
+    turned = reference_from_today.matrix.copy()
+    turned[:3, 3] = middle - turned[:3, :3] @ middle
+    return Transform(turned)
+
+
 def is_close(offset_um: tuple[float, float, float]) -> bool:
     """Tell whether an offset (z, y, x) is so small that no further overview is worth its light."""
     dz, dy, dx = offset_um

@@ -8,21 +8,18 @@ never images a field that it has not found. What the words mean is decided elsew
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acquire import relocate
 from acquire.brightness import PowerProposal, match_power
-from acquire.engine import PlanesInMemory, take_stack
 from acquire.errors import RelocationError, StudyError
 from acquire.files import writing
-from acquire.frames import align_stack
-from acquire.images import ImageProvenance, StackWriter, write_image
+from acquire.images import write_image
 from acquire.model import (
     FieldRecord,
     QualityRecord,
@@ -36,8 +33,9 @@ from acquire.model import (
 from acquire.quality import judge_stack
 from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
+from acquire.taking import StackTaker
 from analysis.field import FieldAnalysis, analyse_field
-from analysis.model import Stack, Transform, Verdict
+from analysis.model import Transform, Verdict
 from analysis.register import StackRegistration, register_stacks
 from analysis.report import write_field_outputs
 from analysis.stack import read_image, read_stack
@@ -46,9 +44,6 @@ from analysis.vessels import SurfaceRegistration, register_surface
 Progress = Callable[[str, float], None]
 SESSION_LASTS = timedelta(hours=12)
 SURFACE_FILE = "surface.ome.zarr"
-RESUME_PLANES = 3  # saved planes that are taken again, to see whether the tissue moved
-RESUME_SHIFT_UM = 5.0  # farther than this the stack is not gone on with
-RESUME_SCORE = 0.3
 
 
 def _silent(_what: str, _share: float) -> None:
@@ -75,6 +70,7 @@ class Session:
         self.record = record
         self.rig = rig
         self._progress = progress
+        self._taker = StackTaker(study, record, rig, self._tell)
         self._poses: dict[str, Transform] = {}
 
     @classmethod
@@ -168,7 +164,7 @@ class Session:
             raise StudyError(f"session {self.record.name} has its surface image; open a new session for another")
         pixel_um = self.rig.config.surface_pixel_um
         assert pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
-        write_image(folder / SURFACE_FILE, image, pixel_um, self._provenance("surface", stage))
+        write_image(folder / SURFACE_FILE, image, pixel_um, self._taker.provenance("surface", stage))
         self._save(surface=stage, surface_pixel_um=pixel_um)
         self._log("surface", stage=stage.model_dump())
         first = next((s for s in self.study.sessions(self.record.animal) if s.surface is not None), self.record)
@@ -201,7 +197,7 @@ class Session:
             overview_plan=self.rig.set_scan(overview_plan or self.study.record.overview_plan),
             note=note,
         )
-        self._take(field, "overview", position, field.overview_plan)
+        self._taker.take(field, "overview", position, field.overview_plan)
         self.study.save_field(animal.id, field)
         self._log("new field", field=name, stage=position.model_dump())
         return field
@@ -216,13 +212,13 @@ class Session:
             raise RelocationError(f"field {field_name} was kept in this session; there is nothing to find again")
         started = time.perf_counter()
         predicted = relocate.predict(self.pose(field), field.position)
-        reference = self._reference_overview(field)
+        reference = self._taker.reference_overview(field)
         orientation, plan = self.rig.config.orientation, field.overview_plan
         if refusal := self.rig.why_not(predicted, plan):
             raise RelocationError(f"field {field.name} is predicted at {predicted}, but there {refusal}")
 
         def look(position: StagePosition) -> tuple[StackRegistration, float]:
-            today = read_stack(self._take(field, "overview", position, plan))
+            today = read_stack(self._taker.take(field, "overview", position, plan))
             before = time.perf_counter()
             registration = register_stacks(reference, today)
             self._progress(f"{field.name} {registration.verdict}, score {registration.score:.2f}", 1.0)
@@ -271,9 +267,9 @@ class Session:
         unfinished = self.study.unfinished_store(self.record, field.name) if resume else None
         if unfinished is None:
             position, reference_from_today = self._place_today(field, accept_unsure)
-            store = self._take(field, "stack", position, field.plan, reference_from_today)
+            store = self._taker.take(field, "stack", position, field.plan, reference_from_today)
         else:
-            store = self._resume(field, unfinished)
+            store = self._taker.resume(field, unfinished)
         whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.depth_um)
         quality = judge_stack(read_stack(store), field, self.record, reference_depth_um=whole_depth_um)
         write_record(store.parent / "quality.json", quality)
@@ -293,7 +289,7 @@ class Session:
         if store is None:
             raise RelocationError(f"field {field_name} has no overview in this session; relocate it first")
         limit_mw = min(field.plan.power_limit_mw, self.rig.config.limits.power_mw)
-        reference, today = self._reference_overview(field), read_stack(store)
+        reference, today = self._taker.reference_overview(field), read_stack(store)
         return match_power(reference, today, field.plan.power_mw, limit_mw=limit_mw)
 
     def quality(self, field_name: str) -> QualityRecord:
@@ -315,16 +311,6 @@ class Session:
         return analysis
 
     # ---- how ---------------------------------------------------------------------------------------------------
-
-    def _reference_overview(self, field: FieldRecord) -> Stack:
-        """Return the overview that was taken when the field was kept."""
-        session = self.study.session(self.record.animal, field.reference_session)
-        store = self.study.first_store(session, field.name, "overview")
-        if store is None:
-            raise RelocationError(
-                f"field {field.name} has no complete overview in session {session.name}; keep it anew"
-            )
-        return read_stack(store)
 
     def pose(self, field: FieldRecord) -> Transform:
         """Return the head pose: from the stage of the field's reference session to today's."""
@@ -382,109 +368,15 @@ class Session:
                 f"field {field.name} is {found.verdict} in this session ({found.steps[-1].evidence}); "
                 "compare the pictures, move closer and relocate again"
             )
-        return found.position, found.reference_from_today
-
-    def _take(
-        self,
-        field: FieldRecord,
-        kind: str,
-        position: StagePosition,
-        plan: StackPlan,
-        reference_from_today: TransformRecord | None = None,
-    ) -> Path:
-        """Take one stack into the study; whatever happens, it is readable and says whether it is whole."""
-        plan = self.rig.set_scan(plan)
-        if refusal := self.rig.why_not(position, plan):
-            raise RelocationError(f"{kind} of {field.name} refused: {refusal}")
-        self._refuse_overdose(field, plan)
-        provenance = self._provenance(kind, position, field, plan, reference_from_today)
-        path = self.study.new_store(self.record, field.name, kind)
-        with StackWriter(path, plan, provenance) as writer:
-            take_stack(self.rig, plan, position, [writer], progress=self._stack_progress(field, kind))
-        return path
-
-    def _resume(self, field: FieldRecord, store: Path) -> Path:
-        """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
-        writer = StackWriter.reopen(store)
-        plan = self.rig.set_scan(field.plan)
-        position = writer.stage
-        if writer.records:
-            position = self._where_the_tissue_is(field, writer, plan)
-        with writer:
-            take_stack(
-                self.rig, plan, position, [writer], progress=self._stack_progress(field, "stack"), planes=writer.missing
-            )
-        return store
-
-    def _where_the_tissue_is(self, field: FieldRecord, writer: StackWriter, plan: StackPlan) -> StagePosition:
-        """Take the richest saved planes of a stack again; return where its middle is now."""
-        saved = sorted(record.plane for record in writer.records)
-        before = writer.planes(saved)
-        first = richest_planes(before, RESUME_PLANES)
-        again = PlanesInMemory()
-        wanted = saved[first : first + RESUME_PLANES]
-        self._refuse_overdose(field, plan, wanted + writer.missing)
-        take_stack(self.rig, plan, writer.stage, [again], planes=wanted)
-        moved = align_stack(before, np.stack(again.planes), plan.voxel_um, RESUME_SHIFT_UM, first_plane=first)
-        self._log(
-            "resume", field=field.name, store=writer.path.name, shift_zyx_um=moved.shift_zyx_um, score=moved.score
-        )
-        shift = moved.shift_zyx_um if moved.score >= RESUME_SCORE else self._shift_of_overview(field, writer)
-        return writer.stage.moved(*self.rig.config.orientation.stage_offset_um(shift))
-
-    def _shift_of_overview(self, field: FieldRecord, writer: StackWriter) -> tuple[float, float, float]:
-        """Return how far the field lies from where a stack was begun, by an overview: saved planes show too little."""
-        overview = read_stack(self._take(field, "overview", writer.stage, field.overview_plan))
-        registration = register_stacks(self._reference_overview(field), overview)
-        shift = relocate.offset_zyx_um(registration.reference_from_today, field.overview_plan)
-        self._log("resume by overview", field=field.name, verdict=registration.verdict, shift_zyx_um=shift)
-        if registration.verdict is not Verdict.FOUND or np.linalg.norm(shift) > RESUME_SHIFT_UM:
-            raise RelocationError(
-                f"the tissue of {writer.path.name} is not recognised ({registration.verdict}, score "
-                f"{registration.score:.2f}, {np.linalg.norm(shift):.1f} um off, limit {RESUME_SHIFT_UM:.1f} um); "
-                f"relocate {field.name} and take a new stack"
-            )
-        return shift
-
-    def _stack_progress(self, field: FieldRecord, kind: str) -> Callable[[int, int], None]:
-        return lambda done, planes: self._progress(f"{field.name} {kind}", done / planes)
-
-    def _refuse_overdose(self, field: FieldRecord, plan: StackPlan, planes: Sequence[int] | None = None) -> None:
-        """Raise when the planes would bring the field's light of this session above the plan's limit."""
-        if field.plan.dose_limit_mj is None:
-            return
-        so_far = self.study.dose_mj(self.record, field.name)
-        powers = [plan.plane_power_mw(plane) for plane in (range(plan.planes) if planes is None else planes)]
-        more = sum(powers) * self.rig.exposure_ms() / 1000 * plan.frames_per_plane
-        if so_far + more > field.plan.dose_limit_mj:
-            raise RelocationError(
-                f"{field.name} has had {so_far:.1f} mJ in this session and the stack needs {more:.1f} mJ, "
-                f"above the limit of {field.plan.dose_limit_mj:.1f} mJ; let it rest, or raise dose_limit_mj"
-            )
-
-    def _provenance(
-        self,
-        kind: str,
-        stage: StagePosition,
-        field: FieldRecord | None = None,
-        plan: StackPlan | None = None,
-        reference_from_today: TransformRecord | None = None,
-    ) -> ImageProvenance:
-        return ImageProvenance(
-            kind=kind,
-            animal=self.record.animal,
-            session=self.record.name,
-            day=self.record.day,
-            rig=self.rig.config.model_dump(mode="json"),
-            stage=stage,
-            field=None if field is None else field.name,
-            plan=plan,
-            reference_from_today=reference_from_today,
-            saturation=self.rig.config.scan.saturation if field is not None else None,
-        )
+        pose = found.reference_from_today
+        about_middle = None if pose is None else relocate.about_middle(pose.transform(), field.plan)
+        return found.position, None if about_middle is None else TransformRecord.of(about_middle)
 
     def _folder(self) -> Path:
         return self.study.session_folder(self.record.animal, self.record.name)
+
+    def _tell(self, what: str, share: float) -> None:
+        self._progress(what, share)
 
     def _save(self, **changes: Any) -> None:
         self.record = self.record.model_copy(update=changes)
@@ -492,13 +384,6 @@ class Session:
 
     def _log(self, event: str, **details: Any) -> None:
         self.study.log(self.record, event, **details)
-
-
-def richest_planes(planes: NDArray[np.uint16], count: int) -> int:
-    """Return the first of the ``count`` consecutive planes, shape (z, y, x), that show the most."""
-    contrast = planes[:, ::2, ::2].std(axis=(1, 2))
-    window = min(count, len(planes))
-    return int(np.argmax(np.convolve(contrast, np.ones(window), mode="valid")))
 
 
 def _shape_2d(pixels: np.ndarray[Any, Any]) -> tuple[int, int]:

@@ -68,6 +68,15 @@ def test_moving_by_the_offset_brings_the_field_back(dz, dy, dx, yaw, tilt):
     assert offset == pytest.approx((dz, dy, dx), abs=1e-6)
 
 
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(-8, 8), st.floats(-3, 3))
+def test_a_stack_that_was_brought_back_is_turned_about_its_middle(dz, dx, yaw, tilt):
+    plan = StackPlan(field_of_view_um=90, pixels=512, depth_um=40)
+    middle = (np.array(plan.shape) - 1) / 2 * np.array(plan.voxel_um)
+    pose = relocate.about_middle(Transform.rigid((dz, 1.0, dx), yaw_deg=yaw, tilt_y_deg=tilt), plan)
+    assert pose.apply(middle) == pytest.approx(middle)
+    assert pose.yaw_deg == pytest.approx(yaw, abs=1e-6)
+
+
 def test_advice_names_the_lower_side():
     advice = relocate.tilt_advice(Transform.rigid(yaw_deg=2.0, tilt_y_deg=-1.4))
     assert "bottom of the image 1.4 deg lower" in advice

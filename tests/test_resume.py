@@ -12,9 +12,10 @@ from acquire.engine import StackCancelledError
 from acquire.errors import RelocationError
 from acquire.images import is_complete, read_journal
 from acquire.model import AnimalRecord, StackPlan, StagePosition, StudyRecord
-from acquire.rig import open_rig
-from acquire.session import Session, richest_planes
+from acquire.opening import open_rig
+from acquire.session import Session
 from acquire.store import Study
+from acquire.taking import richest_planes
 from analysis.stack import read_stack
 
 PLAN = StackPlan(field_of_view_um=60.0, pixels=256, depth_um=12.0, frames_per_plane=1)

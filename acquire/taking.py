@@ -1,0 +1,167 @@
+"""How a stack comes into the study: taken where it is asked, gone on with where it was cut short, never too much light.
+
+This room moves nothing by itself but for a stack, and decides nothing about where a field is: the session does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acquire import relocate
+from acquire.engine import PlanesInMemory, take_stack
+from acquire.errors import RelocationError
+from acquire.frames import align_stack
+from acquire.images import ImageProvenance, StackWriter
+from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TransformRecord
+from acquire.rig import Rig
+from acquire.store import Study
+from analysis.model import Stack, Verdict
+from analysis.register import register_stacks
+from analysis.stack import read_stack
+
+RESUME_PLANES = 3  # saved planes that are taken again, to see whether the tissue moved
+RESUME_SHIFT_UM = 5.0  # farther than this the stack is not gone on with
+RESUME_SCORE = 0.3
+
+
+class StackTaker:
+    """Takes the stacks of one session into the study.
+
+    Parameters
+    ----------
+    study
+        The opened study.
+    session
+        The session that the stacks belong to.
+    rig
+        The opened rig.
+    progress
+        Called with what is being done and its share done (0 to 1).
+    """
+
+    def __init__(self, study: Study, session: SessionRecord, rig: Rig, progress: Callable[[str, float], None]) -> None:
+        self.study, self.record, self.rig, self._progress = study, session, rig, progress
+
+    def reference_overview(self, field: FieldRecord) -> Stack:
+        """Return the overview that was taken when the field was kept."""
+        session = self.study.session(self.record.animal, field.reference_session)
+        store = self.study.first_store(session, field.name, "overview")
+        if store is None:
+            raise RelocationError(
+                f"field {field.name} has no complete overview in session {session.name}; keep it anew"
+            )
+        return read_stack(store)
+
+    def take(
+        self,
+        field: FieldRecord,
+        kind: str,
+        position: StagePosition,
+        plan: StackPlan,
+        reference_from_today: TransformRecord | None = None,
+    ) -> Path:
+        """Take one stack into the study; whatever happens, it is readable and says whether it is whole."""
+        plan = self.rig.set_scan(plan)
+        if refusal := self.rig.why_not(position, plan):
+            raise RelocationError(f"{kind} of {field.name} refused: {refusal}")
+        self._refuse_overdose(field, plan)
+        provenance = self.provenance(kind, position, field, plan, reference_from_today)
+        path = self.study.new_store(self.record, field.name, kind)
+        with StackWriter(path, plan, provenance) as writer:
+            take_stack(self.rig, plan, position, [writer], progress=self._stack_progress(field, kind))
+        return path
+
+    def resume(self, field: FieldRecord, store: Path) -> Path:
+        """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
+        writer = StackWriter.reopen(store)
+        plan = self.rig.set_scan(field.plan)
+        position = writer.stage
+        if writer.records:
+            position = self._where_the_tissue_is(field, writer, plan)
+        with writer:
+            take_stack(
+                self.rig, plan, position, [writer], progress=self._stack_progress(field, "stack"), planes=writer.missing
+            )
+        return store
+
+    def _where_the_tissue_is(self, field: FieldRecord, writer: StackWriter, plan: StackPlan) -> StagePosition:
+        """Take the richest saved planes of a stack again; return where its middle is now."""
+        saved = sorted(record.plane for record in writer.records)
+        before = writer.planes(saved)
+        first = richest_planes(before, RESUME_PLANES)
+        again = PlanesInMemory()
+        wanted = saved[first : first + RESUME_PLANES]
+        self._refuse_overdose(field, plan, wanted + writer.missing)
+        take_stack(self.rig, plan, writer.stage, [again], planes=wanted)
+        moved = align_stack(before, np.stack(again.planes), plan.voxel_um, RESUME_SHIFT_UM, first_plane=first)
+        self._log(
+            "resume", field=field.name, store=writer.path.name, shift_zyx_um=moved.shift_zyx_um, score=moved.score
+        )
+        shift = moved.shift_zyx_um if moved.score >= RESUME_SCORE else self._shift_of_overview(field, writer)
+        return writer.stage.moved(*self.rig.config.orientation.stage_offset_um(shift))
+
+    def _shift_of_overview(self, field: FieldRecord, writer: StackWriter) -> tuple[float, float, float]:
+        """Return how far the field lies from where a stack was begun, by an overview: saved planes show too little."""
+        overview = read_stack(self.take(field, "overview", writer.stage, field.overview_plan))
+        registration = register_stacks(self.reference_overview(field), overview)
+        shift = relocate.offset_zyx_um(registration.reference_from_today, field.overview_plan)
+        self._log("resume by overview", field=field.name, verdict=registration.verdict, shift_zyx_um=shift)
+        if registration.verdict is not Verdict.FOUND or np.linalg.norm(shift) > RESUME_SHIFT_UM:
+            raise RelocationError(
+                f"the tissue of {writer.path.name} is not recognised ({registration.verdict}, score "
+                f"{registration.score:.2f}, {np.linalg.norm(shift):.1f} um off, limit {RESUME_SHIFT_UM:.1f} um); "
+                f"relocate {field.name} and take a new stack"
+            )
+        return shift
+
+    def _stack_progress(self, field: FieldRecord, kind: str) -> Callable[[int, int], None]:
+        return lambda done, planes: self._progress(f"{field.name} {kind}", done / planes)
+
+    def _refuse_overdose(self, field: FieldRecord, plan: StackPlan, planes: Sequence[int] | None = None) -> None:
+        """Raise when the planes would bring the field's light of this session above the plan's limit."""
+        if field.plan.dose_limit_mj is None:
+            return
+        so_far = self.study.dose_mj(self.record, field.name)
+        powers = [plan.plane_power_mw(plane) for plane in (range(plan.planes) if planes is None else planes)]
+        more = sum(powers) * self.rig.exposure_ms() / 1000 * plan.frames_per_plane
+        if so_far + more > field.plan.dose_limit_mj:
+            raise RelocationError(
+                f"{field.name} has had {so_far:.1f} mJ in this session and the stack needs {more:.1f} mJ, "
+                f"above the limit of {field.plan.dose_limit_mj:.1f} mJ; let it rest, or raise dose_limit_mj"
+            )
+
+    def provenance(
+        self,
+        kind: str,
+        stage: StagePosition,
+        field: FieldRecord | None = None,
+        plan: StackPlan | None = None,
+        reference_from_today: TransformRecord | None = None,
+    ) -> ImageProvenance:
+        """Return what an image of this session says of its making."""
+        return ImageProvenance(
+            kind=kind,
+            animal=self.record.animal,
+            session=self.record.name,
+            day=self.record.day,
+            rig=self.rig.config.model_dump(mode="json"),
+            stage=stage,
+            field=None if field is None else field.name,
+            plan=plan,
+            reference_from_today=reference_from_today,
+            saturation=self.rig.config.scan.saturation if field is not None else None,
+        )
+
+    def _log(self, event: str, **details: object) -> None:
+        self.study.log(self.record, event, **details)
+
+
+def richest_planes(planes: NDArray[np.uint16], count: int) -> int:
+    """Return the first of the ``count`` consecutive planes, shape (z, y, x), that show the most."""
+    contrast = planes[:, ::2, ::2].std(axis=(1, 2))
+    window = min(count, len(planes))
+    return int(np.argmax(np.convolve(contrast, np.ones(window), mode="valid")))
