@@ -159,7 +159,7 @@ def _session(
     progress: Callable[[str, float], None],
 ) -> Iterator[Any]:
     from acquire.config import read_rig_config
-    from acquire.rig import open_rig
+    from acquire.opening import open_rig
     from acquire.session import Session
     from acquire.store import Study
 
@@ -387,7 +387,7 @@ def check_rig(rig: Annotated[str, typer.Argument(metavar="RIG", help="A rig conf
     """Load a rig, move, snap, close the shutter; a line a role; exit code 1 with the reason."""
     from acquire.checks import check_devices
     from acquire.config import read_rig_config
-    from acquire.rig import open_rig
+    from acquire.opening import open_rig
 
     config = read_rig_config(rig)
     with open_rig(config) as opened:

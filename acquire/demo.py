@@ -26,8 +26,9 @@ from acquire.model import (
     StagePosition,
     StudyRecord,
 )
+from acquire.opening import open_rig
 from acquire.pictures import map_section, relocation_section
-from acquire.rig import Rig, open_rig
+from acquire.rig import Rig
 from acquire.session import Session
 from acquire.store import Study, refuse_used_folder
 from analysis.field import FieldAnalysis

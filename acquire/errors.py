@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from pydantic import ValidationError
 
 from analysis.errors import ExperimentError
+
+# What a device, its adapter or its Python class may raise when it cannot do what it is asked.
+DEVICE_FAULTS = (RuntimeError, ValueError, TypeError, KeyError, OSError, NotImplementedError)
 
 
 class RigError(ExperimentError):
@@ -17,6 +23,15 @@ class RelocationError(ExperimentError):
 
 class StudyError(ExperimentError):
     """A study folder, or a disk, that cannot be used."""
+
+
+@contextlib.contextmanager
+def asking(action: str) -> Iterator[None]:
+    """Turn whatever a device says into a RigError that names the action."""
+    try:
+        yield
+    except DEVICE_FAULTS as error:
+        raise RigError(f"{action} failed: {' '.join(str(error).split())}") from error
 
 
 def validation_summary(error: ValidationError) -> str:

@@ -1,4 +1,6 @@
-"""The rig: the one room that talks to Micro-Manager.
+"""The rig: stage, scan, images and power, under a light that is off unless an image is taken.
+
+With :mod:`acquire.light` and :mod:`acquire.opening` this is all that talks to Micro-Manager.
 
 Every verb blocks until the devices have done what was asked, checks the limits before anything is sent, reads back
 what was set, and raises :class:`RigError` with device, action and value when they differ. The shutter opens for
@@ -7,34 +9,23 @@ images and closes on every way out.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
-import importlib
-import os
-import secrets
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 from acquire.config import PropertyRole, RigConfig
-from acquire.errors import RigError
-from acquire.guard import Guard
-from acquire.lock import rig_lock
+from acquire.errors import RigError, asking
+from acquire.light import LightPath
 from acquire.model import StackPlan, StagePosition
-from acquire.watchdog import Watchdog, WatchdogError
+from acquire.watchdog import Watchdog
 
 STAGE_TOLERANCE_UM = 1.0
-CLOSE_ATTEMPTS = 3
-GRACE_AT_EXIT_S = 0.3
-PAUSE_POLL_S = 0.05
-# What a device, its adapter or its Python class may raise when it cannot do what it is asked.
-DEVICE_FAULTS = (RuntimeError, ValueError, TypeError, KeyError, OSError, NotImplementedError)
 
 
 @runtime_checkable
@@ -48,17 +39,8 @@ class Remountable(Protocol):
         """Return stage positions (x, y, z) in um that are worth imaging."""
 
 
-@contextlib.contextmanager
-def _asking(action: str) -> Iterator[None]:
-    """Turn whatever a device says into a RigError that names the action."""
-    try:
-        yield
-    except DEVICE_FAULTS as error:
-        raise RigError(f"{action} failed: {' '.join(str(error).split())}") from error
-
-
 class Rig:
-    """The live rig. Use :func:`open_rig`, best in a ``with`` statement.
+    """The live rig. Use :func:`acquire.opening.open_rig`, best in a ``with`` statement.
 
     ``alarms`` says what the guards of the light had to do since it was opened.
 
@@ -87,14 +69,11 @@ class Rig:
         self.core = core
         self.config = config
         self.loaded = loaded
-        self.alarms: list[str] = []
-        self._guard = Guard(self._shut, config.stall_s, watchdog, self.alarms.append)
-        self.seconds_lit = 0.0
         self.images_taken = 0
-        self._lit_since: float | None = None
-        self._stop = self._paused = False
+        self._light = LightPath(core, config, watchdog)
+        self.alarms = self._light.alarms
         self._undo = undo or contextlib.ExitStack()
-        self._undo.callback(self._guard.stop)
+        self._undo.callback(self._light.dismiss_guards)
         self._undo.callback(self.close_light)
 
     def __enter__(self) -> Self:
@@ -112,14 +91,9 @@ class Rig:
 
     # ---- light -------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def light(self) -> Iterator[None]:
+    def light(self) -> AbstractContextManager[None]:
         """Keep the light on for the block; off on every way out of it."""
-        try:
-            self.open_light()
-            yield
-        finally:
-            self.close_light()
+        return self._light.on()
 
     def open_light(self) -> None:
         """Open the shutter and read it back; after :meth:`stop` it stays closed until :meth:`allow`.
@@ -129,33 +103,15 @@ class Rig:
         RigError
             When it does not open, when the watchdog does not answer, or when a guard has closed it since it was opened.
         """
-        if self._lit_since is not None:
-            self.beat()
-            return
-        shutter = self.config.roles.shutter
-        if shutter is not None:
-            self._guard.light_on()
-        self._lit_since = time.monotonic()
-        if shutter is not None:
-            with _asking(f"opening the shutter {shutter}"):
-                self.core.setShutterOpen(shutter, True)
-                self.core.waitForDevice(shutter)
-        # Somebody may have asked to stop in this very moment, found the light off, and gone.
-        if self._stop:
-            self.close_light()
-        self.check_light()
+        self._light.open()
+
+    def close_light(self) -> None:
+        """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
+        self._light.close()
 
     def check_light(self) -> None:
         """Raise RigError when the light should be on and is not: what was imaged is dark."""
-        self.beat()
-        shutter = self.config.roles.shutter
-        if shutter is None or self._lit_since is None:
-            return
-        with _asking(f"reading the shutter {shutter}"):
-            is_open = self.core.getShutterOpen(shutter)
-        # Read first, asked later: whoever stops in between has closed it rightly.
-        if not is_open and self._lit_since is not None:
-            raise RigError(f"shutter {shutter} reads closed after it was opened; check the interlock and its key")
+        self._light.check()
 
     def beat(self, frame_s: float = 0.0) -> None:
         """Give a sign of life: needed every ``stall_s`` while the light is on; :meth:`snap` does it for each frame.
@@ -170,39 +126,35 @@ class Rig:
         RigError
             When a guard had to close the light since it was opened: what was imaged since the last sign is dark.
         """
-        self._guard.beat(frame_s)
+        self._light.beat(frame_s)
 
-    def close_light(self) -> None:
-        """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
-        lit_since, self._lit_since = self._lit_since, None
-        if lit_since is not None:
-            self.seconds_lit += time.monotonic() - lit_since
-        try:
-            self._shut()
-        finally:
-            self._guard.light_off()
+    def stop(self) -> None:
+        """End the stack that is being taken: light off at once. May be called from any thread, as may ``pause``."""
+        self._light.stop()
 
-    def _shut(self) -> None:
-        shutter = self.config.roles.shutter
-        if shutter is None:
-            return
-        fault: Exception | None = None
-        for _ in range(CLOSE_ATTEMPTS):
-            try:
-                self.core.setShutterOpen(shutter, False)
-                if not self.core.getShutterOpen(shutter):
-                    return
-            except DEVICE_FAULTS as error:
-                fault = error
-        self._guard.shutter_does_not_close()
-        self._power_down()
-        raise RigError(f"shutter {shutter} does not close ({fault or 'it reads open'}); close the laser by hand now")
+    def pause(self, paused: bool = True) -> None:
+        """Hold the stack that is being taken after the frame it is at, dark; ``pause(False)`` goes on."""
+        self._light.pause(paused)
 
-    def _power_down(self) -> None:
-        role, table = self.config.roles.power, self.config.power
-        if role is not None and table is not None:
-            with contextlib.suppress(*DEVICE_FAULTS):
-                self.core.setProperty(role.device, role.property, table.value[0])
+    def allow(self) -> None:
+        """Forget an earlier wish to stop: a new stack begins."""
+        self._light.allow()
+
+    def wait_while_paused(self) -> None:
+        """Return when nobody wants a pause, light off until then."""
+        self._light.wait_while_paused()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._light.stop_requested
+
+    @property
+    def seconds_lit(self) -> float:
+        """How long the light was on, without the present time, s."""
+        return self._light.seconds_lit
+
+    # ---- power -------------------------------------------------------------------------------------------------
 
     def power_setting(self, power_mw: float) -> float:
         """Return the property value for a power; refuses more than the limit or than the table holds."""
@@ -232,11 +184,11 @@ class Rig:
     def position(self) -> StagePosition:
         """Return where the motors say they are."""
         roles = self.config.roles
-        with _asking(f"reading the position of {roles.z_drive}"):
+        with asking(f"reading the position of {roles.z_drive}"):
             z = self.core.getPosition(roles.z_drive)
         x = y = 0.0
         if roles.xy_stage is not None:
-            with _asking(f"reading the position of {roles.xy_stage}"):
+            with asking(f"reading the position of {roles.xy_stage}"):
                 x, y = self.core.getXYPosition(roles.xy_stage)
         return StagePosition(x_um=x, y_um=y, z_um=z)
 
@@ -272,11 +224,11 @@ class Rig:
             if (x_um, y_um) != (0.0, 0.0):
                 raise RigError(f"rig {self.config.name} has no xy stage; move there by hand")
             return
-        with _asking(f"moving {stage} to x {x_um:.1f}, y {y_um:.1f} um"):
+        with asking(f"moving {stage} to x {x_um:.1f}, y {y_um:.1f} um"):
             self.core.setXYPosition(stage, x_um, y_um)
             self.core.waitForDevice(stage)
         time.sleep(self.config.settle.xy_s)
-        with _asking(f"reading the position of {stage}"):
+        with asking(f"reading the position of {stage}"):
             x, y = self.core.getXYPosition(stage)
         off_um = float(np.hypot(x - x_um, y - y_um))
         if off_um > STAGE_TOLERANCE_UM:
@@ -291,11 +243,11 @@ class Rig:
         low, high = self.config.limits.z_um
         if not low <= z_um <= high:
             raise RigError(f"z = {z_um:.1f} um is outside the limits {low:.1f} to {high:.1f} um; lower the stack")
-        with _asking(f"moving {drive} to z {z_um:.1f} um"):
+        with asking(f"moving {drive} to z {z_um:.1f} um"):
             self.core.setPosition(drive, z_um)
             self.core.waitForDevice(drive)
         time.sleep(self.config.settle.z_s)
-        with _asking(f"reading the position of {drive}"):
+        with asking(f"reading the position of {drive}"):
             z = self.core.getPosition(drive)
         if abs(z - z_um) > STAGE_TOLERANCE_UM:
             raise RigError(
@@ -311,7 +263,7 @@ class Rig:
         A rig without zoom has one pixel size: the plan that comes back says which.
         """
         roles, scan = self.config.roles, self.config.scan
-        with _asking(f"choosing the detector {roles.scanner}"):
+        with asking(f"choosing the detector {roles.scanner}"):
             self.core.setCameraDevice(roles.scanner)
         if scan.field_um_at_zoom_1 is not None and roles.zoom and roles.resolution:
             self._set_number(roles.zoom, scan.field_um_at_zoom_1 / plan.field_of_view_um)
@@ -320,7 +272,7 @@ class Rig:
             self._set_number(roles.pixel_dwell, plan.dwell_us)
         if roles.pmt_gain and plan.pmt_gain is not None:
             self._set_number(roles.pmt_gain, plan.pmt_gain)
-        with _asking(f"asking {roles.scanner} for its image size"):
+        with asking(f"asking {roles.scanner} for its image size"):
             height, width = self.core.getImageHeight(), self.core.getImageWidth()
         if height != width:
             raise RigError(f"{roles.scanner} gives images of {height} x {width} pixels; set it to a square region")
@@ -332,7 +284,7 @@ class Rig:
 
     def snap(self) -> NDArray[np.uint16]:
         """Return one frame of the chosen camera, shape (y, x)."""
-        with _asking(f"taking an image with {self.core.getCameraDevice()}"):
+        with asking(f"taking an image with {self.core.getCameraDevice()}"):
             self.beat(frame_s=self.exposure_ms() / 1000)
             self.core.snapImage()
             frame = np.asarray(self.core.getImage())
@@ -348,38 +300,12 @@ class Rig:
         if camera is None:
             raise RigError(f"rig {self.config.name} has no surface camera (roles.surface_camera)")
         self.close_light()
-        with _asking(f"choosing the camera {camera}"):
+        with asking(f"choosing the camera {camera}"):
             self.core.setCameraDevice(camera)
         try:
             return self.snap()
         finally:
             self.core.setCameraDevice(self.config.roles.scanner)
-
-    def stop(self) -> None:
-        """End the stack that is being taken: light off at once. May be called from any thread, as may ``pause``."""
-        self._stop = True
-        self._paused = False
-        self.close_light()
-
-    def pause(self, paused: bool = True) -> None:
-        """Hold the stack that is being taken after the frame it is at, dark; ``pause(False)`` goes on."""
-        self._paused = paused
-
-    def allow(self) -> None:
-        """Forget an earlier wish to stop: a new stack begins."""
-        self._stop = self._paused = False
-
-    def wait_while_paused(self) -> None:
-        """Return when nobody wants a pause, light off until then."""
-        if self._paused:
-            self.close_light()
-        while self._paused:
-            time.sleep(PAUSE_POLL_S)
-
-    @property
-    def stop_requested(self) -> bool:
-        """Whether somebody asked to stop."""
-        return self._stop
 
     # ---- properties --------------------------------------------------------------------------------------------
 
@@ -391,119 +317,13 @@ class Rig:
         """Return a property as a number; None when the rig lacks that role."""
         if role is None:
             return None
-        with _asking(f"reading {role}"):
+        with asking(f"reading {role}"):
             return float(self.core.getProperty(role.device, role.property))
 
     def _set_number(self, role: PropertyRole, value: float) -> None:
-        with _asking(f"setting {role} to {value:g}"):
+        with asking(f"setting {role} to {value:g}"):
             self.core.setProperty(role.device, role.property, value)
             self.core.waitForDevice(role.device)
             read = float(self.core.getProperty(role.device, role.property))
         if abs(read - value) > 1e-3 * max(1.0, abs(value)):
             raise RigError(f"{role} reads {read:g} after it was set to {value:g}; check the device and its limits")
-
-
-def _load_python_devices(core: UniMMCore, config: RigConfig) -> object:
-    module_name, _, function_name = (config.load or "").partition(":")
-    try:
-        load: Any = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise RigError(f"load = {config.load!r} cannot be imported: {error}") from error
-    with _asking(f"loading {config.load}"):
-        return load(core, **config.load_settings)
-
-
-def _check_roles(core: UniMMCore, config: RigConfig) -> None:
-    """Refuse roles that name a device or property which is not there."""
-    loaded = set(core.getLoadedDevices())
-    faults = []
-    for role, player in config.roles:
-        if player is None:
-            continue
-        device = player.device if isinstance(player, PropertyRole) else player
-        if device not in loaded:
-            faults.append(f"roles.{role} names {device!r}, which is not loaded")
-        elif isinstance(player, PropertyRole) and not core.hasProperty(device, player.property):
-            faults.append(f"roles.{role} names {player}, but {device} has no such property")
-    if faults:
-        raise RigError(f"{'; '.join(faults)}; loaded are: {', '.join(sorted(loaded - {'Core'}))}")
-
-
-def _unload(core: UniMMCore) -> None:
-    with _asking("unloading the devices"):
-        core.unloadAllDevices()
-
-
-def _load_devices(core: UniMMCore, config: RigConfig) -> object:
-    loaded = None
-    if config.mm_config is not None:
-        try:
-            core.loadSystemConfiguration(config.mm_config)
-        except (RuntimeError, OSError, ValueError) as error:
-            text = " ".join(str(error).split())
-            raise RigError(f"mm_config {config.mm_config!r} cannot be loaded: {text}") from error
-    if config.load is not None:
-        loaded = _load_python_devices(core, config)
-    _check_roles(core, config)
-    core.setAutoShutter(False)
-    with _asking(f"setting the time-out to {config.timeout_s} s"):
-        core.setTimeoutMs(round(config.timeout_s * 1000))
-    return loaded
-
-
-def _lock(config: RigConfig, undo: contextlib.ExitStack) -> str | None:
-    """Lock the rig for this program; return who died while using it, None when all ended properly."""
-    lock = rig_lock(config.lock or config.name)
-    lock.take()
-    undo.callback(lock.release)
-    return lock.left_by
-
-
-def _start_watchdog(config: RigConfig) -> Watchdog | None:
-    plan = config.watchdog
-    if plan is None:
-        return None
-    try:
-        return Watchdog(plan.close, plan.settings, plan.timeout_s)
-    except WatchdogError as error:
-        raise RigError(f"{error}; check [watchdog] in the config of rig {config.name}") from error
-
-
-@functools.cache
-def _end_with_grace() -> None:
-    """Give MMCore's callback thread time to finish: it can meet the end of the interpreter and abort it."""
-    # Registered once and before any rig: what is registered first runs last.
-    atexit.register(time.sleep, GRACE_AT_EXIT_S)
-
-
-def open_rig(config: RigConfig) -> Rig:
-    """Load the devices of a rig config, dark.
-
-    Raises
-    ------
-    RigError
-        When another program has the rig, something cannot be loaded, or a role names a device that is not there.
-    """
-    _end_with_grace()
-    undo = contextlib.ExitStack()
-    try:
-        return _opened(config.for_opening(f"{os.getpid()}-{secrets.token_hex(4)}"), undo)
-    except BaseException:
-        undo.close()
-        raise
-
-
-def _opened(config: RigConfig, undo: contextlib.ExitStack) -> Rig:
-    """Open a rig; whatever was begun when this raises stands in ``undo``."""
-    predecessor = _lock(config, undo) if config.exclusive else None
-    core = UniMMCore()
-    undo.callback(_unload, core)
-    loaded = _load_devices(core, config)
-    rig = Rig(core, config, loaded, _start_watchdog(config), undo)
-    rig.close_light()
-    if predecessor is not None:
-        rig.alarms.append(f"the last program on this rig did not end properly: {predecessor}; check the laser")
-    # The last resort, when nobody closed the rig.
-    atexit.register(rig.close)
-    undo.callback(atexit.unregister, rig.close)
-    return rig

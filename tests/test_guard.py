@@ -17,7 +17,7 @@ from acquire.errors import RigError
 from acquire.guard import Guard
 from acquire.lock import ProgramLock, rig_lock
 from acquire.model import StackPlan
-from acquire.rig import open_rig
+from acquire.opening import open_rig
 from acquire.watchdog import Watchdog, WatchdogError, watch
 from devices.shutterfile import close_shutter, is_shutter_open, write_shutter
 
@@ -126,11 +126,11 @@ def test_asking_the_shutter_costs_a_frame_nothing(shutter):
 
 PROGRAM = """
 import sys, time
-from acquire.rig import open_rig
+from acquire.opening import open_rig
 from tests_config import config
 rig = open_rig(config())
 rig.open_light()
-print(rig._guard._watchdog.pid, rig.core.getShutterOpen("Shutter"), flush=True)
+print(rig._light._guard._watchdog.pid, rig.core.getShutterOpen("Shutter"), flush=True)
 {then}
 """
 
@@ -296,7 +296,7 @@ def test_stopping_at_any_moment_ends_dark(rig, file):
 
 
 def test_a_watchdog_killed_in_the_dark_is_replaced_before_the_light_comes_on(rig):
-    watchdog = rig._guard._watchdog
+    watchdog = rig._light._guard._watchdog
     first = watchdog.pid
     os.kill(first, signal.SIGTERM)
     assert seconds_until(lambda: not watchdog.is_alive) < 2.0
@@ -306,7 +306,7 @@ def test_a_watchdog_killed_in_the_dark_is_replaced_before_the_light_comes_on(rig
 
 
 def test_a_watchdog_killed_under_light_is_replaced_and_the_stack_goes_on(rig, file):
-    watchdog = rig._guard._watchdog
+    watchdog = rig._light._guard._watchdog
     with rig.light():
         first = watchdog.pid
         os.kill(first, signal.SIGTERM)
@@ -319,7 +319,7 @@ def test_a_watchdog_killed_under_light_is_replaced_and_the_stack_goes_on(rig, fi
 
 
 def test_without_a_watchdog_that_works_the_light_does_not_come_on(rig, file, monkeypatch):
-    watchdog = rig._guard._watchdog
+    watchdog = rig._light._guard._watchdog
     monkeypatch.setattr(watchdog, "_command", [sys.executable, "-c", "print('no licence')"])
     os.kill(watchdog.pid, signal.SIGTERM)
     assert seconds_until(lambda: not watchdog.is_alive) < 2.0
@@ -329,7 +329,7 @@ def test_without_a_watchdog_that_works_the_light_does_not_come_on(rig, file, mon
 
 
 def test_a_watchdog_that_cannot_be_replaced_ends_the_light(rig, file, monkeypatch):
-    watchdog = rig._guard._watchdog
+    watchdog = rig._light._guard._watchdog
     with pytest.raises(RigError, match="watchdog died and cannot be replaced"), rig.light():
         monkeypatch.setattr(watchdog, "_command", [sys.executable, "-c", "pass"])
         os.kill(watchdog.pid, signal.SIGTERM)
@@ -380,7 +380,7 @@ def test_the_end_of_the_pipe_is_no_proper_end():
 
 def test_a_closed_rig_leaves_nothing(shutter):
     with open_rig(config_of(shutter)) as rig:
-        pid = rig._guard._watchdog.pid
+        pid = rig._light._guard._watchdog.pid
         with rig.light():
             assert is_running(pid)
             assert {"light guard", "watchdog answers"} <= {thread.name for thread in threading.enumerate()}

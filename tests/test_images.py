@@ -13,7 +13,7 @@ from acquire.config import read_rig_config
 from acquire.engine import take_stack
 from acquire.images import ImageProvenance, StackWriter, write_image
 from acquire.model import StackPlan, StagePosition
-from acquire.rig import open_rig
+from acquire.opening import open_rig
 
 PLACE = StagePosition(x_um=0.0, y_um=0.0, z_um=40.0)
 PLAN = StackPlan(field_of_view_um=60.0, pixels=128, depth_um=4.0, step_um=0.8)

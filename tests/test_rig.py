@@ -13,7 +13,7 @@ from acquire.config import Limits, RigConfig, read_rig_config
 from acquire.engine import PlanesInMemory, StackCancelledError, take_stack
 from acquire.errors import RigError
 from acquire.model import StackPlan, StagePosition
-from acquire.rig import open_rig
+from acquire.opening import open_rig
 
 ORIGIN = StagePosition(x_um=0.0, y_um=0.0, z_um=30.0)
 PLAN = StackPlan(field_of_view_um=60.0, pixels=64, depth_um=6.0, step_um=1.0, frames_per_plane=1)

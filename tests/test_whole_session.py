@@ -7,7 +7,7 @@ import pytest
 from acquire.config import read_rig_config
 from acquire.errors import RelocationError
 from acquire.model import AnimalRecord, RelocationRecord, StackPlan, StagePosition, StudyRecord
-from acquire.rig import open_rig
+from acquire.opening import open_rig
 from acquire.session import Session
 from acquire.store import Study, read_record
 from analysis.model import Verdict

@@ -23,7 +23,8 @@ import tensorstore
 from acquire.config import read_rig_config
 from acquire.images import is_complete
 from acquire.model import AnimalRecord, StackPlan, StagePosition, StudyRecord
-from acquire.rig import Rig, open_rig
+from acquire.opening import open_rig
+from acquire.rig import Rig
 from acquire.session import Session
 from acquire.store import Study
 from devices.shutterfile import is_shutter_open

@@ -20,7 +20,8 @@ from acquire.config import read_rig_config
 from acquire.engine import take_stack
 from acquire.images import ImageProvenance, StackWriter
 from acquire.model import StackPlan, StagePosition
-from acquire.rig import Rig, open_rig
+from acquire.opening import open_rig
+from acquire.rig import Rig
 
 MOST_RATIO = 1.10
 PIXELS = 1024

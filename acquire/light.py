@@ -1,0 +1,168 @@
+"""The light: opened for images, closed on every way out, and at once when somebody wants to stop.
+
+Opening and closing are read back. A shutter that does not obey is tried again, then by the watchdog's own way, and the
+power goes down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from pymmcore_plus.experimental.unicore import UniMMCore
+
+from acquire.config import RigConfig
+from acquire.errors import DEVICE_FAULTS, RigError, asking
+from acquire.guard import Guard
+from acquire.watchdog import Watchdog
+
+CLOSE_ATTEMPTS = 3
+PAUSE_POLL_S = 0.05
+
+
+class LightPath:
+    """The shutter with its guards, and who wants it closed.
+
+    ``alarms`` says what the guards had to do; ``seconds_lit`` how long the light was on, without the present time.
+
+    Parameters
+    ----------
+    core
+        Micro-Manager's core with the devices of ``config`` loaded.
+    config
+        The rig config: the roles of shutter and power, and how long silence may last.
+    watchdog
+        The process that closes the shutter when this program cannot.
+    """
+
+    def __init__(self, core: UniMMCore, config: RigConfig, watchdog: Watchdog | None) -> None:
+        self._core = core
+        self._config = config
+        self.alarms: list[str] = []
+        self.seconds_lit = 0.0
+        self._guard = Guard(self._shut, config.stall_s, watchdog, self.alarms.append)
+        self._lit_since: float | None = None
+        self._stop = self._paused = False
+
+    def dismiss_guards(self) -> None:
+        """End the guards, thread and process; call it when the light is off for good."""
+        self._guard.stop()
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Keep the light on for the block; off on every way out of it."""
+        try:
+            self.open()
+            yield
+        finally:
+            self.close()
+
+    def open(self) -> None:
+        """Open the shutter and read it back; after :meth:`stop` it stays closed until :meth:`allow`.
+
+        Raises
+        ------
+        RigError
+            When it does not open, when the watchdog does not answer, or when a guard has closed it since it was opened.
+        """
+        if self._lit_since is not None:
+            self.beat()
+            return
+        shutter = self._config.roles.shutter
+        if shutter is not None:
+            self._guard.light_on()
+        self._lit_since = time.monotonic()
+        if shutter is not None:
+            with asking(f"opening the shutter {shutter}"):
+                self._core.setShutterOpen(shutter, True)
+                self._core.waitForDevice(shutter)
+        # Somebody may have asked to stop in this very moment, found the light off, and gone.
+        if self._stop:
+            self.close()
+        self.check()
+
+    def check(self) -> None:
+        """Raise RigError when the light should be on and is not: what was imaged is dark."""
+        self.beat()
+        shutter = self._config.roles.shutter
+        if shutter is None or self._lit_since is None:
+            return
+        with asking(f"reading the shutter {shutter}"):
+            is_open = self._core.getShutterOpen(shutter)
+        # Read first, asked later: whoever stops in between has closed it rightly.
+        if not is_open and self._lit_since is not None:
+            raise RigError(f"shutter {shutter} reads closed after it was opened; check the interlock and its key")
+
+    def beat(self, frame_s: float = 0.0) -> None:
+        """Give a sign of life: needed every ``stall_s`` while the light is on; taking a frame does it.
+
+        Parameters
+        ----------
+        frame_s
+            How much longer than ``stall_s`` the next sign may take.
+
+        Raises
+        ------
+        RigError
+            When a guard had to close the light since it was opened: what was imaged since the last sign is dark.
+        """
+        self._guard.beat(frame_s)
+
+    def close(self) -> None:
+        """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
+        lit_since, self._lit_since = self._lit_since, None
+        if lit_since is not None:
+            self.seconds_lit += time.monotonic() - lit_since
+        try:
+            self._shut()
+        finally:
+            self._guard.light_off()
+
+    def _shut(self) -> None:
+        shutter = self._config.roles.shutter
+        if shutter is None:
+            return
+        fault: Exception | None = None
+        for _ in range(CLOSE_ATTEMPTS):
+            try:
+                self._core.setShutterOpen(shutter, False)
+                if not self._core.getShutterOpen(shutter):
+                    return
+            except DEVICE_FAULTS as error:
+                fault = error
+        self._guard.shutter_does_not_close()
+        self._power_down()
+        raise RigError(f"shutter {shutter} does not close ({fault or 'it reads open'}); close the laser by hand now")
+
+    def _power_down(self) -> None:
+        role, table = self._config.roles.power, self._config.power
+        if role is not None and table is not None:
+            with contextlib.suppress(*DEVICE_FAULTS):
+                self._core.setProperty(role.device, role.property, table.value[0])
+
+    def stop(self) -> None:
+        """End the stack that is being taken: light off at once. May be called from any thread, as may ``pause``."""
+        self._stop = True
+        self._paused = False
+        self.close()
+
+    def pause(self, paused: bool = True) -> None:
+        """Hold the stack that is being taken after the frame it is at, dark; ``pause(False)`` goes on."""
+        self._paused = paused
+
+    def allow(self) -> None:
+        """Forget an earlier wish to stop: a new stack begins."""
+        self._stop = self._paused = False
+
+    def wait_while_paused(self) -> None:
+        """Return when nobody wants a pause, light off until then."""
+        if self._paused:
+            self.close()
+        while self._paused:
+            time.sleep(PAUSE_POLL_S)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._stop
