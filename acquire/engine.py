@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pymmcore_plus.mda import MDARunner, PMDAEngine
 from useq import AbsolutePosition, MDAEvent, MDASequence, PropertyTuple, ZAbsolutePositions
 
+from acquire.drift import follow_drift
 from acquire.errors import RigError
-from acquire.frames import AlignedPlane, align_frames, follow_drift
+from acquire.frames import AlignedPlane, align_frames
 from acquire.model import PlaneRecord, StackPlan, StagePosition, TakenPlane, utc_now
 from acquire.rig import Rig
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from acquire.frames import drift_along
+from acquire.drift import drift_along
 from acquire.model import FieldRecord, Light, PlaneQuality, QualityItem, QualityRecord, SessionRecord, TransformRecord
 from analysis.model import Floats, Stack
 

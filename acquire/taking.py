@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acquire import relocate
+from acquire.drift import align_stack
 from acquire.engine import PlanesInMemory, take_stack
 from acquire.errors import RelocationError
-from acquire.frames import align_stack
 from acquire.images import ImageProvenance, StackWriter
 from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TransformRecord
 from acquire.rig import Rig
