@@ -45,5 +45,8 @@ def check_devices(rig: Rig) -> Iterator[str]:
         picture = rig.snap_surface()
         yield f"surface_camera {roles.surface_camera}: {picture.shape[0]} x {picture.shape[1]} pixels"
     rig.close_light()
+    if rig.config.watchdog:
+        rig.check_guards()
+        yield "watchdog: answers"
     if roles.shutter:
         yield f"shutter {roles.shutter}: closed"

@@ -63,6 +63,8 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             continue
         if session.study.field(animal, name).reference_session != session.record.name:
             say(f"{name}: {session.propose_power(name).says}")
+        for store in session.cut_short_before(name) if taking.resume else ():
+            say(f"{name}: {store} was cut short in another session and is not gone on with; a new stack is taken")
         for repeat in range(taking.repeats):
             started = time.monotonic()
             store = session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume)
@@ -122,22 +124,26 @@ def check_one_field(stacks: Sequence[Stack]) -> None:
 
 
 def analyse_study(folder: Path, animal: str | None, fields: Sequence[str] | None, progress: Progress) -> list[str]:
-    """Analyse the fields of a study that have stacks; return a line a field."""
-    lines = []
+    """Analyse the fields of a study that have stacks; return what is to be told of them."""
+    told: list[str] = []
     with Study(folder) as study:
-        animals = [study.animal(animal).id] if animal else study.animals()
-        for each in animals:
-            names = [field.name for field in study.animal(each).fields]
-            for name in fields or names:
-                study.field(each, name)
-                stores = study.stacks(each, name)
-                if stores:
-                    stacks = [read_stack(store) for _, store in stores]
-                    analysis = analyse_field(stacks, progress=progress)
-                    lines.append(f"{each} {name}: {write_outputs(study.analysis_folder(each, name), stacks, analysis)}")
-    if not lines:
+        for each in [study.animal(animal).id] if animal else study.animals():
+            for name in fields or [field.name for field in study.animal(each).fields]:
+                told += _analyse_field_of(study, each, name, progress)
+    if not told:
         raise StudyError(f"{folder} has no complete stack to analyse; take one with 'samefield acquire'")
-    return lines
+    return told
+
+
+def _analyse_field_of(study: Study, animal: str, name: str, progress: Progress) -> list[str]:
+    study.field(animal, name)
+    left_out = study.left_out(animal, name)
+    told = [f"warning: {store} is cut short or damaged and is not compared" for store in left_out]
+    stacks = [read_stack(store) for _, store in study.stacks(animal, name)]
+    if stacks:
+        analysis = analyse_field(stacks, progress=progress)
+        told.append(f"{animal} {name}: {write_outputs(study.analysis_folder(animal, name), stacks, analysis)}")
+    return told
 
 
 def register_pictures(map_path: Path, today_path: Path, pixel_um: tuple[float, float] | None) -> SurfaceRegistration:

@@ -163,7 +163,7 @@ class WatchdogPlan(Record):
 
     close: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     settings: dict[str, Any] = Field(default_factory=dict)
-    timeout_s: Positive = 15.0
+    timeout_s: Annotated[float, Field(ge=0.5, le=600)] = 15.0
 
 
 class RigConfig(Record):
@@ -187,7 +187,7 @@ class RigConfig(Record):
     objective: Objective = Objective()
     wavelength_nm: Positive | None = None
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
-    stall_s: Positive = 5.0
+    stall_s: Annotated[float, Field(ge=0.1, le=600)] = 5.0
     watchdog: WatchdogPlan | None = None
     exclusive: bool = True
     lock: str | None = None

@@ -34,10 +34,15 @@ def asking(action: str) -> Iterator[None]:
         raise RigError(f"{action} failed: {' '.join(str(error).split())}") from error
 
 
+NAME_RULE = "a name has letters, digits, - and _, begins with a letter or digit, and has at most 64 of them"
+
+
 def validation_summary(error: ValidationError) -> str:
     """Return all faults of a pydantic validation in one line: where, what."""
     faults = []
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"]) or "file"
-        faults.append(f"{where}: {fault['msg']}")
+        pattern = str(fault.get("ctx", {}).get("pattern", ""))
+        said = NAME_RULE if pattern.startswith("^[A-Za-z0-9]") else fault["msg"]
+        faults.append(f"{where}: {said}")
     return "; ".join(faults)

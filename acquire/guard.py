@@ -124,6 +124,12 @@ class Guard:
             self._watchdog = None
 
     def _stand(self, off: threading.Event) -> None:
+        try:
+            self._watch(off)
+        except Exception as error:  # noqa: BLE001 - a guard that fails, however, closes the light
+            self._fire(f"the guard of the light failed ({type(error).__name__}: {error}); the light was closed")
+
+    def _watch(self, off: threading.Event) -> None:
         while not off.wait(self._nap_s()):
             silent_s = time.monotonic() - self._last_s
             limit_s = self._stall_s + self._frame_s
@@ -139,7 +145,7 @@ class Guard:
 
     def _nap_s(self) -> float:
         left_s = self._last_s + self._stall_s + self._frame_s - time.monotonic()
-        return max(left_s if self._watchdog is None else min(left_s, FORWARD_S), 0.0)
+        return max(min(left_s, FORWARD_S), 0.0)
 
     def _forward(self, silent_s: float) -> bool:
         watchdog = self._watchdog

@@ -93,7 +93,7 @@ def is_complete(store: Path) -> bool:
     try:
         attributes = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         return bool(attributes["samefield"]["complete"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
@@ -137,7 +137,7 @@ class StackWriter:
         self._group, self._array = _create(path, plan.shape, plan.voxel_um, {"samefield": self._samefield(False)})
         self._frames: zarr.Array[Any] | None = None
         if frames:
-            about = {"samefield": {**self._samefield(True), "kind": "frames", "of": path.name}}
+            about = {"samefield": {**self._samefield(False), "kind": "frames", "of": path.name}}
             _, self._frames = _create(frames_path(path), (frames, *plan.shape), (1.0, *plan.voxel_um), about)
 
     @classmethod
@@ -236,6 +236,9 @@ class StackWriter:
 
     def _update(self, *, complete: bool) -> None:
         with writing(self.path):
+            if self._frames is not None:
+                about = {**self._samefield(complete), "kind": "frames", "of": self.path.name}
+                zarr.open_group(frames_path(self.path), mode="r+").attrs.update({"samefield": about})
             self._group.attrs.update({"samefield": self._samefield(complete)})
 
     def __enter__(self) -> Self:

@@ -94,6 +94,11 @@ class LightPath:
         if not is_open and self._lit_since is not None:
             raise RigError(f"shutter {shutter} reads closed after it was opened; check the interlock and its key")
 
+    def check_guards(self) -> None:
+        """Call the guards up and dismiss them, the shutter closed all the while; RigError when one does not answer."""
+        self._guard.light_on()
+        self._guard.light_off()
+
     def beat(self, frame_s: float = 0.0) -> None:
         """Give a sign of life: needed every ``stall_s`` while the light is on; taking a frame does it.
 

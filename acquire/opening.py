@@ -14,6 +14,7 @@ import secrets
 import time
 from typing import Any
 
+from pymmcore_plus import DeviceType
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 from acquire.config import PropertyRole, RigConfig
@@ -35,6 +36,15 @@ def _load_python_devices(core: UniMMCore, config: RigConfig) -> object:
         return load(core, **config.load_settings)
 
 
+DEVICE_TYPES = {
+    "scanner": DeviceType.Camera,
+    "surface_camera": DeviceType.Camera,
+    "xy_stage": DeviceType.XYStage,
+    "z_drive": DeviceType.Stage,
+    "shutter": DeviceType.Shutter,
+}
+
+
 def _check_roles(core: UniMMCore, config: RigConfig) -> None:
     """Refuse roles that name a device or property which is not there."""
     loaded = set(core.getLoadedDevices())
@@ -45,6 +55,9 @@ def _check_roles(core: UniMMCore, config: RigConfig) -> None:
         device = player.device if isinstance(player, PropertyRole) else player
         if device not in loaded:
             faults.append(f"roles.{role} names {device!r}, which is not loaded")
+        elif role in DEVICE_TYPES and core.getDeviceType(device) != DEVICE_TYPES[role]:
+            kind = DEVICE_TYPES[role].name
+            faults.append(f"roles.{role} names {device!r}, which is no {kind} but a {core.getDeviceType(device).name}")
         elif isinstance(player, PropertyRole) and not core.hasProperty(device, player.property):
             faults.append(f"roles.{role} names {player}, but {device} has no such property")
     if faults:

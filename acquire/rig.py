@@ -109,6 +109,10 @@ class Rig:
         """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
         self._light.close()
 
+    def check_guards(self) -> None:
+        """Call up the guards of the light in the dark; RigError when the watchdog does not answer."""
+        self._light.check_guards()
+
     def check_light(self) -> None:
         """Raise RigError when the light should be on and is not: what was imaged is dark."""
         self._light.check()

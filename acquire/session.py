@@ -245,6 +245,12 @@ class Session:
         last = self.study.last_store(self.record, field_name, "stack")
         return last is not None and self.study.unfinished_store(self.record, field_name) is None
 
+    def cut_short_before(self, field_name: str) -> list[Path]:
+        """Return the stacks of a field that were cut short in earlier sessions: the head has been moved since."""
+        own = self.study.session_folder(self.record.animal, self.record.name)
+        stores = self.study.left_out(self.record.animal, field_name)
+        return [store for store in stores if own not in store.parents]
+
     def take_stack(self, field_name: str, *, accept_unsure: bool = False, resume: bool = False) -> Path:
         """Take the field's stack where it was found today, and judge it.
 

@@ -159,7 +159,10 @@ class Study:
         records = sorted((read_record(file, SessionRecord) for file in files), key=lambda record: record.number)
         for one, other in itertools.pairwise(records):
             if one.number == other.number:
-                raise StudyError(f"sessions {one.name} and {other.name} of {animal} both have the number {one.number}")
+                raise StudyError(
+                    f"sessions {one.name} and {other.name} of {animal} both have the number {one.number}; "
+                    "number them in the order of time in their session.json"
+                )
         return records
 
     def session(self, animal: str, name: str) -> SessionRecord:
@@ -198,7 +201,7 @@ class Study:
             SessionRecord,
             animal=animal,
             name=name,
-            number=len(earlier),
+            number=1 + max((record.number for record in earlier), default=-1),
             day=day,
             started=started,
             experimenter=experimenter,
@@ -251,6 +254,12 @@ class Study:
         folder = self.session_folder(session.animal, session.name) / field
         last = max(folder.glob("stack*.ome.zarr"), key=_number, default=None)
         return None if last is None or is_complete(last) else last
+
+    def left_out(self, animal: str, field: str) -> list[Path]:
+        """Return the stacks that cannot be compared, of sessions that have no whole one: cut short, or damaged."""
+        last = [self.unfinished_store(session, field) for session in self.sessions(animal)]
+        used = {session.name for session, _ in self.stacks(animal, field)}
+        return [store for store in last if store is not None and store.parents[1].name not in used]
 
     def dose_mj(self, session: SessionRecord, field: str) -> float:
         """Return the energy that all stacks and overviews of a field took in a session, mJ."""

@@ -76,7 +76,7 @@ def _refuse_changed(path: Path, pixels: NDArray[Any], provenance: Mapping[str, A
     ]
     if changed:
         raise StackError(
-            f"{path.name}: {_named(changed)} of {len(pixels)} not as recorded (wrong checksum): files in the store are "
+            f"{path}: {_named(changed)} of {len(pixels)} not as recorded (wrong checksum): files in the store are "
             "damaged or gone; copy it again from its source, or take the stack again"
         )
 

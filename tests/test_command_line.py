@@ -167,7 +167,7 @@ def test_a_session_stays_with_its_rig_its_day_and_the_order_of_time(tmp_path, ca
     assert run("new-field", "--rig", "demo", *at, "--day", 3, "--new-session") == 1
     assert "day 3 lies before day 4" in complaint(capsys)
     assert run("new-field", "--rig", "demo", *at, "--name", "bad name") == 1
-    assert "name: String should match pattern" in complaint(capsys)
+    assert "name: a name has letters, digits, - and _" in complaint(capsys)
 
 
 def test_a_relocation_that_may_not_be_done_says_why(tmp_path, capsys):

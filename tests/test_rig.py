@@ -207,7 +207,28 @@ def test_check_rig_says_a_line_a_role(name):
     with open_rig(config) as opened:
         lines = list(check_devices(opened))
     present = [role for role, player in config.roles if player and role not in {"zoom", "resolution", "pixel_dwell"}]
-    assert {line.split()[0] for line in lines} == set(present)
+    guarded = {"watchdog:"} if config.watchdog else set()
+    assert {line.split()[0] for line in lines} == set(present) | guarded
+
+
+def test_a_role_of_the_wrong_kind_is_named():
+    config = read_rig_config("demo")
+    broken = with_changes(config, roles={**config.roles.model_dump(), "shutter": "XY"})
+    with pytest.raises(RigError, match=r"roles\.shutter names 'XY', which is no ShutterDevice but a XYStageDevice"):
+        open_rig(broken)
+
+
+def test_a_watchdog_that_cannot_start_fails_the_check():
+    config = read_rig_config("demo")
+    broken = with_changes(config, watchdog={"close": "no.such:f", "settings": {}, "timeout_s": 5.0})
+    with pytest.raises(RigError, match="No module named 'no'"), open_rig(broken) as opened:
+        list(check_devices(opened))
+
+
+@pytest.mark.parametrize("stall_s", [1e300, 1e-300])
+def test_a_guard_cannot_be_switched_off_by_its_numbers(stall_s):
+    with pytest.raises(ValueError, match="stall_s"):
+        with_changes(read_rig_config("demo"), stall_s=stall_s)
 
 
 def test_the_demo_camera_of_micro_manager_gives_a_stack():

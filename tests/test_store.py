@@ -1,6 +1,7 @@
 """The study on disk: what is written is read back, a second program is refused, bad files are named."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zlib
@@ -265,3 +266,33 @@ def test_the_light_of_a_field_is_summed_over_its_stacks(study):
     one = taken(0).record.dose_mj
     assert one == pytest.approx(1.0 * 1e-3)
     assert study.dose_mj(session, "F01") == pytest.approx(15 * one)
+
+
+def test_the_frames_of_a_stack_that_was_cut_short_are_not_called_whole(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    with pytest.raises(RuntimeError, match="cable"), StackWriter(path, PLAN, PROVENANCE) as writer:
+        writer.append(taken(0))
+        raise RuntimeError("cable pulled")
+    assert not is_complete(tmp_path / "frames.ome.zarr")
+    with StackWriter.reopen(path) as again:
+        for index in again.missing:
+            again.append(taken(index))
+    assert is_complete(tmp_path / "frames.ome.zarr")
+
+
+def test_a_session_folder_that_went_leaves_the_others_in_order(study):
+    first, second = (study.new_session("M1", rig="simulated") for _ in range(2))
+    shutil.rmtree(study.session_folder("M1", first.name))
+    third = study.new_session("M1", rig="simulated")
+    assert [record.name for record in study.sessions("M1")] == [second.name, third.name]
+
+
+def test_stacks_that_cannot_be_compared_are_named(study):
+    session = study.new_session("M1", rig="simulated")
+    store = study.new_store(session, "F01", "stack")
+    StackWriter(store, PLAN, PROVENANCE).abandon()
+    assert study.stacks("M1", "F01") == []
+    assert study.left_out("M1", "F01") == [store]
+    for text in ("{}", "[]", "null", '{"attributes": {"samefield": 3}}'):
+        (store / "zarr.json").write_text(text)
+        assert study.left_out("M1", "F01") == [store]
