@@ -34,18 +34,24 @@ CLOSED_WITHIN_S = 1.0
 
 
 class Reporter:
-    """Tells on stdout, a line a plane, what is safely on disk."""
+    """Tells on stdout, a line a plane, what the journal says is safely on disk."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._told = 0
 
     def __call__(self, what: str, share: float) -> None:
         folder = self._session.study.session_folder("M1", self._session.record.name) / "F01"
-        if not what.endswith("stack"):
+        journal = folder / "stack.planes.jsonl"
+        # A plane is written while the next is taken: at the first there is no journal yet.
+        if not what.endswith("stack") or not journal.exists():
             return
-        lines = (folder / "stack.planes.jsonl").read_text(encoding="utf-8").splitlines()
-        record = json.loads(lines[-1])
-        print("saved", record["plane"], record["crc32"], f"{share:.3f}", flush=True)
+        whole, _, _ = journal.read_text(encoding="utf-8").rpartition("\n")
+        lines = whole.splitlines()
+        for line in lines[self._told :]:
+            record = json.loads(line)
+            print("saved", record["plane"], record["crc32"], f"{share:.3f}", flush=True)
+        self._told = len(lines)
 
 
 def small_rig() -> Rig:
@@ -140,7 +146,8 @@ def main() -> int:
         "shutter_closed_within_s": round(max(each["closed_s"] for each in results), 3),
     }
     print(json.dumps(figures))
-    good = not figures["planes_lost"] and not figures["not_resumed"]
+    # A run in which nothing had been saved before the kills shows nothing.
+    good = figures["planes_saved"] > 0 and not figures["planes_lost"] and not figures["not_resumed"]
     return 0 if good and figures["shutter_closed_within_s"] <= CLOSED_WITHIN_S else 1
 
 
