@@ -97,10 +97,10 @@ def analyse_stacks(
     return write_outputs(folder, stacks, analysis)
 
 
-def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis) -> str:
+def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis, *, parquet: bool = False) -> str:
     """Write tables, pictures and report; return a line of counts."""
     with writing(folder):
-        analysis.write_tables(folder)
+        analysis.write_tables(folder, parquet=parquet)
         write_field_outputs(folder, stacks, analysis)
     fates = analysis.fates["fate"].value_counts()
     counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in ("stable", "gained", "lost", "unscorable"))
@@ -142,7 +142,8 @@ def _analyse_field_of(study: Study, animal: str, name: str, progress: Progress) 
     stacks = [read_stack(store) for _, store in study.stacks(animal, name)]
     if stacks:
         analysis = analyse_field(stacks, progress=progress)
-        told.append(f"{animal} {name}: {write_outputs(study.analysis_folder(animal, name), stacks, analysis)}")
+        counts = write_outputs(study.analysis_folder(animal, name), stacks, analysis, parquet=True)
+        told.append(f"{animal} {name}: {counts}")
     return told
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from pymmcore_plus.mda import MDARunner, PMDAEngine
-from useq import AbsolutePosition, MDAEvent, MDASequence, PropertyTuple, ZAbsolutePositions
+from useq import AbsolutePosition, MDAEvent, MDASequence, ZAbsolutePositions
 
 from acquire.drift import follow_drift
 from acquire.errors import RigError
@@ -88,16 +88,11 @@ class StackEngine(PMDAEngine):
         self._rig.close_light()
 
     def event_iterator(self, events: Iterable[MDAEvent]) -> Iterator[MDAEvent]:
-        """Give every plane its power; end when somebody asks to stop."""
-        power = self._rig.config.roles.power
+        """End when somebody asks to stop."""
         for event in events:
             if self._rig.stop_requested:
                 return
-            if power is None:
-                yield event
-                continue
-            value = self._rig.power_setting(self._plan.plane_power_mw(self._plane(event)))
-            yield event.model_copy(update={"properties": [PropertyTuple(power.device, power.property, value)]})
+            yield event
 
     def setup_event(self, event: MDAEvent) -> None:
         """Move to the plane and set its power; raises when the rig does not arrive."""

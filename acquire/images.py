@@ -245,10 +245,14 @@ class StackWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is None:
-            self.finish()
-        else:
+        if kind is not None:
             self.abandon()
+            return
+        try:
+            self.finish()
+        except StudyError:
+            self.abandon()
+            raise
 
 
 def write_image(path: Path, image: NDArray[np.uint16], pixel_um: float, provenance: ImageProvenance) -> Path:

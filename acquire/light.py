@@ -94,6 +94,11 @@ class LightPath:
         if not is_open and self._lit_since is not None:
             raise RigError(f"shutter {shutter} reads closed after it was opened; check the interlock and its key")
 
+    @property
+    def is_lit(self) -> bool:
+        """Whether the light was switched on and not off since."""
+        return self._lit_since is not None
+
     def check_guards(self) -> None:
         """Call the guards up and dismiss them, the shutter closed all the while; RigError when one does not answer."""
         self._guard.light_on()

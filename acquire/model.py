@@ -154,10 +154,6 @@ class StackPlan(Record):
         grown = self.power_mw * float(np.exp(plane * self.step_um / self.attenuation_length_um))
         return min(grown, self.power_limit_mw)
 
-    def dose_mj(self, frame_s: float) -> float:
-        """Energy that the stack puts into the tissue, without replaced frames, mJ; ``frame_s`` is a frame's time."""
-        return sum(self.plane_power_mw(plane) for plane in range(self.planes)) * frame_s * self.frames_per_plane
-
 
 OVERVIEW_PLAN = StackPlan(
     field_of_view_um=120.0, pixels=256, depth_um=68.0, step_um=2.0, frames_per_plane=1, keep_frames=False

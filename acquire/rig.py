@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -37,6 +38,10 @@ class Remountable(Protocol):
 
     def good_places(self, count: int) -> list[tuple[float, float, float]]:
         """Return stage positions (x, y, z) in um that are worth imaging."""
+
+
+def _tell_nobody(_event: str, **_details: object) -> None:
+    """Keep no log: nobody listens yet."""
 
 
 class Rig:
@@ -71,6 +76,7 @@ class Rig:
         self.loaded = loaded
         self.images_taken = 0
         self._light = LightPath(core, config, watchdog)
+        self.tell: Callable[..., None] = _tell_nobody
         self.alarms = self._light.alarms
         self._undo = undo or contextlib.ExitStack()
         self._undo.callback(self._light.dismiss_guards)
@@ -103,6 +109,8 @@ class Rig:
         RigError
             When it does not open, when the watchdog does not answer, or when a guard has closed it since it was opened.
         """
+        if not self._light.is_lit:  # told first: light that cannot be written down is not switched on
+            self.tell("light on", power_mw=self.power_mw())
         self._light.open()
 
     def close_light(self) -> None:
@@ -221,6 +229,7 @@ class Rig:
             self.move_z(float(np.clip(here.z_um + up * limits.retract_um, low, high)))
         self._move_xy(position.x_um, position.y_um)
         self.move_z(position.z_um)
+        self.tell("move", stage=self.position().model_dump())
 
     def _move_xy(self, x_um: float, y_um: float) -> None:
         stage = self.config.roles.xy_stage

@@ -122,6 +122,7 @@ class Session:
         if isinstance(rig.loaded, Remountable):
             rig.loaded.mount(record.number, record.day)
         session = cls(study, record, rig, progress)
+        rig.tell = session._log
         session._log("open", rig=rig.config.name, cannot=rig.config.missing())
         return session
 
@@ -311,7 +312,7 @@ class Session:
         analysis = analyse_field(stacks, progress=self._progress)
         folder = self.study.analysis_folder(self.record.animal, field_name)
         with writing(folder):
-            analysis.write_tables(folder)
+            analysis.write_tables(folder, parquet=True)
             write_field_outputs(folder, stacks, analysis)
         self._log("analyse", field=field_name, sessions=[session.name for session, _ in stores])
         return analysis

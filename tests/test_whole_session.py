@@ -111,7 +111,15 @@ def test_the_study_is_laid_out_as_promised(course):
     record = read_record(session / "F01" / "relocation.json", RelocationRecord)
     assert record == course.relocation
     assert record.steps[-1].verdict is Verdict.FOUND
-    for name in ("spines.csv", "tracks.csv", "fates.csv", "dendrites.csv", "gallery.png", "report.html"):
+    for name in (
+        "spines.csv",
+        "spines.parquet",
+        "tracks.csv",
+        "fates.csv",
+        "dendrites.csv",
+        "gallery.png",
+        "report.html",
+    ):
         assert (animal / "analysis" / "F01" / name).stat().st_size > 0
     spines = pd.read_csv(animal / "analysis" / "F01" / "spines.csv")
     assert len(spines) == len(course.analysis.spines)
@@ -120,6 +128,9 @@ def test_the_study_is_laid_out_as_promised(course):
 def test_the_log_tells_the_course(course):
     log = course.study.session_folder("M1", course.session.name) / "log.jsonl"
     events = [line.split('"event": "')[1].split('"')[0] for line in log.read_text().splitlines()]
+    assert events.count("move") >= len(course.relocation.steps) + 1
+    assert events.count("light on") == len(course.relocation.steps) + 1
+    events = [event for event in events if event not in {"move", "light on"}]
     assert events == ["open", "surface", "register surface", "relocate", "stack", "analyse", "close"]
 
 
