@@ -7,7 +7,6 @@ studies or files: planes go to a sink.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -162,7 +161,6 @@ class StackEngine(PMDAEngine):
             frames_taken=frames_taken,
             motion_um=aligned.motion_um,
             drift_yx_um=self._drift_yx_um,
-            crc32=zlib.crc32(aligned.pixels.tobytes()),
         )
 
     def teardown_event(self, event: MDAEvent) -> None:

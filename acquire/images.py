@@ -35,6 +35,11 @@ def software_version() -> str:
     return f"samefield {importlib.metadata.version('samefield')}"
 
 
+def checksum(pixels: NDArray[np.uint16]) -> int:
+    """Return the CRC-32 of pixels as they lie in memory, row by row."""
+    return zlib.crc32(np.ascontiguousarray(pixels))
+
+
 class ImageProvenance(Record):
     """What an image says of its making; the attribute ``samefield`` of every store."""
 
@@ -162,7 +167,7 @@ class StackWriter:
         writer.path, writer._planes, writer.records = path, int(writer._array.shape[0]), read_journal(path)
         writer._begin_worker()
         for record in writer.records:
-            if zlib.crc32(np.asarray(writer._array[record.plane]).tobytes()) != record.crc32:
+            if checksum(np.asarray(writer._array[record.plane])) != record.crc32:
                 raise StudyError(f"plane {record.plane} of {path} is not what was saved; take a new stack")
         return writer
 
@@ -192,13 +197,14 @@ class StackWriter:
     def _write(self, taken: TakenPlane) -> None:
         """Write frames and mean, then the line in the journal: from then on the plane counts as saved."""
         plane = taken.record.plane
+        record = taken.record.model_copy(update={"crc32": checksum(taken.pixels)})
         with writing(self.path):
             if self._frames is not None:
                 for number, frame in enumerate(taken.frames[: self._frames.shape[0]]):
                     self._frames[number, plane] = frame
             self._array[plane] = taken.pixels
-        append_line(journal_path(self.path), taken.record.model_dump_json())
-        self.records = [record for record in self.records if record.plane != plane] + [taken.record]
+        append_line(journal_path(self.path), record.model_dump_json())
+        self.records = [other for other in self.records if other.plane != plane] + [record]
 
     def _settle(self) -> None:
         """Wait for the plane that is being written; raise what went wrong with it."""

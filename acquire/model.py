@@ -161,7 +161,10 @@ OVERVIEW_PLAN = StackPlan(
 
 
 class PlaneRecord(Record):
-    """One plane as it was taken, everything read back from the devices."""
+    """One plane as it was taken, everything read back from the devices.
+
+    ``crc32`` is the checksum of its pixels on disk; None until they are written.
+    """
 
     plane: int
     time: datetime
@@ -172,7 +175,7 @@ class PlaneRecord(Record):
     pmt_gain: float | None
     zoom: float | None
     frames: int
-    crc32: int
+    crc32: int | None = None
     frames_taken: int = 1
     motion_um: float = 0.0
     drift_yx_um: tuple[float, float] = (0.0, 0.0)
