@@ -37,7 +37,7 @@ def software_version() -> str:
 
 def checksum(pixels: NDArray[np.uint16]) -> int:
     """Return the CRC-32 of pixels as they lie in memory, row by row."""
-    return zlib.crc32(np.ascontiguousarray(pixels))
+    return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
 class ImageProvenance(Record):
