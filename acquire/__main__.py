@@ -256,6 +256,7 @@ def acquire(
     ] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Stacks of each field, one after the other.")] = 1,
     interval_s: Annotated[float, typer.Option("--interval-s", min=0.0, help="From start to start, s.")] = 0.0,
+    retake: Annotated[bool, typer.Option("--retake", help="Take bad planes again at once.")] = False,
     accept_unsure: Annotated[bool, typer.Option("--accept-unsure", help="Take fields that are unsure.")] = False,
     day: DayOption = None,
     new_session: NewSessionOption = False,
@@ -263,7 +264,7 @@ def acquire(
     """Find the fields again and take their stacks; exit code 3 when one was not found."""
     from acquire.commands import Taking, take_fields
 
-    taking = Taking(resume=resume, repeats=repeats, interval_s=interval_s, accept_unsure=accept_unsure)
+    taking = Taking(resume=resume, repeats=repeats, interval_s=interval_s, accept_unsure=accept_unsure, retake=retake)
     with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
         missed = take_fields(session, fields, taking, out.print)
     if missed:

@@ -11,6 +11,7 @@ from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import read_journal
 from acquire.model import Light
+from acquire.quality import bad_planes, name_planes
 from acquire.session import Session
 from acquire.store import Study
 from analysis.errors import StackError
@@ -37,12 +38,15 @@ class Taking:
         Time from the start of one repeat to the start of the next, s.
     accept_unsure
         Take fields whose verdict is unsure.
+    retake
+        Take the bad planes of each stack again, once, as soon as it was judged.
     """
 
     resume: bool = False
     repeats: int = 1
     interval_s: float = 0.0
     accept_unsure: bool = False
+    retake: bool = False
 
 
 def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, say: Callable[[str], None]) -> int:
@@ -55,6 +59,8 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
     for name in names:
         if taking.resume and session.has_whole_stack(name):
             say(f"{name}: whole already")
+            if taking.retake:
+                _retake(session, name, say)
             continue
         verdict = session.find(name)
         if verdict is not Verdict.FOUND and not (taking.accept_unsure and verdict is Verdict.UNSURE):
@@ -67,15 +73,29 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             say(f"{name}: {store} was cut short in another session and is not gone on with; a new stack is taken")
         for repeat in range(taking.repeats):
             started = time.monotonic()
-            store = session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume)
-            quality = session.quality(name)
-            say(f"{name}: {quality.light}, {quality.advice}; {store}")
-            for item in quality.items:
-                if item.light is not Light.GREEN:
-                    say(f"  {item.light}: {item.name} {item.value:.3g} {item.unit}: {item.advice}")
+            session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume)
+            _say_quality(session, name, say)
+            if taking.retake:
+                _retake(session, name, say)
             if repeat + 1 < taking.repeats:
                 time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
     return missed
+
+
+def _retake(session: Session, name: str, say: Callable[[str], None]) -> None:
+    bad = bad_planes(session.quality(name))
+    if bad:
+        say(f"{name}: taking {name_planes(bad)} again")
+        session.retake(name, bad)
+        _say_quality(session, name, say)
+
+
+def _say_quality(session: Session, name: str, say: Callable[[str], None]) -> None:
+    quality = session.quality(name)
+    say(f"{name}: {quality.light}, {quality.advice}; {session.study.last_store(session.record, name, 'stack')}")
+    for item in quality.items:
+        if item.light is not Light.GREEN:
+            say(f"  {item.light}: {item.name} {item.value:.3g} {item.unit}: {item.advice}")
 
 
 def analyse_stacks(

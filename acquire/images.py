@@ -53,6 +53,7 @@ class ImageProvenance(Record):
     plan: StackPlan | None = None
     reference_from_today: TransformRecord | None = None
     saturation: float | None = None
+    retake_of: str | None = None
 
 
 def _ome(name: str, voxel_um: tuple[float, ...]) -> dict[str, Any]:
@@ -169,6 +170,24 @@ class StackWriter:
         for record in writer.records:
             if checksum(np.asarray(writer._array[record.plane])) != record.crc32:
                 raise StudyError(f"plane {record.plane} of {path} is not what was saved; take a new stack")
+        return writer
+
+    @classmethod
+    def retaking(cls, path: Path, whole: StackWriter, planes: Sequence[int]) -> StackWriter:
+        """Begin a stack with what another has saved but some planes, which are to be taken again.
+
+        Raw frames are not copied: those of the other planes stay where they were taken.
+        """
+        provenance = ImageProvenance.model_validate(
+            {name: whole._attributes[name] for name in ImageProvenance.model_fields} | {"retake_of": whole.path.name}
+        )
+        if provenance.plan is None:
+            raise StudyError(f"{whole.path} does not say how it was taken; take a new stack")
+        writer = cls(path, provenance.plan, provenance)
+        for record in whole.records:
+            if record.plane not in planes:
+                copied = record.model_copy(update={"copied_from": record.copied_from or whole.path.name})
+                writer._write(TakenPlane(np.asarray(whole._array[record.plane]), (), copied))
         return writer
 
     def _begin_worker(self) -> None:

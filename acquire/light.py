@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pymmcore_plus.experimental.unicore import UniMMCore
 
@@ -34,11 +34,16 @@ class LightPath:
         The rig config: the roles of shutter and power, and how long silence may last.
     watchdog
         The process that closes the shutter when this program cannot.
+    went_off
+        Is told how long the light was on, s, when it has gone off; called from any thread.
     """
 
-    def __init__(self, core: UniMMCore, config: RigConfig, watchdog: Watchdog | None) -> None:
+    def __init__(
+        self, core: UniMMCore, config: RigConfig, watchdog: Watchdog | None, went_off: Callable[[float], object]
+    ) -> None:
         self._core = core
         self._config = config
+        self._went_off = went_off
         self.alarms: list[str] = []
         self.seconds_lit = 0.0
         self._guard = Guard(self._shut, config.stall_s, watchdog, self.alarms.append)
@@ -122,12 +127,14 @@ class LightPath:
     def close(self) -> None:
         """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
         lit_since, self._lit_since = self._lit_since, None
-        if lit_since is not None:
-            self.seconds_lit += time.monotonic() - lit_since
+        lit_s = 0.0 if lit_since is None else time.monotonic() - lit_since
+        self.seconds_lit += lit_s
         try:
             self._shut()
         finally:
             self._guard.light_off()
+        if lit_since is not None:
+            self._went_off(lit_s)
 
     def _shut(self) -> None:
         shutter = self._config.roles.shutter

@@ -163,7 +163,8 @@ OVERVIEW_PLAN = StackPlan(
 class PlaneRecord(Record):
     """One plane as it was taken, everything read back from the devices.
 
-    ``crc32`` is the checksum of its pixels on disk; None until they are written.
+    ``crc32`` is the checksum of its pixels on disk; None until they are written. ``copied_from`` names the store of the
+    same session that the plane was taken into, when it was taken over from there.
     """
 
     plane: int
@@ -177,12 +178,15 @@ class PlaneRecord(Record):
     frames: int
     crc32: int | None = None
     frames_taken: int = 1
+    copied_from: str | None = None
     motion_um: float = 0.0
     drift_yx_um: tuple[float, float] = (0.0, 0.0)
 
     @property
     def dose_mj(self) -> float:
-        """Energy put into the tissue for this plane, all frames together, mJ; 0 when the power is not known."""
+        """Energy put into the tissue for this plane, all frames together, mJ; 0 when copied or of unknown power."""
+        if self.copied_from is not None:
+            return 0.0
         return (self.power_mw or 0.0) * self.exposure_ms / 1000 * self.frames_taken
 
 

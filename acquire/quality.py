@@ -89,21 +89,32 @@ def bad_planes(record: QualityRecord) -> list[int]:
     return [plane.plane for plane in record.plane_quality if plane.light is Light.RED]
 
 
+def consecutive_runs(planes: Iterable[int]) -> list[list[int]]:
+    """Return plane numbers, ascending, as runs of consecutive ones.
+
+    Examples
+    --------
+    >>> consecutive_runs([5, 0, 1, 4])
+    [[0, 1], [4, 5]]
+    """
+    runs: list[list[int]] = []
+    for plane in sorted(planes):
+        if runs and plane == runs[-1][-1] + 1:
+            runs[-1].append(plane)
+        else:
+            runs.append([plane])
+    return runs
+
+
 def name_planes(planes: Sequence[int]) -> str:
-    """Return ascending plane numbers in words.
+    """Return plane numbers in words.
 
     Examples
     --------
     >>> name_planes([3]), name_planes([18, 19, 20, 24])
     ('plane 3', 'planes 18-20, 24')
     """
-    runs: list[list[int]] = []
-    for plane in planes:
-        if runs and plane == runs[-1][-1] + 1:
-            runs[-1].append(plane)
-        else:
-            runs.append([plane])
-    named = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    named = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in consecutive_runs(planes))
     return f"{'plane' if len(planes) == 1 else 'planes'} {named}"
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 from acquire.config import PropertyRole, RigConfig
-from acquire.errors import RigError, asking
+from acquire.errors import RigError, StudyError, asking
 from acquire.light import LightPath
 from acquire.model import StackPlan, StagePosition
 from acquire.watchdog import Watchdog
@@ -75,7 +75,7 @@ class Rig:
         self.config = config
         self.loaded = loaded
         self.images_taken = 0
-        self._light = LightPath(core, config, watchdog)
+        self._light = LightPath(core, config, watchdog, self._tell_light_off)
         self.tell: Callable[..., None] = _tell_nobody
         self.alarms = self._light.alarms
         self._undo = undo or contextlib.ExitStack()
@@ -116,6 +116,12 @@ class Rig:
     def close_light(self) -> None:
         """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
         self._light.close()
+
+    def _tell_light_off(self, lit_s: float) -> None:
+        try:
+            self.tell("light off", lit_s=round(lit_s, 3))
+        except StudyError as error:  # a full disk: the light is off, and that matters more than its line
+            self.alarms.append(f"the light went off, but that is not in the log: {error}")
 
     def check_guards(self) -> None:
         """Call up the guards of the light in the dark; RigError when the watchdog does not answer."""

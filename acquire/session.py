@@ -8,7 +8,7 @@ never images a field that it has not found. What the words mean is decided elsew
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -30,7 +30,7 @@ from acquire.model import (
     TransformRecord,
     utc_now,
 )
-from acquire.quality import judge_stack
+from acquire.quality import bad_planes, judge_stack
 from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
 from acquire.taking import StackTaker
@@ -277,11 +277,47 @@ class Session:
             store = self._taker.take(field, "stack", position, field.plan, reference_from_today)
         else:
             store = self._taker.resume(field, unfinished)
+        self._judge(field, store)
+        return store
+
+    def retake(self, field_name: str, planes: Sequence[int] | None = None) -> Path | None:
+        """Take planes of this session's last whole stack again, into a new stack that has its other planes.
+
+        Parameters
+        ----------
+        field_name
+            The field.
+        planes
+            Which planes; those with a red light when not given.
+
+        Returns
+        -------
+        Path | None
+            The new stack; None when no plane needs it.
+
+        Raises
+        ------
+        RelocationError
+            When there is no whole stack, or its tissue is not recognised any more.
+        """
+        field = self.study.field(self.record.animal, field_name)
+        store = self.study.last_store(self.record, field_name, "stack")
+        if store is None:
+            raise RelocationError(f"field {field_name} has no whole stack in this session; take one first")
+        wanted = bad_planes(self.quality(field_name)) if planes is None else planes
+        if not wanted:
+            return None
+        self._log("retake", field=field.name, store=store.name, planes=list(wanted))
+        again = self._taker.retake(field, store, wanted)
+        self._judge(field, again)
+        return again
+
+    def _judge(self, field: FieldRecord, store: Path) -> None:
+        """Write down and log how good a stack is."""
         whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.depth_um)
         quality = judge_stack(read_stack(store), field, self.record, reference_depth_um=whole_depth_um)
         write_record(store.parent / "quality.json", quality)
         self._log("stack", field=field.name, store=store.name, quality=quality.light, advice=quality.advice)
-        return store
 
     def propose_power(self, field_name: str) -> PowerProposal:
         """Return the power that would give today's overview the brightness of the field's first one.

@@ -17,6 +17,7 @@ from acquire.engine import PlanesInMemory, take_stack
 from acquire.errors import RelocationError
 from acquire.images import ImageProvenance, StackWriter
 from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TransformRecord
+from acquire.quality import consecutive_runs
 from acquire.rig import Rig
 from acquire.store import Study
 from analysis.model import Stack, Verdict
@@ -78,41 +79,57 @@ class StackTaker:
     def resume(self, field: FieldRecord, store: Path) -> Path:
         """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
         writer = StackWriter.reopen(store)
-        plan = self.rig.set_scan(field.plan)
-        position = writer.stage
-        if writer.records:
-            position = self._where_the_tissue_is(field, writer, plan)
-        with writer:
-            take_stack(
-                self.rig, plan, position, [writer], progress=self._stack_progress(field, "stack"), planes=writer.missing
-            )
-        return store
+        where = self._where_the_tissue_is(field, writer, writer.missing) if writer.records else writer.stage
+        return self._fill(field, writer, where)
 
-    def _where_the_tissue_is(self, field: FieldRecord, writer: StackWriter, plan: StackPlan) -> StagePosition:
-        """Take the richest saved planes of a stack again; return where its middle is now."""
-        saved = sorted(record.plane for record in writer.records)
-        before = writer.planes(saved)
+    def retake(self, field: FieldRecord, store: Path, planes: Sequence[int]) -> Path:
+        """Take planes of a whole stack again: into a new stack, which has the others as they were.
+
+        Raises
+        ------
+        RelocationError
+            When the stack has no such planes, or its tissue is not recognised any more.
+        """
+        whole = StackWriter.reopen(store)
+        last = max(record.plane for record in whole.records)
+        if not planes or not 0 <= min(planes) <= max(planes) <= last:
+            raise RelocationError(f"{store.name} has the planes 0 to {last}, not {sorted(planes)}; name some of those")
+        where = self._where_the_tissue_is(field, whole, planes)
+        path = self.study.new_store(self.record, field.name, "stack")
+        return self._fill(field, StackWriter.retaking(path, whole, planes), where)
+
+    def _fill(self, field: FieldRecord, writer: StackWriter, position: StagePosition) -> Path:
+        """Take the planes that a stack lacks."""
+        with writer:
+            plan = self.rig.set_scan(field.plan)
+            progress = self._stack_progress(field, "stack")
+            take_stack(self.rig, plan, position, [writer], progress=progress, planes=writer.missing)
+        return writer.path
+
+    def _where_the_tissue_is(self, field: FieldRecord, seen: StackWriter, wanted: Sequence[int]) -> StagePosition:
+        """Take the richest saved planes of a stack again, before others are; return where its middle is now."""
+        plan = self.rig.set_scan(field.plan)
+        saved = longest_run([record.plane for record in seen.records])
+        before = seen.planes(saved)
         first = richest_planes(before, RESUME_PLANES)
         again = PlanesInMemory()
-        wanted = saved[first : first + RESUME_PLANES]
-        self._refuse_overdose(field, plan, wanted + writer.missing)
-        take_stack(self.rig, plan, writer.stage, [again], planes=wanted)
+        looked_at = saved[first : first + RESUME_PLANES]
+        self._refuse_overdose(field, plan, [*looked_at, *wanted])
+        take_stack(self.rig, plan, seen.stage, [again], planes=looked_at)
         moved = align_stack(before, np.stack(again.planes), plan.voxel_um, RESUME_SHIFT_UM, first_plane=first)
-        self._log(
-            "resume", field=field.name, store=writer.path.name, shift_zyx_um=moved.shift_zyx_um, score=moved.score
-        )
-        shift = moved.shift_zyx_um if moved.score >= RESUME_SCORE else self._shift_of_overview(field, writer)
-        return writer.stage.moved(*self.rig.config.orientation.stage_offset_um(shift))
+        self._log("resume", field=field.name, store=seen.path.name, shift_zyx_um=moved.shift_zyx_um, score=moved.score)
+        shift = moved.shift_zyx_um if moved.score >= RESUME_SCORE else self._shift_of_overview(field, seen)
+        return seen.stage.moved(*self.rig.config.orientation.stage_offset_um(shift))
 
-    def _shift_of_overview(self, field: FieldRecord, writer: StackWriter) -> tuple[float, float, float]:
+    def _shift_of_overview(self, field: FieldRecord, seen: StackWriter) -> tuple[float, float, float]:
         """Return how far the field lies from where a stack was begun, by an overview: saved planes show too little."""
-        overview = read_stack(self.take(field, "overview", writer.stage, field.overview_plan))
+        overview = read_stack(self.take(field, "overview", seen.stage, field.overview_plan))
         registration = register_stacks(self.reference_overview(field), overview)
         shift = relocate.offset_zyx_um(registration.reference_from_today, field.overview_plan)
         self._log("resume by overview", field=field.name, verdict=registration.verdict, shift_zyx_um=shift)
         if registration.verdict is not Verdict.FOUND or np.linalg.norm(shift) > RESUME_SHIFT_UM:
             raise RelocationError(
-                f"the tissue of {writer.path.name} is not recognised ({registration.verdict}, score "
+                f"the tissue of {seen.path.name} is not recognised ({registration.verdict}, score "
                 f"{registration.score:.2f}, {np.linalg.norm(shift):.1f} um off, limit {RESUME_SHIFT_UM:.1f} um); "
                 f"relocate {field.name} and take a new stack"
             )
@@ -158,6 +175,17 @@ class StackTaker:
 
     def _log(self, event: str, **details: object) -> None:
         self.study.log(self.record, event, **details)
+
+
+def longest_run(planes: Sequence[int]) -> list[int]:
+    """Return the longest run of consecutive planes, the first of several.
+
+    Examples
+    --------
+    >>> longest_run([0, 1, 4, 5, 6, 9])
+    [4, 5, 6]
+    """
+    return max(consecutive_runs(planes), key=len)
 
 
 def richest_planes(planes: NDArray[np.uint16], count: int) -> int:

@@ -11,7 +11,7 @@ from acquire.config import read_rig_config
 from acquire.engine import StackCancelledError
 from acquire.errors import RelocationError
 from acquire.images import is_complete, read_journal
-from acquire.model import AnimalRecord, StackPlan, StagePosition, StudyRecord
+from acquire.model import AnimalRecord, Light, StackPlan, StagePosition, StudyRecord
 from acquire.opening import open_rig
 from acquire.session import Session
 from acquire.store import Study
@@ -167,3 +167,52 @@ def test_the_richest_planes_are_those_with_structure():
     planes[5:8, 8:16, 8:16] = 900
     assert richest_planes(planes, 3) == 5
     assert richest_planes(planes[:2], 3) == 0
+
+
+def test_bad_planes_are_taken_again_into_a_stack_of_its_own(session, monkeypatch):
+    dim, real = {4, 5}, type(session.rig).snap
+    taken = []
+
+    def dimmed(rig):
+        taken.append(len(taken))
+        frame = real(rig)
+        return frame // 4 if taken[-1] in dim else frame
+
+    monkeypatch.setattr(type(session.rig), "snap", dimmed)
+    said = []
+    take_fields(session, None, Taking(retake=True), said.append)
+    monkeypatch.undo()
+    folder = session.study.session_folder("M1", session.record.name) / "F01"
+    first, again = read_stack(folder / "stack.ome.zarr"), read_stack(folder / "stack-2.ome.zarr")
+    assert said[0].startswith("F01: red, repeat planes 4-5")
+    assert "F01: taking planes 4-5 again" in said
+    assert session.quality("F01").light is not Light.RED
+    for plane in range(PLAN.planes):
+        same = np.array_equal(first.pixels[plane], again.pixels[plane])
+        assert same is (plane not in dim)
+    assert again.pixels[4].mean() > 2 * first.pixels[4].mean()
+    assert again.provenance["retake_of"] == "stack.ome.zarr"
+    assert session.study.last_store(session.record, "F01", "stack") == folder / "stack-2.ome.zarr"
+    # Three planes were looked at and two taken: copies bring no light.
+    one = read_journal(folder / "stack.ome.zarr")
+    assert {record.plane for record in read_journal(folder / "stack-2.ome.zarr") if record.dose_mj > 0} == dim
+    overview = sum(record.dose_mj for record in read_journal(folder / "overview.ome.zarr"))
+    dose_mj = overview + sum(record.dose_mj for record in one) + one[4].dose_mj + one[5].dose_mj
+    assert session.study.dose_mj(session.record, "F01") == pytest.approx(dose_mj, rel=1e-6)
+
+
+def test_a_good_stack_is_not_taken_again_and_wrong_planes_are_refused(session):
+    session.take_stack("F01")
+    assert session.retake("F01") is None
+    with pytest.raises(RelocationError, match=r"has the planes 0 to 12, not \[13\]"):
+        session.retake("F01", [13])
+
+
+def test_nothing_is_taken_again_when_the_tissue_went_away(session, monkeypatch):
+    session.take_stack("F01")
+    real = type(session.rig)._move_xy
+    monkeypatch.setattr(type(session.rig), "_move_xy", lambda self, x, y: real(self, x + 150.0, y))
+    with pytest.raises(RelocationError, match="is not recognised"):
+        session.retake("F01", [3])
+    monkeypatch.undo()
+    assert session.has_whole_stack("F01")

@@ -130,7 +130,8 @@ def test_the_log_tells_the_course(course):
     events = [line.split('"event": "')[1].split('"')[0] for line in log.read_text().splitlines()]
     assert events.count("move") >= len(course.relocation.steps) + 1
     assert events.count("light on") == len(course.relocation.steps) + 1
-    events = [event for event in events if event not in {"move", "light on"}]
+    assert events.count("light off") == events.count("light on")
+    events = [event for event in events if event not in {"move", "light on", "light off"}]
     assert events == ["open", "surface", "register surface", "relocate", "stack", "analyse", "close"]
 
 
