@@ -26,6 +26,7 @@ from acquire.errors import StudyError
 from acquire.files import append_line, check_space, writing
 from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TakenPlane, TransformRecord, utc_now
 
+JOURNAL = ".planes.jsonl"
 # Fast enough to write a plane while the next is taken; shuffled bits make noise in the low ones cost little.
 COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=2)
 
@@ -85,7 +86,7 @@ def _create(
 
 def journal_path(store: Path) -> Path:
     """Return the journal that stands beside a stack."""
-    return store.with_name(store.name.removesuffix(".ome.zarr") + ".planes.jsonl")
+    return store.with_name(store.name.removesuffix(".ome.zarr") + JOURNAL)
 
 
 def frames_path(store: Path) -> Path:
@@ -105,17 +106,21 @@ def is_complete(store: Path) -> bool:
 
 def read_journal(store: Path) -> list[PlaneRecord]:
     """Return the planes that were saved, in order; a last line that was cut short is not one of them."""
-    path = journal_path(store)
-    if not path.is_file():
+    records = {record.plane: record for record in read_plane_lines(journal_path(store))}
+    return [records[plane] for plane in sorted(records)]
+
+
+def read_plane_lines(journal: Path) -> list[PlaneRecord]:
+    """Return every line of a journal up to the first that was cut short; none when there is no journal."""
+    if not journal.is_file():
         return []
-    records: dict[int, PlaneRecord] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    records: list[PlaneRecord] = []
+    for line in journal.read_text(encoding="utf-8").splitlines():
         try:
-            record = PlaneRecord.model_validate_json(line)
+            records.append(PlaneRecord.model_validate_json(line))
         except ValidationError:
             break
-        records[record.plane] = record
-    return [records[plane] for plane in sorted(records)]
+    return records
 
 
 class StackWriter:
@@ -178,9 +183,8 @@ class StackWriter:
 
         Raw frames are not copied: those of the other planes stay where they were taken.
         """
-        provenance = ImageProvenance.model_validate(
-            {name: whole._attributes[name] for name in ImageProvenance.model_fields} | {"retake_of": whole.path.name}
-        )
+        known = {name: whole._attributes.get(name) for name in ImageProvenance.model_fields}
+        provenance = ImageProvenance.model_validate({**known, "retake_of": whole.path.name})
         if provenance.plan is None:
             raise StudyError(f"{whole.path} does not say how it was taken; take a new stack")
         writer = cls(path, provenance.plan, provenance)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, write_text, writing
-from acquire.images import is_complete, read_journal, software_version
+from acquire.images import JOURNAL, is_complete, read_plane_lines, software_version
 from acquire.lock import study_lock
 from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StudyRecord, utc_now
 
@@ -262,10 +262,9 @@ class Study:
         return [store for store in last if store is not None and store.parents[1].name not in used]
 
     def dose_mj(self, session: SessionRecord, field: str) -> float:
-        """Return the energy that all stacks and overviews of a field took in a session, mJ."""
+        """Return the energy that everything taken of a field in a session brought into it, mJ."""
         folder = self.session_folder(session.animal, session.name) / field
-        stores = [*folder.glob("stack*.ome.zarr"), *folder.glob("overview*.ome.zarr")]
-        return sum(record.dose_mj for store in stores for record in read_journal(store))
+        return sum(record.dose_mj for journal in folder.glob(f"*{JOURNAL}") for record in read_plane_lines(journal))
 
     def stacks(self, animal: str, field: str) -> list[tuple[SessionRecord, Path]]:
         """Return the sessions that have a complete stack of a field, with the last one of each, in order."""

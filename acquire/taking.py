@@ -15,8 +15,9 @@ from acquire import relocate
 from acquire.drift import align_stack
 from acquire.engine import PlanesInMemory, take_stack
 from acquire.errors import RelocationError
-from acquire.images import ImageProvenance, StackWriter
-from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TransformRecord
+from acquire.files import append_line
+from acquire.images import JOURNAL, ImageProvenance, StackWriter
+from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TakenPlane, TransformRecord
 from acquire.quality import consecutive_runs
 from acquire.rig import Rig
 from acquire.store import Study
@@ -24,9 +25,29 @@ from analysis.model import Stack, Verdict
 from analysis.register import register_stacks
 from analysis.stack import read_stack
 
+LOOKS_FILE = f"looks{JOURNAL}"
 RESUME_PLANES = 3  # saved planes that are taken again, to see whether the tissue moved
 RESUME_SHIFT_UM = 5.0  # farther than this the stack is not gone on with
 RESUME_SCORE = 0.3
+
+
+class LookedAtPlanes(PlanesInMemory):
+    """Planes taken only to look: kept in memory, their light written down.
+
+    Parameters
+    ----------
+    journal
+        Where a line a plane goes.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def append(self, taken: TakenPlane) -> None:
+        """Keep one plane."""
+        append_line(self._journal, taken.record.model_dump_json())
+        super().append(taken)
 
 
 class StackTaker:
@@ -112,7 +133,7 @@ class StackTaker:
         saved = longest_run([record.plane for record in seen.records])
         before = seen.planes(saved)
         first = richest_planes(before, RESUME_PLANES)
-        again = PlanesInMemory()
+        again = LookedAtPlanes(seen.path.with_name(LOOKS_FILE))
         looked_at = saved[first : first + RESUME_PLANES]
         self._refuse_overdose(field, plan, [*looked_at, *wanted])
         take_stack(self.rig, plan, seen.stage, [again], planes=looked_at)
