@@ -6,13 +6,23 @@ which begins at 0 with the shallowest. It knows pixels and records; it deliberat
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acquire.drift import drift_along
-from acquire.model import FieldRecord, Light, PlaneQuality, QualityItem, QualityRecord, SessionRecord, TransformRecord
+from acquire.model import (
+    FieldRecord,
+    Light,
+    PlaneQuality,
+    QualityItem,
+    QualityRecord,
+    SessionRecord,
+    TakenPlane,
+    TransformRecord,
+)
 from analysis.model import Floats, Stack
 
 SATURATED_FROM = 0.97  # of full scale: the mean of frames of which one or two clip lies just below it
@@ -26,6 +36,7 @@ BESIDE, LIT_PERCENTILE = 15, 70.0  # planes looked at on each side; found as lon
 DRIFT_AMBER_UM, DRIFT_RED_UM = 2.0, 10.0  # oblique shafts alone feign 0.5 um; a tilted drive gives up to 8 um, evenly
 COVERAGE_AMBER, COVERAGE_RED = 0.95, 0.80  # of the reference's depth: what is not covered cannot be scored
 LEAST_ADVICE_UM = 1.0  # a start or end that misses less than one usual step needs no word
+WATCHED_PIXELS = 96  # a side, looked at while the next plane is waited for: enough to tell light and saturation
 RANK = {Light.GREEN: 0, Light.AMBER: 1, Light.RED: 2}
 
 Pixels = NDArray[np.uint16]
@@ -82,6 +93,44 @@ def judge_stack(
         items=tuple(items),
         plane_quality=planes,
     )
+
+
+class QualityWatch:
+    """Looks at every plane as it comes; a sink for the rig, which keeps nothing.
+
+    ``says`` is what is wrong with the last planes, in words; empty when nothing is.
+
+    Parameters
+    ----------
+    saturation
+        Counts at which the detector is full; None when not known.
+    """
+
+    def __init__(self, saturation: float | None) -> None:
+        self._saturation = saturation
+        self._diffuse: deque[float] = deque(maxlen=BESIDE)
+        self.says = ""
+
+    def append(self, taken: TakenPlane) -> None:
+        """Judge one plane."""
+        shown = taken.pixels if taken.pixels.ndim == 2 else taken.pixels[0]  # the first channel shows the dendrites
+        step = max(1, len(shown) // WATCHED_PIXELS)
+        thinned = np.sort(shown[::step, ::step], axis=None)
+        diffuse = float(thinned[: int(0.95 * thinned.size)].mean() - thinned[int(0.01 * thinned.size)])
+        faults = list(self._faults(thinned, diffuse, taken.record.motion_um))
+        self._diffuse.append(diffuse)
+        self.says = f"plane {taken.record.plane} {', '.join(faults)}" if faults else ""
+
+    def _faults(self, thinned: Pixels, diffuse: float, motion_um: float) -> Iterable[str]:
+        if motion_um > MOTION_RED_UM:
+            yield f"moved {motion_um:.1f} um"
+        if self._saturation is not None:
+            saturated = float(np.mean(thinned >= SATURATED_FROM * self._saturation))
+            if saturated > SATURATED_RED:
+                yield f"is saturated in {100 * saturated:.1f} % of its pixels"
+        usual = float(np.median(self._diffuse)) if self._diffuse else diffuse
+        if diffuse < DIM_RED * usual:
+            yield f"has {100 * diffuse / usual:.0f} % of the light of those before"
 
 
 def bad_planes(record: QualityRecord) -> list[int]:

@@ -18,7 +18,7 @@ from acquire.errors import RelocationError
 from acquire.files import append_line
 from acquire.images import JOURNAL, ImageProvenance, StackWriter
 from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TakenPlane, TransformRecord
-from acquire.quality import consecutive_runs
+from acquire.quality import QualityWatch, consecutive_runs
 from acquire.rig import Rig
 from acquire.store import Study
 from analysis.model import Stack, Verdict
@@ -94,7 +94,9 @@ class StackTaker:
         provenance = self.provenance(kind, position, field, plan, reference_from_today)
         path = self.study.new_store(self.record, field.name, kind)
         with StackWriter(path, plan, provenance) as writer:
-            take_stack(self.rig, plan, position, [writer], progress=self._stack_progress(field, kind))
+            watch = self._watch()
+            progress = self._stack_progress(field, kind, watch)
+            take_stack(self.rig, plan, position, [writer, watch], progress=progress)
         return path
 
     def resume(self, field: FieldRecord, store: Path) -> Path:
@@ -123,8 +125,9 @@ class StackTaker:
         """Take the planes that a stack lacks."""
         with writer:
             plan = self.rig.set_scan(field.plan)
-            progress = self._stack_progress(field, "stack")
-            take_stack(self.rig, plan, position, [writer], progress=progress, planes=writer.missing)
+            watch = self._watch()
+            progress = self._stack_progress(field, "stack", watch)
+            take_stack(self.rig, plan, position, [writer, watch], progress=progress, planes=writer.missing)
         return writer.path
 
     def _where_the_tissue_is(self, field: FieldRecord, seen: StackWriter, wanted: Sequence[int]) -> StagePosition:
@@ -156,8 +159,15 @@ class StackTaker:
             )
         return shift
 
-    def _stack_progress(self, field: FieldRecord, kind: str) -> Callable[[int, int], None]:
-        return lambda done, planes: self._progress(f"{field.name} {kind}", done / planes)
+    def _watch(self) -> QualityWatch:
+        return QualityWatch(self.rig.config.scan.saturation)
+
+    def _stack_progress(self, field: FieldRecord, kind: str, watch: QualityWatch) -> Callable[[int, int], None]:
+        def tell(done: int, planes: int) -> None:
+            fault = f": {watch.says}" if watch.says else ""
+            self._progress(f"{field.name} {kind}{fault}", done / planes)
+
+        return tell
 
     def _refuse_overdose(self, field: FieldRecord, plan: StackPlan, planes: Sequence[int] | None = None) -> None:
         """Raise when the planes would bring the field's light of this session above the plan's limit."""

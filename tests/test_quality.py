@@ -12,14 +12,16 @@ from scipy import ndimage
 from acquire.model import (
     FieldRecord,
     Light,
+    PlaneRecord,
     QualityItem,
     QualityRecord,
     SessionRecord,
     StagePosition,
+    TakenPlane,
     TransformRecord,
     utc_now,
 )
-from acquire.quality import bad_planes, judge_coverage, judge_stack, name_planes
+from acquire.quality import QualityWatch, bad_planes, judge_coverage, judge_stack, name_planes
 from analysis.model import Stack, Transform
 
 VOXEL_UM = (1.0, 0.2, 0.2)
@@ -183,3 +185,36 @@ def test_named_planes_are_those_given(planes: set[int]) -> None:
         first, _, last = run.partition("-")
         named |= set(range(int(first), int(last or first) + 1))
     assert named == planes
+
+
+def watched(pixels: NDArray[np.uint16], moved_um: dict[int, float] | None = None) -> dict[int, str]:
+    """Return what is said of each plane while a stack is taken, where anything is."""
+    watch, said = QualityWatch(4095.0), {}
+    for number, plane in enumerate(pixels):
+        record = PlaneRecord(
+            plane=number,
+            time=utc_now(),
+            stage=FIELD.position,
+            power_mw=None,
+            power_setting=None,
+            exposure_ms=1.0,
+            pmt_gain=None,
+            zoom=None,
+            frames=1,
+            motion_um=(moved_um or {}).get(number, 0.1),
+        )
+        watch.append(TakenPlane(plane, (plane,), record))
+        said |= {number: watch.says} if watch.says else {}
+    return said
+
+
+def test_faults_of_a_plane_are_said_while_the_stack_is_taken() -> None:
+    pixels = stack().pixels.copy()
+    assert watched(pixels) == {}
+    pixels[12] = 100 + (pixels[12] - 100.0) * 0.3
+    pixels[20, :, :40] = 4095
+    said = watched(pixels, {7: 2.25})
+    assert said.keys() == {7, 12, 20}
+    assert said[7] == "plane 7 moved 2.2 um"
+    assert said[12].startswith("plane 12 has ") and "of the light of those before" in said[12]
+    assert "is saturated in 2" in said[20]

@@ -44,7 +44,7 @@ class Reporter:
         folder = self._session.study.session_folder("M1", self._session.record.name) / "F01"
         journal = folder / "stack.planes.jsonl"
         # A plane is written while the next is taken: at the first there is no journal yet.
-        if not what.endswith("stack") or not journal.exists():
+        if " stack" not in what or not journal.exists():
             return
         whole, _, _ = journal.read_text(encoding="utf-8").rpartition("\n")
         lines = whole.splitlines()
