@@ -70,6 +70,9 @@ class SimulatedPockels(GenericDevice):
 
     @voltage.setter
     def _set_voltage(self, voltage: float) -> None:
+        self._apply(voltage)
+
+    def _apply(self, voltage: float) -> None:
         self._voltage = float(voltage)
         self._scene.power_mw = power_mw(self._voltage)
 

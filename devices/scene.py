@@ -5,7 +5,8 @@ One scene belongs to one core. Devices change their own part of it; the cameras 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -90,6 +91,8 @@ class Scene:
         Whether frames and moves take as long as on a rig.
     shutter_file
         File through which another process may close the shutter (:mod:`devices.shutterfile`).
+    triggered
+        What the scanner's frame clock leads to: each is called at the start of a frame.
     """
 
     optics: Optics
@@ -107,6 +110,7 @@ class Scene:
     power_mw: float = 0.0
     gain: float = 1.0
     clock_s: float = 0.0
+    triggered: list[Callable[[], None]] = field(default_factory=list)
 
     @cached_property
     def vessels(self) -> VesselMap:
@@ -130,6 +134,8 @@ class Scene:
 
     def scan(self, pixels: int, pixel_um: float, dwell_us: float) -> NDArray[np.uint16]:
         """Scan one frame where the stages stand, with the light there is; the clock goes on by the frame time."""
+        for step in tuple(self.triggered):
+            step()
         shape = (pixels, pixels)
         row_times_s = self.clock_s + np.arange(pixels) * pixels * dwell_us * 1e-6
         drift = self.motion.drift_at(self.clock_s)

@@ -27,6 +27,7 @@ from devices.scanner import SimulatedScanner
 from devices.scene import Motion, Scene
 from devices.spines import SpinePlan
 from devices.stage import SimulatedXYStage, SimulatedZDrive
+from devices.triggered import TriggeredPockels, TriggeredZDrive
 from devices.widefield import SimulatedSurfaceCamera
 
 Place = tuple[float, float, float]
@@ -197,6 +198,7 @@ def load(
     surface_pixel_um: float = 2.0,
     surface_pixels: int = 1024,
     realtime: bool = False,
+    hardware_timing: bool = False,
     shutter_file: str | None = None,
     repeatability_um: float = 0.05,
     pulsation_um: float = 0.15,
@@ -229,6 +231,8 @@ def load(
         Pixel size, um, and number of pixels along a side of the surface camera.
     realtime
         Whether frames and moves take as long as on a rig.
+    hardware_timing
+        Whether the focus drive and the Pockels cell can step with the scanner's frames by themselves.
     shutter_file
         File through which another process can close the shutter: ``devices.shutterfile:close_shutter``. A plain name
         lies in the folder for temporary files.
@@ -263,14 +267,16 @@ def load(
     scene = Scene(optics, Detector(optics, seed), motion, seed, orientation, realtime, shutter_file)
     rig = SimulatedRig(specimen, seed, ranges, scene)
     rig.mount(0, 0.0)
+    drive = TriggeredZDrive if hardware_timing else SimulatedZDrive
+    cell = TriggeredPockels if hardware_timing else SimulatedPockels
     _load_devices(
         core,
         {
             "Scanner": SimulatedScanner(scene, field_um_at_zoom_1),
             "XY": SimulatedXYStage(scene, repeatability_um, seed),
-            "Z": SimulatedZDrive(scene, repeatability_um, seed),
+            "Z": drive(scene, repeatability_um, seed),
             "Shutter": SimulatedShutter(scene),
-            "Pockels": SimulatedPockels(scene, voltage=0.4),
+            "Pockels": cell(scene, voltage=0.4),
             "PMT": SimulatedPMT(scene),
             "SurfaceCamera": SimulatedSurfaceCamera(scene, surface_pixel_um, surface_pixels, seed),
         },

@@ -23,6 +23,11 @@ SETTLE_S = 0.01
 """Time a motor takes to stop, s."""
 
 
+def check_z_um(z_um: float) -> None:
+    """Refuse a position that the focus drive cannot reach."""
+    _check_range("The Z drive", z_um, *Z_RANGE_UM)
+
+
 def _check_range(name: str, position_um: float, least_um: float, most_um: float) -> None:
     """Refuse a position that the motor cannot reach."""
     if not least_um <= position_um <= most_um:
@@ -109,12 +114,15 @@ class SimulatedZDrive(StageDevice):
 
     def set_position_um(self, val: float) -> None:
         """Focus at ``val``, um."""
-        _check_range("The Z drive", val, *Z_RANGE_UM)
+        check_z_um(val)
         way_um = abs(val - self._scene.z_um)
-        self._scene.z_um = val + float(self._rng.normal(0.0, self._repeatability_um))
+        self._stop_at(val)
         if self._scene.realtime:
             self._arrives_at_s = time.monotonic() + way_um / SPEED_UM_PER_S + SETTLE_S
         self.core.events.stagePositionChanged.emit(self.get_label(), self.get_position_um())
+
+    def _stop_at(self, z_um: float) -> None:
+        self._scene.z_um = z_um + float(self._rng.normal(0.0, self._repeatability_um))
 
     def get_position_um(self) -> float:
         """Return the focal plane, um."""
