@@ -57,6 +57,8 @@ class StackEngine(PMDAEngine):
         The rig; its verbs raise when a device does not do what was asked.
     plan
         How the stack is taken.
+    centre
+        Stage position of its middle.
     planes
         Which planes of the plan, in the order of the sequence's z positions.
     sinks
@@ -69,6 +71,8 @@ class StackEngine(PMDAEngine):
         self,
         rig: Rig,
         plan: StackPlan,
+        centre: StagePosition,
+        *,
         planes: Sequence[int],
         sinks: Iterable[PlaneSink],
         progress: Callable[[int, int], None] | None = None,
@@ -80,6 +84,8 @@ class StackEngine(PMDAEngine):
         self._progress = progress
         self._previous: NDArray[np.uint16] | None = None
         self._drift_yx_um = (0.0, 0.0)
+        self._centre = centre
+        self._began = rig.scan_settings()
         self.planes_kept = 0
 
     def setup_sequence(self, sequence: MDASequence) -> None:
@@ -110,8 +116,10 @@ class StackEngine(PMDAEngine):
         if aligned is None:
             return
         self._rig.check_light()  # somebody else may have closed the shutter: then the plane is dark, and not kept
-        self._follow(aligned.pixels)
-        taken = TakenPlane(aligned.pixels, tuple(frames), self._record(self._plane(event), aligned, len(frames)))
+        step_yx_um = self._drift_since_last(aligned.pixels)
+        record = self._record(self._plane(event), float(event.z_pos or 0.0), aligned, len(frames))
+        taken = TakenPlane(aligned.pixels, tuple(frames), record)
+        self._follow(step_yx_um)
         for sink in self._sinks:
             sink.append(taken)
         self.planes_kept += 1
@@ -129,34 +137,51 @@ class StackEngine(PMDAEngine):
             if self._rig.stop_requested:
                 return None
             self._rig.open_light()
-            frames.append(self._rig.snap())
+            frames.append(self._snap())
         return None if self._rig.stop_requested else align_frames(frames, self._plan.voxel_um[1])
 
-    def _follow(self, pixels: NDArray[np.uint16]) -> None:
-        """Measure how far the tissue drifted since the plane before, and move after it when the plan asks."""
+    def _snap(self) -> NDArray[np.uint16]:
+        frame, asked = self._rig.snap(), self._plan.shape[1:]
+        if frame.shape != asked:
+            raise RigError(
+                f"{self._rig.config.roles.scanner} gave an image of {frame.shape[0]} x {frame.shape[1]} pixels instead "
+                f"of {asked[0]} x {asked[1]}; somebody changed its resolution or region"
+            )
+        return frame
+
+    def _drift_since_last(self, pixels: NDArray[np.uint16]) -> tuple[float, float]:
+        """Return how far the tissue drifted since the plane before (y, x), um; 0 when not asked or not measured."""
         previous, self._previous = self._previous, pixels
         if not self._plan.follow_drift or previous is None:
-            return
-        step = follow_drift(previous, pixels, self._plan.voxel_um[1])
-        if step is None:
-            return
-        self._drift_yx_um = (self._drift_yx_um[0] + step[0], self._drift_yx_um[1] + step[1])
-        if np.hypot(*step) > LEAST_DRIFT_UM:
-            x, y, _ = self._rig.config.orientation.stage_offset_um((0.0, *step))
-            self._rig.move_to(self._rig.position().moved(x_um=x, y_um=y))
+            return 0.0, 0.0
+        step_yx_um = follow_drift(previous, pixels, self._plan.voxel_um[1]) or (0.0, 0.0)
+        self._drift_yx_um = (self._drift_yx_um[0] + step_yx_um[0], self._drift_yx_um[1] + step_yx_um[1])
+        return step_yx_um
+
+    def _follow(self, step_yx_um: tuple[float, float]) -> None:
+        """Move after the tissue."""
+        if np.hypot(*step_yx_um) > LEAST_DRIFT_UM:
+            x, y, _ = self._rig.config.orientation.stage_offset_um((0.0, *step_yx_um))
+            self._centre = self._centre.moved(x_um=x, y_um=y)
+            self._rig.move_to(self._centre.model_copy(update={"z_um": self._rig.position().z_um}))
             self._previous = None  # the next plane shows the tissue back in its place
 
-    def _record(self, plane: int, aligned: AlignedPlane, frames_taken: int) -> PlaneRecord:
+    def _record(self, plane: int, z_um: float, aligned: AlignedPlane, frames_taken: int) -> PlaneRecord:
+        """Read everything back; what is not as it was set is refused, and the plane is not kept."""
         rig = self._rig
+        settings = rig.scan_settings()
+        if changed := settings.why_not(self._began):
+            raise RigError(f"plane {plane}: {changed}; take the stack again")
+        power_mw, power_setting = rig.confirm_power_mw(self._plan.plane_power_mw(plane))
         return PlaneRecord(
             plane=plane,
             time=utc_now(),
-            stage=rig.position(),
-            power_mw=rig.power_mw(),
-            power_setting=rig.property_value(rig.config.roles.power),
-            exposure_ms=rig.exposure_ms(),
-            pmt_gain=rig.property_value(rig.config.roles.pmt_gain),
-            zoom=rig.property_value(rig.config.roles.zoom),
+            stage=rig.position_at(self._centre.model_copy(update={"z_um": z_um})),
+            power_mw=power_mw,
+            power_setting=power_setting,
+            exposure_ms=settings.exposure_ms,
+            pmt_gain=settings.pmt_gain,
+            zoom=settings.zoom,
             frames=int(aligned.kept.sum()),
             frames_taken=frames_taken,
             motion_um=aligned.motion_um,
@@ -215,7 +240,7 @@ def take_stack(
     sequence = MDASequence(
         stage_positions=(AbsolutePosition(x=centre.x_um, y=centre.y_um),), z_plan=ZAbsolutePositions(absolute=z_um)
     )
-    engine = StackEngine(rig, plan, wanted, sinks, progress)
+    engine = StackEngine(rig, plan, centre, planes=wanted, sinks=sinks, progress=progress)
     # A runner for this stack alone: one that met a KeyboardInterrupt stays "running" and refuses every later stack.
     runner = MDARunner()
     runner.set_engine(engine)

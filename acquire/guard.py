@@ -24,6 +24,8 @@ END_S = 2.0
 class Guard:
     """Watches the time between signs of life while the light is on.
 
+    ``doing`` is what is asked of a device at present, in words, for the alarm; empty when nothing is.
+
     Parameters
     ----------
     close_shutter
@@ -53,6 +55,7 @@ class Guard:
         self._last_s = 0.0
         self._frame_s = 0.0
         self._fault: str | None = None
+        self.doing = ""
 
     def light_on(self) -> None:
         """Stand guard from now on; call it before the shutter opens.
@@ -135,13 +138,18 @@ class Guard:
             limit_s = self._stall_s + self._frame_s
             if silent_s >= limit_s:
                 self._fire(
-                    f"the program stalled for {{silent_s:.1f}} s (limit {limit_s:.1f} s); the light was closed; "
-                    "see what hung, then take the stack again"
+                    f"the program stalled for {{silent_s:.1f}} s (limit {limit_s:.1f} s){self._while_doing()}; "
+                    "the light was closed; see what hung, then take the stack again"
                 )
                 return
             if not self._forward(silent_s):
                 self._fire("the watchdog died and cannot be replaced; the light was closed; see [watchdog]")
                 return
+
+    def _while_doing(self) -> str:
+        """Return what hangs, as a text that ``str.format`` leaves as it is."""
+        doing = self.doing.replace("{", "{{").replace("}", "}}")
+        return f" while {doing}" if doing else ""
 
     def _nap_s(self) -> float:
         left_s = self._last_s + self._stall_s + self._frame_s - time.monotonic()

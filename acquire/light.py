@@ -63,6 +63,34 @@ class LightPath:
         finally:
             self.close()
 
+    @contextlib.contextmanager
+    def asking(self, action: str, longer_s: float = 0.0) -> Iterator[None]:
+        """Ask something of a device: the guards know what, and what goes wrong is a RigError that names it.
+
+        Parameters
+        ----------
+        action
+            What is asked, with device and value.
+        longer_s
+            How much longer than the rig's time-out it may take.
+
+        Raises
+        ------
+        RigError
+            When the device refuses, or answers too late to be believed.
+        """
+        self._guard.doing = action
+        limit_s = self._config.timeout_s + longer_s
+        asked_s = time.monotonic()
+        try:
+            with asking(action):
+                yield
+        finally:
+            self._guard.doing = ""
+        took_s = time.monotonic() - asked_s
+        if took_s > limit_s:
+            raise RigError(f"{action} took {took_s:.1f} s (time-out {limit_s:.1f} s); see what hung, then try again")
+
     def open(self) -> None:
         """Open the shutter and read it back; after :meth:`stop` it stays closed until :meth:`allow`.
 
@@ -79,7 +107,7 @@ class LightPath:
             self._guard.light_on()
         self._lit_since = time.monotonic()
         if shutter is not None:
-            with asking(f"opening the shutter {shutter}"):
+            with self.asking(f"opening the shutter {shutter}"):
                 self._core.setShutterOpen(shutter, True)
                 self._core.waitForDevice(shutter)
         # Somebody may have asked to stop in this very moment, found the light off, and gone.
@@ -93,7 +121,7 @@ class LightPath:
         shutter = self._config.roles.shutter
         if shutter is None or self._lit_since is None:
             return
-        with asking(f"reading the shutter {shutter}"):
+        with self.asking(f"reading the shutter {shutter}"):
             is_open = self._core.getShutterOpen(shutter)
         # Read first, asked later: whoever stops in between has closed it rightly.
         if not is_open and self._lit_since is not None:

@@ -13,20 +13,22 @@ import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pymmcore_plus.experimental.unicore import UniMMCore
 
 from acquire.config import PropertyRole, RigConfig
-from acquire.errors import RigError, StudyError, asking
+from acquire.errors import RigError, StudyError
 from acquire.light import LightPath
 from acquire.model import StackPlan, StagePosition
 from acquire.watchdog import Watchdog
 
 STAGE_TOLERANCE_UM = 1.0
+READ_BACK_TOLERANCE = 1e-3  # of the value, or of 1: how far a property may read from what it was set to
 
 
 @runtime_checkable
@@ -38,6 +40,23 @@ class Remountable(Protocol):
 
     def good_places(self, count: int) -> list[tuple[float, float, float]]:
         """Return stage positions (x, y, z) in um that are worth imaging."""
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """Settings of a scan that nobody may change while a stack is taken."""
+
+    exposure_ms: float
+    pmt_gain: float | None
+    zoom: float | None
+
+    def why_not(self, began: ScanSettings) -> str | None:
+        """Say what changed since a stack began; None when nothing did."""
+        for name, now in vars(self).items():
+            then = getattr(began, name)
+            if now is not None and abs(now - then) > READ_BACK_TOLERANCE * max(1.0, abs(then)):
+                return f"{name} reads {now:g}, but {then:g} when the stack began; somebody changed it"
+        return None
 
 
 def _tell_nobody(_event: str, **_details: object) -> None:
@@ -109,8 +128,14 @@ class Rig:
         RigError
             When it does not open, when the watchdog does not answer, or when a guard has closed it since it was opened.
         """
-        if not self._light.is_lit:  # told first: light that cannot be written down is not switched on
-            self.tell("light on", power_mw=self.power_mw())
+        if not self._light.is_lit:
+            power_mw, limit_mw = self.power_mw(), self.config.limits.power_mw
+            if power_mw is not None and power_mw > limit_mw * (1 + READ_BACK_TOLERANCE):
+                raise RigError(
+                    f"{self.config.roles.power} reads {power_mw:.1f} mW, above the limit of {limit_mw:.1f} mW; "
+                    "the light stays off; lower the power by hand and check the device"
+                )
+            self.tell("light on", power_mw=power_mw)  # told first: what cannot be written down is not switched on
         self._light.open()
 
     def close_light(self) -> None:
@@ -192,6 +217,14 @@ class Rig:
         value = self.power_setting(power_mw)
         self._set_number(role, value)
 
+    def confirm_power_mw(self, power_mw: float) -> tuple[float | None, float | None]:
+        """Return power at the sample (mW) and property value as read back; RigError when they are not those set."""
+        role, table = self.config.roles.power, self.config.power
+        if role is None or table is None:
+            return None, None
+        setting = self._read_back(role, self.power_setting(power_mw))
+        return table.power_at(setting), setting
+
     def power_mw(self) -> float | None:
         """Return the power at the sample as the device reports it, mW; None when the rig cannot tell."""
         value, table = self.property_value(self.config.roles.power), self.config.power
@@ -202,13 +235,29 @@ class Rig:
     def position(self) -> StagePosition:
         """Return where the motors say they are."""
         roles = self.config.roles
-        with asking(f"reading the position of {roles.z_drive}"):
-            z = self.core.getPosition(roles.z_drive)
+        z = self._read(f"the position of {roles.z_drive}", lambda: self.core.getPosition(roles.z_drive))
         x = y = 0.0
         if roles.xy_stage is not None:
-            with asking(f"reading the position of {roles.xy_stage}"):
-                x, y = self.core.getXYPosition(roles.xy_stage)
+            x, y = self._read_xy(roles.xy_stage)
         return StagePosition(x_um=x, y_um=y, z_um=z)
+
+    def position_at(self, asked: StagePosition) -> StagePosition:
+        """Return where the motors say they are; RigError when that is not where they were sent."""
+        here = self.position()
+        off_um = max(here.lateral_distance_um(asked), abs(here.z_um - asked.z_um))
+        if off_um > STAGE_TOLERANCE_UM:
+            raise RigError(
+                f"the stage stands at {here}, {off_um:.1f} um from where it was sent ({asked}; tolerance "
+                f"{STAGE_TOLERANCE_UM} um); check {self.config.roles.xy_stage} and {self.config.roles.z_drive}"
+            )
+        return here
+
+    def _read_xy(self, stage: str) -> tuple[float, float]:
+        with self._light.asking(f"reading the position of {stage}"):
+            x, y = (float(value) for value in self.core.getXYPosition(stage))
+        if not np.isfinite([x, y]).all():
+            raise RigError(f"{stage} reads x {x}, y {y} um; check the stage and its cable")
+        return x, y
 
     def why_not(self, position: StagePosition, plan: StackPlan | None = None) -> str | None:
         """Say why a stack (or a move) there is refused; None when it is allowed."""
@@ -243,12 +292,11 @@ class Rig:
             if (x_um, y_um) != (0.0, 0.0):
                 raise RigError(f"rig {self.config.name} has no xy stage; move there by hand")
             return
-        with asking(f"moving {stage} to x {x_um:.1f}, y {y_um:.1f} um"):
+        with self._light.asking(f"moving {stage} to x {x_um:.1f}, y {y_um:.1f} um"):
             self.core.setXYPosition(stage, x_um, y_um)
             self.core.waitForDevice(stage)
         time.sleep(self.config.settle.xy_s)
-        with asking(f"reading the position of {stage}"):
-            x, y = self.core.getXYPosition(stage)
+        x, y = self._read_xy(stage)
         off_um = float(np.hypot(x - x_um, y - y_um))
         if off_um > STAGE_TOLERANCE_UM:
             raise RigError(
@@ -262,12 +310,11 @@ class Rig:
         low, high = self.config.limits.z_um
         if not low <= z_um <= high:
             raise RigError(f"z = {z_um:.1f} um is outside the limits {low:.1f} to {high:.1f} um; lower the stack")
-        with asking(f"moving {drive} to z {z_um:.1f} um"):
+        with self._light.asking(f"moving {drive} to z {z_um:.1f} um"):
             self.core.setPosition(drive, z_um)
             self.core.waitForDevice(drive)
         time.sleep(self.config.settle.z_s)
-        with asking(f"reading the position of {drive}"):
-            z = self.core.getPosition(drive)
+        z = self._read(f"the position of {drive}", lambda: self.core.getPosition(drive))
         if abs(z - z_um) > STAGE_TOLERANCE_UM:
             raise RigError(
                 f"{drive} stopped at z {z:.1f} um instead of {z_um:.1f} um (tolerance {STAGE_TOLERANCE_UM} um); "
@@ -282,8 +329,7 @@ class Rig:
         A rig without zoom has one pixel size: the plan that comes back says which.
         """
         roles, scan = self.config.roles, self.config.scan
-        with asking(f"choosing the detector {roles.scanner}"):
-            self.core.setCameraDevice(roles.scanner)
+        self._choose_camera(roles.scanner)
         if scan.field_um_at_zoom_1 is not None and roles.zoom and roles.resolution:
             self._set_number(roles.zoom, scan.field_um_at_zoom_1 / plan.field_of_view_um)
             self._set_number(roles.resolution, plan.pixels)
@@ -291,7 +337,7 @@ class Rig:
             self._set_number(roles.pixel_dwell, plan.dwell_us)
         if roles.pmt_gain and plan.pmt_gain is not None:
             self._set_number(roles.pmt_gain, plan.pmt_gain)
-        with asking(f"asking {roles.scanner} for its image size"):
+        with self._light.asking(f"asking {roles.scanner} for its image size"):
             height, width = self.core.getImageHeight(), self.core.getImageWidth()
         if height != width:
             raise RigError(f"{roles.scanner} gives images of {height} x {width} pixels; set it to a square region")
@@ -303,15 +349,18 @@ class Rig:
 
     def snap(self) -> NDArray[np.uint16]:
         """Return one frame of the chosen camera, shape (y, x)."""
-        with asking(f"taking an image with {self.core.getCameraDevice()}"):
-            self.beat(frame_s=self.exposure_ms() / 1000)
+        camera, frame_s = self.core.getCameraDevice(), self.exposure_ms() / 1000
+        self.beat(frame_s)
+        with self._light.asking(f"taking an image with {camera}", longer_s=frame_s):
             self.core.snapImage()
             frame = np.asarray(self.core.getImage())
         self.beat()
         self.images_taken += 1
         if frame.ndim != 2:
-            raise RigError(f"{self.core.getCameraDevice()} gives {frame.ndim}-D images; choose a grey pixel type")
-        return frame.astype(np.uint16) if frame.dtype != np.uint16 else frame
+            raise RigError(f"{camera} gives {frame.ndim}-D images; choose a grey pixel type")
+        if frame.dtype not in (np.uint8, np.uint16):
+            raise RigError(f"{camera} gives {frame.dtype} pixels; choose a pixel type of 8 or 16 bits")
+        return frame.astype(np.uint16, copy=False)
 
     def snap_surface(self) -> NDArray[np.uint16]:
         """Return one image of the low-magnification camera, shape (y, x), laser closed."""
@@ -319,30 +368,52 @@ class Rig:
         if camera is None:
             raise RigError(f"rig {self.config.name} has no surface camera (roles.surface_camera)")
         self.close_light()
-        with asking(f"choosing the camera {camera}"):
-            self.core.setCameraDevice(camera)
+        self._choose_camera(camera)
         try:
             return self.snap()
         finally:
-            self.core.setCameraDevice(self.config.roles.scanner)
+            self._choose_camera(self.config.roles.scanner)
+
+    def _choose_camera(self, camera: str) -> None:
+        with self._light.asking(f"choosing the camera {camera}"):
+            self.core.setCameraDevice(camera)
+            chosen = self.core.getCameraDevice()
+        if chosen != camera:
+            raise RigError(f"the camera is {chosen!r} after {camera!r} was chosen; check the adapter")
 
     # ---- properties --------------------------------------------------------------------------------------------
 
+    def scan_settings(self) -> ScanSettings:
+        """Read what must stay as it is while a stack is taken."""
+        roles = self.config.roles
+        return ScanSettings(self.exposure_ms(), self.property_value(roles.pmt_gain), self.property_value(roles.zoom))
+
     def exposure_ms(self) -> float:
         """Return the frame time of the chosen camera, ms."""
-        return float(self.core.getExposure())
+        return self._read("the exposure", self.core.getExposure)
 
     def property_value(self, role: PropertyRole | None) -> float | None:
         """Return a property as a number; None when the rig lacks that role."""
         if role is None:
             return None
-        with asking(f"reading {role}"):
-            return float(self.core.getProperty(role.device, role.property))
+        return self._read(str(role), lambda: self.core.getProperty(role.device, role.property))
+
+    def _read(self, what: str, ask: Callable[[], Any]) -> float:
+        with self._light.asking(f"reading {what}"):
+            value = float(ask())
+        if not np.isfinite(value):
+            raise RigError(f"{what} reads {value}; check the device and its cable")
+        return value
 
     def _set_number(self, role: PropertyRole, value: float) -> None:
-        with asking(f"setting {role} to {value:g}"):
+        with self._light.asking(f"setting {role} to {value:g}"):
             self.core.setProperty(role.device, role.property, value)
             self.core.waitForDevice(role.device)
-            read = float(self.core.getProperty(role.device, role.property))
-        if abs(read - value) > 1e-3 * max(1.0, abs(value)):
+        self._read_back(role, value)
+
+    def _read_back(self, role: PropertyRole, value: float) -> float:
+        """Return what a property reads; RigError when that is not what it was set to."""
+        read = self._read(str(role), lambda: self.core.getProperty(role.device, role.property))
+        if abs(read - value) > READ_BACK_TOLERANCE * max(1.0, abs(value)):
             raise RigError(f"{role} reads {read:g} after it was set to {value:g}; check the device and its limits")
+        return read

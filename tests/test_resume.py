@@ -64,26 +64,27 @@ def test_a_cancelled_stack_is_readable_and_resumes_where_it_ended(session):
     assert [record.plane for record in read_journal(store)] == list(range(13))
 
 
+def let_slip(monkeypatch, rig, x_um, y_um=0.0):
+    """Let the stage slip under the head: what the drive calls x now shows tissue so much further on."""
+    core, go, read = rig.core, rig.core.setXYPosition, rig.core.getXYPosition
+    monkeypatch.setattr(core, "setXYPosition", lambda stage, x, y: go(stage, x + x_um, y + y_um))
+    monkeypatch.setattr(core, "getXYPosition", lambda stage: tuple(np.subtract(read(stage), (x_um, y_um))))
+
+
 def test_resume_follows_tissue_that_moved(session, monkeypatch):
     store = cut_short(session, after=7)
-    scene = session.rig.loaded.scene
-    moved = StagePosition(x_um=1.5, y_um=-1.0, z_um=0.0)
-    real = type(session.rig)._move_xy
-    # The whole stage slips under the head: what the drive calls x now shows tissue 1.5 um further on.
-    monkeypatch.setattr(type(session.rig), "_move_xy", lambda self, x, y: real(self, x + moved.x_um, y + moved.y_um))
-    assert scene is not None
+    let_slip(monkeypatch, session.rig, 1.5, -1.0)
     session.take_stack("F01", resume=True)
     monkeypatch.undo()
     records = {record.plane: record for record in read_journal(store)}
     shift = np.subtract(records[12].stage.xyz_um, records[0].stage.xyz_um)[:2]
-    assert shift == pytest.approx((0.0, 0.0), abs=0.4)
+    assert shift == pytest.approx((-1.5, 1.0), abs=0.4)
     assert is_complete(store)
 
 
 def test_resume_refuses_tissue_that_it_does_not_know(session, monkeypatch):
     store = cut_short(session, after=5)
-    real = type(session.rig)._move_xy
-    monkeypatch.setattr(type(session.rig), "_move_xy", lambda self, x, y: real(self, x + 150.0, y))
+    let_slip(monkeypatch, session.rig, 150.0)
     with pytest.raises(RelocationError, match="is not recognised"):
         session.take_stack("F01", resume=True)
     monkeypatch.undo()
@@ -211,8 +212,7 @@ def test_a_good_stack_is_not_taken_again_and_wrong_planes_are_refused(session):
 
 def test_nothing_is_taken_again_when_the_tissue_went_away(session, monkeypatch):
     session.take_stack("F01")
-    real = type(session.rig)._move_xy
-    monkeypatch.setattr(type(session.rig), "_move_xy", lambda self, x, y: real(self, x + 150.0, y))
+    let_slip(monkeypatch, session.rig, 150.0)
     with pytest.raises(RelocationError, match="is not recognised"):
         session.retake("F01", [3])
     monkeypatch.undo()
