@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,20 +68,32 @@ def _ome(name: str, voxel_um: tuple[float, ...]) -> dict[str, Any]:
     return image.model_dump(mode="json", exclude_none=True)
 
 
-def _create(
-    path: Path, shape: tuple[int, ...], voxel_um: tuple[float, ...], attributes: dict[str, Any]
-) -> tuple[zarr.Group, zarr.Array[Any]]:
-    """Make an image of shape (y, x), (z, y, x) or (t, z, y, x), a chunk a plane; an existing name is refused."""
+@contextmanager
+def _making(path: Path) -> Iterator[Path]:
+    """Yield a hidden name to make a store under; it gets its own when the block ends well, else nothing is left."""
     if path.exists():
         raise StudyError(f"{path} exists and raw data is never rewritten; choose another name")
+    part = path.with_name(f".{path.name}.making")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        group = zarr.create_group(path, zarr_format=3, attributes={"ome": _ome(path.name, voxel_um), **attributes})
-        chunks = (1,) * (len(shape) - 2) + shape[-2:]
-        names = list("tzyx"[-len(shape) :])
-        array = group.create_array(
-            "0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names, compressors=COMPRESSOR
-        )
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            yield part
+            part.rename(path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _make_image(
+    path: Path, name: str, shape: tuple[int, ...], voxel_um: tuple[float, ...], attributes: dict[str, Any]
+) -> tuple[zarr.Group, zarr.Array[Any]]:
+    """Make an image of shape (y, x), (z, y, x) or (t, z, y, x), a chunk a plane."""
+    group = zarr.create_group(path, zarr_format=3, attributes={"ome": _ome(name, voxel_um), **attributes})
+    chunks = (1,) * (len(shape) - 2) + shape[-2:]
+    names = list("tzyx"[-len(shape) :])
+    array = group.create_array(
+        "0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names, compressors=COMPRESSOR
+    )
     return group, array
 
 
@@ -105,21 +118,19 @@ def is_complete(store: Path) -> bool:
 
 
 def read_journal(store: Path) -> list[PlaneRecord]:
-    """Return the planes that were saved, in order; a last line that was cut short is not one of them."""
+    """Return the planes that were saved, in order; a line that was cut short is not one of them."""
     records = {record.plane: record for record in read_plane_lines(journal_path(store))}
     return [records[plane] for plane in sorted(records)]
 
 
 def read_plane_lines(journal: Path) -> list[PlaneRecord]:
-    """Return every line of a journal up to the first that was cut short; none when there is no journal."""
+    """Return every whole line of a journal; none when there is no journal."""
     if not journal.is_file():
         return []
     records: list[PlaneRecord] = []
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        try:
+    for line in journal.read_bytes().splitlines():
+        with suppress(ValidationError):  # cut short by a full disk or a power failure: others may follow
             records.append(PlaneRecord.model_validate_json(line))
-        except ValidationError:
-            break
     return records
 
 
@@ -145,11 +156,15 @@ class StackWriter:
         self._attributes = provenance.model_dump(mode="json")
         self._planes = plan.planes
         self._begin_worker()
-        self._group, self._array = _create(path, plan.shape, plan.voxel_um, {"samefield": self._samefield(False)})
-        self._frames: zarr.Array[Any] | None = None
-        if frames:
-            about = {"samefield": {**self._samefield(False), "kind": "frames", "of": path.name}}
-            _, self._frames = _create(frames_path(path), (frames, *plan.shape), (1.0, *plan.voxel_um), about)
+        about = self._samefield(False)
+        with _making(path) as part:
+            _make_image(part, path.name, plan.shape, plan.voxel_um, {"samefield": about})
+            if frames:
+                beside, shape = frames_path(path), (frames, *plan.shape)
+                with _making(beside) as frames_part:
+                    of = {"samefield": {**about, "kind": "frames", "of": path.name}}
+                    _make_image(frames_part, beside.name, shape, (1.0, *plan.voxel_um), of)
+        self._open_stores()
 
     @classmethod
     def reopen(cls, path: Path) -> StackWriter:
@@ -162,15 +177,15 @@ class StackWriter:
         """
         writer = cls.__new__(cls)
         try:
-            writer._group = zarr.open_group(path, mode="r+")
-            writer._array = zarr.open_array(path / "0", mode="r+")
+            writer.path = path
+            writer._open_stores()
             attributes: Any = writer._group.attrs["samefield"]
             writer._attributes = dict(attributes)
-            frames = frames_path(path) / "0"
-            writer._frames = zarr.open_array(frames, mode="r+") if frames.exists() else None
         except (OSError, KeyError, ValueError) as error:
             raise StudyError(f"{path} cannot be gone on with: {error}; take a new stack") from error
-        writer.path, writer._planes, writer.records = path, int(writer._array.shape[0]), read_journal(path)
+        writer._planes, writer.records = int(writer._array.shape[0]), read_journal(path)
+        arrays = [array for array in (writer._array, writer._frames) if array is not None]
+        check_space(path, sum(array.nbytes for array in arrays) * len(writer.missing) // writer._planes)
         writer._begin_worker()
         for record in writer.records:
             if checksum(np.asarray(writer._array[record.plane])) != record.crc32:
@@ -193,6 +208,12 @@ class StackWriter:
                 copied = record.model_copy(update={"copied_from": record.copied_from or whole.path.name})
                 writer._write(TakenPlane(np.asarray(whole._array[record.plane]), (), copied))
         return writer
+
+    def _open_stores(self) -> None:
+        self._group = zarr.open_group(self.path, mode="r+")
+        self._array = zarr.open_array(self.path / "0", mode="r+")
+        frames = frames_path(self.path) / "0"
+        self._frames = zarr.open_array(frames, mode="r+") if frames.exists() else None
 
     def _begin_worker(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack writer")
@@ -285,15 +306,15 @@ class StackWriter:
 
 
 def write_image(path: Path, image: NDArray[np.uint16], pixel_um: float, provenance: ImageProvenance) -> Path:
-    """Write a single image, shape (y, x), as OME-Zarr; it is marked complete when its pixels are down."""
+    """Write a single image, shape (y, x), as OME-Zarr; it is there whole or not at all."""
     check_space(path, image.nbytes)
     attributes = {
         **provenance.model_dump(mode="json"),
         "software_version": software_version(),
         "written": utc_now().isoformat(),
     }
-    group, array = _create(path, image.shape, (pixel_um, pixel_um), {"samefield": {**attributes, "complete": False}})
-    with writing(path):
+    with _making(path) as part:
+        about = {"samefield": {**attributes, "complete": True}}  # it has its name only when its pixels are down
+        _, array = _make_image(part, path.name, image.shape, (pixel_um, pixel_um), about)
         array[:] = image
-        group.attrs.update({"samefield": {**attributes, "complete": True}})
     return path

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, write_text, writing
-from acquire.images import JOURNAL, is_complete, read_plane_lines, software_version
+from acquire.images import JOURNAL, frames_path, is_complete, read_plane_lines, software_version
 from acquire.lock import study_lock
 from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StudyRecord, utc_now
 
@@ -235,7 +235,11 @@ class Study:
         """Return a free name for the next store of a kind: ``stack``, then ``stack-2``..."""
         folder = self.session_folder(session.animal, session.name) / field
         number = 1 + max((_number(store) for store in folder.glob(f"{kind}*.ome.zarr")), default=0)
-        return folder / (f"{kind}.ome.zarr" if number == 1 else f"{kind}-{number}.ome.zarr")
+        store = folder / (f"{kind}.ome.zarr" if number == 1 else f"{kind}-{number}.ome.zarr")
+        while frames_path(store).exists():  # of a stack that a person took away
+            number += 1
+            store = folder / f"{kind}-{number}.ome.zarr"
+        return store
 
     def last_store(self, session: SessionRecord, field: str, kind: str) -> Path | None:
         """Return the last complete store of a kind in one session, None when there is none."""

@@ -102,7 +102,11 @@ class StackTaker:
     def resume(self, field: FieldRecord, store: Path) -> Path:
         """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
         writer = StackWriter.reopen(store)
-        where = self._where_the_tissue_is(field, writer, writer.missing) if writer.records else writer.stage
+        where = (
+            self._where_the_tissue_is(field, writer, writer.missing)
+            if writer.records and writer.missing
+            else writer.stage
+        )
         return self._fill(field, writer, where)
 
     def retake(self, field: FieldRecord, store: Path, planes: Sequence[int]) -> Path:
