@@ -1,5 +1,6 @@
 """The acquisition engine: one plane an event, everything checked and read back, the light closed on every way out.
 
+Planes that the devices can time by themselves are taken in bursts (:mod:`acquire.timed`), all others one by one.
 It runs inside pymmcore-plus's MDA runner in place of the stock engine, which only warns when a move, a power or a snap
 is refused, and leaves the shutter open after a cancel. It knows Micro-Manager and useq; it deliberately does not know
 studies or files: planes go to a sink.
@@ -7,11 +8,15 @@ studies or files: planes go to a sink.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pymmcore_plus.core import SequencedEvent
 from pymmcore_plus.mda import MDARunner, PMDAEngine
 from useq import AbsolutePosition, MDAEvent, MDASequence, ZAbsolutePositions
 
@@ -19,7 +24,8 @@ from acquire.drift import follow_drift
 from acquire.errors import RigError
 from acquire.frames import AlignedPlane, align_frames
 from acquire.model import PlaneRecord, StackPlan, StagePosition, TakenPlane, utc_now
-from acquire.rig import Rig
+from acquire.rig import Rig, ScanSettings
+from acquire.timed import Burst, BurstPlane, TimedFrame, burst_planes, planes_per_burst, why_not_timed
 
 LEAST_DRIFT_UM = 0.2  # a step between two planes is known to about 0.1 um
 
@@ -46,6 +52,15 @@ class PlanesInMemory:
         """Keep one plane."""
         self.planes.append(taken.pixels)
         self.records.append(taken.record)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldPlane:
+    """A plane of a burst that is known to be good, before frames that moved too far are taken again."""
+
+    step: BurstPlane
+    frames: tuple[TimedFrame, ...]
+    aligned: AlignedPlane
 
 
 class StackEngine(PMDAEngine):
@@ -93,42 +108,117 @@ class StackEngine(PMDAEngine):
         self._rig.close_light()
 
     def event_iterator(self, events: Iterable[MDAEvent]) -> Iterator[MDAEvent]:
-        """End when somebody asks to stop."""
-        for event in events:
+        """Join planes into bursts where the devices can time them; end when somebody asks to stop."""
+        for event in self._in_bursts(list(events)):
             if self._rig.stop_requested:
                 return
             yield event
 
+    def _in_bursts(self, events: list[MDAEvent]) -> Iterator[MDAEvent]:
+        if why_not_timed(self._rig, self._plan, self._planes) is not None:
+            yield from events
+            return
+        most = planes_per_burst(self._rig, self._plan, self._planes)
+        for run in np.split(np.array(self._planes), np.flatnonzero(np.diff(self._planes) != 1) + 1):
+            for part in np.array_split(run, -(-len(run) // most)):
+                burst, events = events[: len(part)], events[len(part) :]
+                yield SequencedEvent(events=tuple(burst), index=burst[0].index) if len(burst) > 1 else burst[0]
+
     def setup_event(self, event: MDAEvent) -> None:
         """Move to the plane and set its power; raises when the rig does not arrive."""
         self._rig.wait_while_paused()
+        if not isinstance(event, SequencedEvent):  # a burst goes to its first plane itself
+            self._go_to(event)
+
+    def _go_to(self, event: MDAEvent) -> None:
         self._rig.move_z(float(event.z_pos or 0.0))
         if self._rig.config.roles.power is not None:
             self._rig.set_power_mw(self._plan.plane_power_mw(self._plane(event)))
 
     def exec_event(self, event: MDAEvent) -> Iterator[tuple[NDArray[Any], MDAEvent, Any]]:
-        """Take the frames of one plane, keep them and their mean, show the mean to whoever listens."""
+        """Take the frames of planes, keep them and their mean, show the mean to whoever listens."""
+        if isinstance(event, SequencedEvent):
+            yield from self._exec_bursts(event.events)
+            return
         frames: list[NDArray[np.uint16]] = []
-        aligned = self._aligned(frames, self._plan.frames_per_plane)
-        most = self._plan.frames_per_plane + self._plan.replacement_frames
-        while aligned and (wanted := self._plan.frames_per_plane - int(aligned.kept.sum())) > 0 and len(frames) < most:
-            aligned = self._aligned(frames, min(wanted, most - len(frames)))
+        aligned = self._replaced(frames, self._aligned(frames, self._plan.frames_per_plane))
         if aligned is None:
             return
         self._rig.check_light()  # somebody else may have closed the shutter: then the plane is dark, and not kept
         step_yx_um = self._drift_since_last(aligned.pixels)
         record = self._record(self._plane(event), float(event.z_pos or 0.0), aligned, len(frames))
-        taken = TakenPlane(aligned.pixels, tuple(frames), record)
         self._follow(step_yx_um)
+        yield self._keep(event, TakenPlane(aligned.pixels, tuple(frames), record))
+
+    def _keep(self, event: MDAEvent, taken: TakenPlane) -> tuple[NDArray[Any], MDAEvent, Any]:
         for sink in self._sinks:
             sink.append(taken)
         self.planes_kept += 1
         if self._progress is not None:
             self._progress(self.planes_kept, len(self._planes))
-        yield aligned.pixels, event, {"plane": taken.record.model_dump(mode="json")}
+        return taken.pixels, event, {"plane": taken.record.model_dump(mode="json")}
+
+    def _exec_bursts(self, events: Sequence[MDAEvent]) -> Iterator[tuple[NDArray[Any], MDAEvent, Any]]:
+        """Take planes in one burst; after a pause go on with those that are missing."""
+        while events:
+            self._rig.wait_while_paused()
+            if self._rig.stop_requested:
+                return
+            numbers, z_um = [self._plane(event) for event in events], [float(event.z_pos or 0.0) for event in events]
+            held = self._take_burst(burst_planes(self._rig, self._plan, numbers, z_um))
+            settings = self._unchanged_settings(numbers[0])
+            stage = self._rig.position_at(self._centre.model_copy(update={"z_um": self._rig.position().z_um}))
+            for event, plane in zip(events, held, strict=False):
+                frames = [frame.pixels for frame in plane.frames]
+                aligned = self._mended(event, frames, plane.aligned)
+                if aligned is None:
+                    return
+                record = self._timed_record(plane, settings, stage, aligned, len(frames))
+                yield self._keep(event, TakenPlane(aligned.pixels, tuple(frames), record))
+            events = events[len(held) :]
+
+    def _take_burst(self, steps: list[BurstPlane]) -> list[HeldPlane]:
+        """Return the planes that were taken before somebody wanted to stop or to pause; else all."""
+        count, pixel_um = self._plan.frames_per_plane, self._plan.voxel_um[1]
+        self._rig.tell("burst", first_plane=steps[0].plane, planes=len(steps), frames=count * len(steps))
+        burst = Burst(self._rig, steps, count)
+        with contextlib.ExitStack() as undo:
+            aligner = ThreadPoolExecutor(1, thread_name_prefix="align frames")
+            undo.callback(aligner.shutdown, cancel_futures=True)
+            frames: list[TimedFrame] = []
+            aligning = []
+            with burst:
+                for frame in burst:
+                    self._refuse_shape(frame.pixels)
+                    frames.append(frame)
+                    if len(frames) % count == 0:
+                        pixels = [each.pixels for each in frames[-count:]]
+                        aligning.append(aligner.submit(align_frames, pixels, pixel_um))
+            burst.confirm_end(len(aligning))
+            return [
+                HeldPlane(step, tuple(frames[number * count : (number + 1) * count]), aligned.result())
+                for number, (step, aligned) in enumerate(zip(steps, aligning, strict=False))
+            ]
+
+    def _mended(self, event: MDAEvent, frames: list[NDArray[np.uint16]], aligned: AlignedPlane) -> AlignedPlane | None:
+        """Take frames of a plane of a burst again, one by one, where some moved too far."""
+        if not aligned.left_out or not self._plan.replacement_frames:
+            return aligned
+        self._go_to(event)
+        mended = self._replaced(frames, aligned)
+        self._rig.check_light()
+        self._rig.close_light()
+        return mended
 
     def _plane(self, event: MDAEvent) -> int:
         return self._planes[event.index["z"]]
+
+    def _replaced(self, frames: list[NDArray[np.uint16]], aligned: AlignedPlane | None) -> AlignedPlane | None:
+        """Take frames for those that moved too far, at most as many as the plan allows; None when to stop."""
+        most = self._plan.frames_per_plane + self._plan.replacement_frames
+        while aligned and (wanted := self._plan.frames_per_plane - int(aligned.kept.sum())) > 0 and len(frames) < most:
+            aligned = self._aligned(frames, min(wanted, most - len(frames)))
+        return aligned
 
     def _aligned(self, frames: list[NDArray[np.uint16]], more: int) -> AlignedPlane | None:
         """Take ``more`` frames and register all of them; None when somebody asked to stop."""
@@ -141,13 +231,17 @@ class StackEngine(PMDAEngine):
         return None if self._rig.stop_requested else align_frames(frames, self._plan.voxel_um[1])
 
     def _snap(self) -> NDArray[np.uint16]:
-        frame, asked = self._rig.snap(), self._plan.shape[1:]
+        frame = self._rig.snap()
+        self._refuse_shape(frame)
+        return frame
+
+    def _refuse_shape(self, frame: NDArray[np.uint16]) -> None:
+        asked = self._plan.shape[1:]
         if frame.shape != asked:
             raise RigError(
                 f"{self._rig.config.roles.scanner} gave an image of {frame.shape[0]} x {frame.shape[1]} pixels instead "
                 f"of {asked[0]} x {asked[1]}; somebody changed its resolution or region"
             )
-        return frame
 
     def _drift_since_last(self, pixels: NDArray[np.uint16]) -> tuple[float, float]:
         """Return how far the tissue drifted since the plane before (y, x), um; 0 when not asked or not measured."""
@@ -168,10 +262,7 @@ class StackEngine(PMDAEngine):
 
     def _record(self, plane: int, z_um: float, aligned: AlignedPlane, frames_taken: int) -> PlaneRecord:
         """Read everything back; what is not as it was set is refused, and the plane is not kept."""
-        rig = self._rig
-        settings = rig.scan_settings()
-        if changed := settings.why_not(self._began):
-            raise RigError(f"plane {plane}: {changed}; take the stack again")
+        rig, settings = self._rig, self._unchanged_settings(plane)
         power_mw, power_setting = rig.confirm_power_mw(self._plan.plane_power_mw(plane))
         return PlaneRecord(
             plane=plane,
@@ -186,6 +277,31 @@ class StackEngine(PMDAEngine):
             frames_taken=frames_taken,
             motion_um=aligned.motion_um,
             drift_yx_um=self._drift_yx_um,
+        )
+
+    def _unchanged_settings(self, plane: int) -> ScanSettings:
+        settings = self._rig.scan_settings()
+        if changed := settings.why_not(self._began):
+            raise RigError(f"plane {plane}: {changed}; take the stack again")
+        return settings
+
+    def _timed_record(
+        self, plane: HeldPlane, settings: ScanSettings, stage: StagePosition, aligned: AlignedPlane, frames_taken: int
+    ) -> PlaneRecord:
+        """Write down what was commanded; it was read back at the end of the burst."""
+        return PlaneRecord(
+            plane=plane.step.plane,
+            time=plane.frames[-1].time,
+            stage=stage.model_copy(update={"z_um": plane.step.z_um}),
+            power_mw=plane.step.power_mw,
+            power_setting=plane.step.setting,
+            exposure_ms=settings.exposure_ms,
+            pmt_gain=settings.pmt_gain,
+            zoom=settings.zoom,
+            frames=int(aligned.kept.sum()),
+            frames_taken=frames_taken,
+            motion_um=aligned.motion_um,
+            timing="hardware",
         )
 
     def teardown_event(self, event: MDAEvent) -> None:

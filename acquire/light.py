@@ -211,3 +211,8 @@ class LightPath:
     def stop_requested(self) -> bool:
         """Whether somebody asked to stop."""
         return self._stop
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody asked to stop or to pause."""
+        return self._stop or self._paused

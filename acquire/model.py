@@ -93,6 +93,8 @@ class StackPlan(Record):
         Keep every frame as it came, beside the averaged stack.
     follow_drift
         Move the stage after the tissue when it drifts sideways along the stack.
+    hardware_timing
+        Let the devices step from plane to plane by themselves, when they can; where they cannot it changes nothing.
     """
 
     field_of_view_um: Positive = 90.0
@@ -109,6 +111,7 @@ class StackPlan(Record):
     replacement_frames: Annotated[int, Field(ge=0, le=100)] = 2
     keep_frames: bool = True
     follow_drift: bool = False
+    hardware_timing: bool = True
 
     @model_validator(mode="after")
     def _few_enough_planes(self) -> StackPlan:
@@ -164,7 +167,8 @@ class PlaneRecord(Record):
     """One plane as it was taken, everything read back from the devices.
 
     ``crc32`` is the checksum of its pixels on disk; None until they are written. ``copied_from`` names the store of the
-    same session that the plane was taken into, when it was taken over from there.
+    same session that the plane was taken into, when it was taken over from there. With ``timing`` hardware the devices
+    stepped by themselves: ``stage`` z and power are then those commanded, and were read back at the end of the burst.
     """
 
     plane: int
@@ -181,6 +185,7 @@ class PlaneRecord(Record):
     copied_from: str | None = None
     motion_um: float = 0.0
     drift_yx_um: tuple[float, float] = (0.0, 0.0)
+    timing: Literal["software", "hardware"] = "software"
 
     @property
     def dose_mj(self) -> float:

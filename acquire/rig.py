@@ -114,6 +114,10 @@ class Rig:
         # Whatever of this fails, the rest is still done.
         self._undo.close()
 
+    def asking(self, action: str, longer_s: float = 0.0) -> AbstractContextManager[None]:
+        """Ask something of a device: see :meth:`acquire.light.LightPath.asking`."""
+        return self._light.asking(action, longer_s)
+
     # ---- light -------------------------------------------------------------------------------------------------
 
     def light(self) -> AbstractContextManager[None]:
@@ -193,6 +197,11 @@ class Rig:
         return self._light.stop_requested
 
     @property
+    def interrupted(self) -> bool:
+        """Whether somebody asked to stop or to pause."""
+        return self._light.interrupted
+
+    @property
     def seconds_lit(self) -> float:
         """How long the light was on, without the present time, s."""
         return self._light.seconds_lit
@@ -235,7 +244,7 @@ class Rig:
     def position(self) -> StagePosition:
         """Return where the motors say they are."""
         roles = self.config.roles
-        z = self._read(f"the position of {roles.z_drive}", lambda: self.core.getPosition(roles.z_drive))
+        z = self._read_z()
         x = y = 0.0
         if roles.xy_stage is not None:
             x, y = self._read_xy(roles.xy_stage)
@@ -304,17 +313,33 @@ class Rig:
                 f"(tolerance {STAGE_TOLERANCE_UM} um); check the stage"
             )
 
-    def move_z(self, z_um: float) -> None:
-        """Move the z drive; refused beyond the limits."""
-        drive = self.config.roles.z_drive
+    def refuse_z(self, z_um: float) -> None:
+        """Raise RigError when a position of the z drive is beyond the limits."""
         low, high = self.config.limits.z_um
         if not low <= z_um <= high:
             raise RigError(f"z = {z_um:.1f} um is outside the limits {low:.1f} to {high:.1f} um; lower the stack")
+
+    def settled_z_um(self) -> float:
+        """Return where the z drive says it is when it has come to rest, um."""
+        drive = self.config.roles.z_drive
+        with self.asking(f"waiting for {drive}"):
+            self.core.waitForDevice(drive)
+        time.sleep(self.config.settle.z_s)
+        return self._read_z()
+
+    def _read_z(self) -> float:
+        drive = self.config.roles.z_drive
+        return self._read(f"the position of {drive}", lambda: self.core.getPosition(drive))
+
+    def move_z(self, z_um: float) -> None:
+        """Move the z drive; refused beyond the limits."""
+        self.refuse_z(z_um)
+        drive = self.config.roles.z_drive
         with self._light.asking(f"moving {drive} to z {z_um:.1f} um"):
             self.core.setPosition(drive, z_um)
             self.core.waitForDevice(drive)
         time.sleep(self.config.settle.z_s)
-        z = self._read(f"the position of {drive}", lambda: self.core.getPosition(drive))
+        z = self._read_z()
         if abs(z - z_um) > STAGE_TOLERANCE_UM:
             raise RigError(
                 f"{drive} stopped at z {z:.1f} um instead of {z_um:.1f} um (tolerance {STAGE_TOLERANCE_UM} um); "
@@ -356,6 +381,10 @@ class Rig:
             frame = np.asarray(self.core.getImage())
         self.beat()
         self.images_taken += 1
+        return self.grey(camera, frame)
+
+    def grey(self, camera: str, frame: NDArray[Any]) -> NDArray[np.uint16]:
+        """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits."""
         if frame.ndim != 2:
             raise RigError(f"{camera} gives {frame.ndim}-D images; choose a grey pixel type")
         if frame.dtype not in (np.uint8, np.uint16):
