@@ -143,7 +143,7 @@ class Settle(Record):
 
 
 class Objective(Record):
-    """The objective, for the record."""
+    """The objective. Below the brain surface, where it was imaged, the focus never goes farther than it reaches."""
 
     name: str = ""
     numerical_aperture: Positive | None = None
@@ -198,6 +198,11 @@ class RigConfig(Record):
             raise ValueError("nothing to load: give mm_config (a Micro-Manager .cfg) or load (module:function)")
         if self.roles.power and self.power is None:
             raise ValueError("roles.power needs the table [power] of property value against mW at the sample")
+        if self.power and self.power.power_mw[0] > self.limits.power_mw:
+            raise ValueError(
+                f"the least power in [power], {self.power.power_mw[0]} mW, is above limits.power_mw, "
+                f"{self.limits.power_mw} mW; measure the table again"
+            )
         if self.roles.surface_camera and self.surface_pixel_um is None:
             raise ValueError("roles.surface_camera needs surface_pixel_um, its pixel size on the brain")
         if self.scan.field_um_at_zoom_1 and not (self.roles.zoom and self.roles.resolution):

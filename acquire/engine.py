@@ -147,7 +147,7 @@ class StackEngine(PMDAEngine):
         self._rig.check_light()  # somebody else may have closed the shutter: then the plane is dark, and not kept
         step_yx_um = self._drift_since_last(aligned.pixels)
         record = self._record(self._plane(event), float(event.z_pos or 0.0), aligned, len(frames))
-        self._follow(step_yx_um)
+        self._follow(step_yx_um, float(event.z_pos or 0.0))
         yield self._keep(event, TakenPlane(aligned.pixels, tuple(frames), record))
 
     def _keep(self, event: MDAEvent, taken: TakenPlane) -> tuple[NDArray[Any], MDAEvent, Any]:
@@ -252,12 +252,12 @@ class StackEngine(PMDAEngine):
         self._drift_yx_um = (self._drift_yx_um[0] + step_yx_um[0], self._drift_yx_um[1] + step_yx_um[1])
         return step_yx_um
 
-    def _follow(self, step_yx_um: tuple[float, float]) -> None:
-        """Move after the tissue."""
+    def _follow(self, step_yx_um: tuple[float, float], z_um: float) -> None:
+        """Move after the tissue, at the same depth."""
         if np.hypot(*step_yx_um) > LEAST_DRIFT_UM:
             x, y, _ = self._rig.config.orientation.stage_offset_um((0.0, *step_yx_um))
             self._centre = self._centre.moved(x_um=x, y_um=y)
-            self._rig.move_to(self._centre.model_copy(update={"z_um": self._rig.position().z_um}))
+            self._rig.move_to(self._centre.model_copy(update={"z_um": z_um}))
             self._previous = None  # the next plane shows the tissue back in its place
 
     def _record(self, plane: int, z_um: float, aligned: AlignedPlane, frames_taken: int) -> PlaneRecord:
@@ -281,7 +281,7 @@ class StackEngine(PMDAEngine):
 
     def _unchanged_settings(self, plane: int) -> ScanSettings:
         settings = self._rig.scan_settings()
-        if changed := settings.why_not(self._began):
+        if changed := settings.why_not(self._began, self._rig.config.roles):
             raise RigError(f"plane {plane}: {changed}; take the stack again")
         return settings
 

@@ -19,6 +19,7 @@ from analysis.model import Transform, Verdict
 
 FORMAT_VERSION: Literal[1] = 1
 MOST_PLANES = 5000
+LARGEST_EXPONENT = 700.0  # of exp in a float
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -154,7 +155,8 @@ class StackPlan(Record):
         """Power at the sample for a plane, mW: P0 exp(z / L), capped by the limit."""
         if self.attenuation_length_um is None:
             return self.power_mw
-        grown = self.power_mw * float(np.exp(plane * self.step_um / self.attenuation_length_um))
+        lengths = min(plane * self.step_um / self.attenuation_length_um, LARGEST_EXPONENT)
+        grown = self.power_mw * float(np.exp(lengths))
         return min(grown, self.power_limit_mw)
 
 

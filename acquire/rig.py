@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pymmcore_plus.experimental.unicore import UniMMCore
 
-from acquire.config import PropertyRole, RigConfig
+from acquire.config import PropertyRole, RigConfig, Roles
 from acquire.errors import RigError, StudyError
 from acquire.light import LightPath
 from acquire.model import StackPlan, StagePosition
@@ -49,13 +49,15 @@ class ScanSettings:
     exposure_ms: float
     pmt_gain: float | None
     zoom: float | None
+    pixel_dwell_us: float | None
 
-    def why_not(self, began: ScanSettings) -> str | None:
-        """Say what changed since a stack began; None when nothing did."""
+    def why_not(self, began: ScanSettings, roles: Roles) -> str | None:
+        """Say what changed since a stack began, with its device; None when nothing did."""
         for name, now in vars(self).items():
             then = getattr(began, name)
             if now is not None and abs(now - then) > READ_BACK_TOLERANCE * max(1.0, abs(then)):
-                return f"{name} reads {now:g}, but {then:g} when the stack began; somebody changed it"
+                device = getattr(roles, name.removesuffix("_us"), None) or f"{name} of {roles.scanner}"
+                return f"{device} reads {now:g}, but {then:g} when the stack began; somebody changed it"
         return None
 
 
@@ -66,7 +68,8 @@ def _tell_nobody(_event: str, **_details: object) -> None:
 class Rig:
     """The live rig. Use :func:`acquire.opening.open_rig`, best in a ``with`` statement.
 
-    ``alarms`` says what the guards of the light had to do since it was opened.
+    ``alarms`` says what the guards of the light had to do since it was opened. ``surface_z_um`` is where the z drive
+    stands when the brain surface is in focus; while it is None nobody can watch the working distance.
 
     Parameters
     ----------
@@ -94,6 +97,8 @@ class Rig:
         self.config = config
         self.loaded = loaded
         self.images_taken = 0
+        self.surface_z_um: float | None = None
+        self._pixel_types: dict[str, np.dtype[Any]] = {}
         self._light = LightPath(core, config, watchdog, self._tell_light_off)
         self.tell: Callable[..., None] = _tell_nobody
         self.alarms = self._light.alarms
@@ -272,15 +277,35 @@ class Rig:
         """Say why a stack (or a move) there is refused; None when it is allowed."""
         limits = self.config.limits
         if plan is None:
-            return limits.why_not(position)
+            return limits.why_not(position) or self._why_too_deep(position.z_um)
         half = plan.plane_offsets_um[-1]
-        too_far = limits.why_not(position.moved(z_um=-half)) or limits.why_not(position.moved(z_um=half))
+        too_far = self.why_not(position.moved(z_um=-half)) or self.why_not(position.moved(z_um=half))
         if too_far or self.config.power is None:
             return too_far
         power_mw = max(plan.plane_power_mw(0), plan.plane_power_mw(plan.planes - 1))
-        if power_mw > limits.power_mw:
-            return f"the plan asks for {power_mw:.1f} mW, the rig allows {limits.power_mw:.1f} mW; lower power_limit_mw"
+        limit_mw = min(limits.power_mw, self.config.power.power_mw[-1])
+        if not power_mw <= limit_mw:
+            return f"the plan asks for {power_mw:.1f} mW, the rig allows {limit_mw:.1f} mW; lower power_limit_mw"
         return None
+
+    @property
+    def z_range_um(self) -> tuple[float, float]:
+        """Where the z drive may go, um: within its limits, and no deeper than the objective reaches below the brain."""
+        low, high = self.config.limits.z_um
+        reach_um = self.config.objective.working_distance_um
+        if self.surface_z_um is None or reach_um is None:
+            return low, high
+        deepest = self.surface_z_um + self.config.orientation.deeper_is * reach_um
+        return (low, min(high, deepest)) if self.config.orientation.deeper_is > 0 else (max(low, deepest), high)
+
+    def _why_too_deep(self, z_um: float) -> str | None:
+        low, high = self.z_range_um
+        if low <= z_um <= high:
+            return None
+        return (
+            f"z = {z_um:.1f} um is farther below the brain surface (z {self.surface_z_um:.1f} um) than the objective "
+            f"reaches, {self.config.objective.working_distance_um:.1f} um: it would touch; lower the stack"
+        )
 
     def move_to(self, position: StagePosition) -> None:
         """Go to a position: z is retracted before a long lateral move; refused beyond the limits."""
@@ -288,12 +313,17 @@ class Rig:
             raise RigError(refusal)
         here, limits = self.position(), self.config.limits
         if here.lateral_distance_um(position) > limits.retract_beyond_um:
-            low, high = limits.z_um
-            up = -self.config.orientation.deeper_is
-            self.move_z(float(np.clip(here.z_um + up * limits.retract_um, low, high)))
+            self._retract(here.z_um)
         self._move_xy(position.x_um, position.y_um)
         self.move_z(position.z_um)
-        self.tell("move", stage=self.position().model_dump())
+        self.tell("move", stage=self.position_at(position).model_dump())
+
+    def _retract(self, z_um: float) -> None:
+        """Take the objective away from the tissue, as far as the limits go; never towards it."""
+        up = -self.config.orientation.deeper_is
+        away_um = float(np.clip(z_um + up * self.config.limits.retract_um, *self.z_range_um))
+        if up * (away_um - z_um) > 0:
+            self.move_z(away_um)
 
     def _move_xy(self, x_um: float, y_um: float) -> None:
         stage = self.config.roles.xy_stage
@@ -314,10 +344,12 @@ class Rig:
             )
 
     def refuse_z(self, z_um: float) -> None:
-        """Raise RigError when a position of the z drive is beyond the limits."""
+        """Raise RigError when a position of the z drive is beyond the limits, or deeper than the objective reaches."""
         low, high = self.config.limits.z_um
         if not low <= z_um <= high:
             raise RigError(f"z = {z_um:.1f} um is outside the limits {low:.1f} to {high:.1f} um; lower the stack")
+        if refusal := self._why_too_deep(z_um):
+            raise RigError(refusal)
 
     def settled_z_um(self) -> float:
         """Return where the z drive says it is when it has come to rest, um."""
@@ -354,6 +386,7 @@ class Rig:
         A rig without zoom has one pixel size: the plan that comes back says which.
         """
         roles, scan = self.config.roles, self.config.scan
+        self._pixel_types.clear()
         self._choose_camera(roles.scanner)
         if scan.field_um_at_zoom_1 is not None and roles.zoom and roles.resolution:
             self._set_number(roles.zoom, scan.field_um_at_zoom_1 / plan.field_of_view_um)
@@ -372,9 +405,11 @@ class Rig:
             return plan
         return plan.model_copy(update={"pixels": width, "field_of_view_um": width * scan.pixel_um})
 
-    def snap(self) -> NDArray[np.uint16]:
-        """Return one frame of the chosen camera, shape (y, x)."""
-        camera, frame_s = self.core.getCameraDevice(), self.exposure_ms() / 1000
+    def snap(self, camera: str | None = None) -> NDArray[np.uint16]:
+        """Return one frame of a camera, the scanner when none is named, shape (y, x); refused when not chosen."""
+        camera = camera or self.config.roles.scanner
+        self._refuse_other_than(camera)
+        frame_s = self.exposure_ms(camera) / 1000
         self.beat(frame_s)
         with self._light.asking(f"taking an image with {camera}", longer_s=frame_s):
             self.core.snapImage()
@@ -384,11 +419,14 @@ class Rig:
         return self.grey(camera, frame)
 
     def grey(self, camera: str, frame: NDArray[Any]) -> NDArray[np.uint16]:
-        """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits."""
+        """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits, or changed."""
         if frame.ndim != 2:
             raise RigError(f"{camera} gives {frame.ndim}-D images; choose a grey pixel type")
         if frame.dtype not in (np.uint8, np.uint16):
             raise RigError(f"{camera} gives {frame.dtype} pixels; choose a pixel type of 8 or 16 bits")
+        began = self._pixel_types.setdefault(camera, frame.dtype)
+        if frame.dtype != began:
+            raise RigError(f"{camera} gives {frame.dtype} pixels, but {began} before; somebody changed its pixel type")
         return frame.astype(np.uint16, copy=False)
 
     def snap_surface(self) -> NDArray[np.uint16]:
@@ -399,27 +437,37 @@ class Rig:
         self.close_light()
         self._choose_camera(camera)
         try:
-            return self.snap()
+            return self.snap(camera)
         finally:
             self._choose_camera(self.config.roles.scanner)
 
     def _choose_camera(self, camera: str) -> None:
         with self._light.asking(f"choosing the camera {camera}"):
             self.core.setCameraDevice(camera)
+        self._refuse_other_than(camera)
+
+    def _refuse_other_than(self, camera: str) -> None:
+        with self._light.asking(f"asking whether the camera is {camera}"):
             chosen = self.core.getCameraDevice()
         if chosen != camera:
-            raise RigError(f"the camera is {chosen!r} after {camera!r} was chosen; check the adapter")
+            raise RigError(f"the camera is {chosen!r} instead of {camera!r}; somebody chose it, or the adapter did")
 
     # ---- properties --------------------------------------------------------------------------------------------
 
     def scan_settings(self) -> ScanSettings:
         """Read what must stay as it is while a stack is taken."""
         roles = self.config.roles
-        return ScanSettings(self.exposure_ms(), self.property_value(roles.pmt_gain), self.property_value(roles.zoom))
+        return ScanSettings(
+            exposure_ms=self.exposure_ms(),
+            pmt_gain=self.property_value(roles.pmt_gain),
+            zoom=self.property_value(roles.zoom),
+            pixel_dwell_us=self.property_value(roles.pixel_dwell),
+        )
 
-    def exposure_ms(self) -> float:
-        """Return the frame time of the chosen camera, ms."""
-        return self._read("the exposure", self.core.getExposure)
+    def exposure_ms(self, camera: str | None = None) -> float:
+        """Return the frame time of a camera, of the scanner when none is named, ms."""
+        camera = camera or self.config.roles.scanner
+        return self._read(f"the exposure of {camera}", lambda: self.core.getExposure(camera))
 
     def property_value(self, role: PropertyRole | None) -> float | None:
         """Return a property as a number; None when the rig lacks that role."""

@@ -123,6 +123,7 @@ class Session:
             rig.loaded.mount(record.number, record.day)
         session = cls(study, record, rig, progress)
         rig.tell = session._log
+        rig.surface_z_um = None if record.surface is None else record.surface.z_um
         session._log("open", rig=rig.config.name, cannot=rig.config.missing())
         return session
 
@@ -167,6 +168,7 @@ class Session:
         assert pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
         write_image(folder / SURFACE_FILE, image, pixel_um, self._taker.provenance("surface", stage))
         self._save(surface=stage, surface_pixel_um=pixel_um)
+        self.rig.surface_z_um = stage.z_um
         self._log("surface", stage=stage.model_dump())
         first = next((s for s in self.study.sessions(self.record.animal) if s.surface is not None), self.record)
         if first.name == self.record.name:
