@@ -55,8 +55,10 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
     names = list(fields or [field.name for field in session.study.animal(animal).fields])
     if not names:
         raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
-    missed = 0
-    for name in names:
+    missed, left = 0, list(names)
+    while left:
+        name = (left if fields else session.order(left))[0]
+        left.remove(name)
         if taking.resume and session.has_whole_stack(name):
             say(f"{name}: whole already")
             if taking.retake:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -115,11 +115,13 @@ class Limits(Record):
 class Orientation(Record):
     """How the image lies on the stage: ``stage_from_image`` maps (right, down) in the image to stage (x, y).
 
-    ``deeper_is`` is +1 when a larger z of the drive lies deeper in the tissue, -1 when it lies higher.
+    ``deeper_is`` is +1 when a larger z of the drive lies deeper in the tissue, -1 when it lies higher. ``nose`` says to
+    which side of the image the animal's nose points, for advice in words.
     """
 
     stage_from_image: tuple[tuple[Finite, Finite], tuple[Finite, Finite]] = ((1.0, 0.0), (0.0, 1.0))
     deeper_is: Annotated[int, Field(ge=-1, le=1)] = 1
+    nose: Literal["up", "down", "left", "right"] | None = None
 
     @model_validator(mode="after")
     def _orthogonal(self) -> Orientation:

@@ -298,6 +298,7 @@ class RelocationStep(Record):
     yaw_deg: float
     tilt_deg: float
     compute_s: float
+    store: str | None = None
 
     @property
     def evidence(self) -> str:
@@ -307,7 +308,11 @@ class RelocationStep(Record):
 
 
 class RelocationRecord(Record):
-    """One search for one field: prediction, steps, end position, verdict."""
+    """One search for one field: prediction, steps, end position, verdict.
+
+    ``sigma_zyx_um`` is one sigma of the prediction on the stage; ``missed_zyx_um`` how far the field lies from where
+    the other fields found today put it, when there are at least two.
+    """
 
     format_version: Literal[1] = FORMAT_VERSION
     animal: Identifier
@@ -321,6 +326,9 @@ class RelocationRecord(Record):
     steps: tuple[RelocationStep, ...]
     rig_s: float
     compute_s: float
+    sigma_zyx_um: tuple[float, float, float] | None = None
+    missed_zyx_um: tuple[float, float, float] | None = None
+    note: str = ""
 
 
 class Light(StrEnum):

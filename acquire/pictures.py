@@ -10,8 +10,8 @@ from scipy.ndimage import affine_transform
 
 from acquire import relocate
 from acquire.config import Orientation
+from acquire.finding import SURFACE_FILE
 from acquire.model import FieldRecord, RelocationRecord, SessionRecord
-from acquire.session import SURFACE_FILE
 from acquire.store import Study
 from analysis.figures import draw_red_green, draw_vessel_map
 from analysis.model import Stack, Transform

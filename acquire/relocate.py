@@ -7,7 +7,7 @@ kept (``then``), and the stage of today. A head pose is a map from the stage of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,10 @@ from acquire.model import (
 from analysis.model import Floats, Transform, Verdict
 from analysis.register import StackRegistration
 
-# Depths at which to look for the first field of a session, um from the prediction: the head may sit higher or lower.
-SEARCH_DEPTHS_UM = (0.0, 30.0, -30.0, 60.0, -60.0)
+# From the middle of an overview to a field that it still finds, z y x, um; measured by tests/bench/capture.py.
+CAPTURE_UM = np.array([22.0, 45.0, 45.0])
+START_STEP_UM = np.array([32.0, 60.0, 60.0])
+SEARCH_SIGMAS = 2.5
 LATERAL_LIMIT_UM = 1.0
 AXIAL_LIMIT_UM = 1.5
 MAX_OVERVIEWS = 8
@@ -92,29 +94,31 @@ def pose_from_surface(then: ImageOnStage, today: ImageOnStage, then_from_today: 
     return Transform(pose)
 
 
-def predict(pose: Transform, position: StagePosition) -> StagePosition:
-    """Return where a stored position lies today."""
-    return position_of(pose.apply(stage_zyx_um(position)))
+def turn_on_stage_deg(reference_from_today: Transform, orientation: Orientation) -> Floats:
+    """Return how the head was turned since the reference, on the stage: yaw, tilt y, tilt x, degrees."""
+    axes = np.eye(3)
+    axes[0, 0] = orientation.deeper_is
+    axes[1:, 1:] = np.array(orientation.stage_from_image)[::-1, ::-1]
+    turned = np.eye(4)
+    turned[:3, :3] = axes @ reference_from_today.inverse().matrix[:3, :3] @ axes.T
+    on_stage = Transform(turned)
+    return np.array([on_stage.yaw_deg, *on_stage.tilt_yx_deg])
 
 
-def learn(pose: Transform, found: Sequence[tuple[StagePosition, StagePosition]]) -> Transform:
-    """Correct a pose by the fields found today, given as (stored, found today).
+def starts_um(sigma_zyx_um: Floats) -> list[tuple[float, float, float]]:
+    """Return where to begin looking, as stage offsets (z, y, x) from the prediction, the likeliest first, um.
 
-    One or two fields correct the shift; from three on, a plane through their depths also corrects the tilt.
+    Overviews capture what is within ``CAPTURE_UM`` of their middle; together the starts reach ``SEARCH_SIGMAS`` of the
+    prediction's uncertainty. One step deeper and higher is always among them: a prediction may be wrong.
     """
-    if not found:
-        return pose
-    predicted = pose.apply([stage_zyx_um(stored) for stored, _ in found])
-    missed = np.array([stage_zyx_um(today) for _, today in found]) - predicted
-    correction = Transform.translation(missed.mean(axis=0))
-    centred = predicted[:, 1:] - predicted[:, 1:].mean(axis=0)
-    if len(found) >= 3 and np.linalg.svd(centred, compute_uv=False)[-1] > 50.0:
-        slope, *_ = np.linalg.lstsq(centred, missed[:, 0] - missed[:, 0].mean(), rcond=None)
-        matrix = correction.matrix.copy()
-        matrix[0, 1:3] = slope
-        matrix[0, 3] -= slope @ predicted[:, 1:].mean(axis=0)
-        correction = Transform(matrix)
-    return correction @ pose
+    sigma = np.asarray(sigma_zyx_um, dtype=float)
+    reach = np.maximum(SEARCH_SIGMAS * sigma - CAPTURE_UM, 0.0)
+    counts = np.ceil(reach / START_STEP_UM).astype(int)
+    counts[0] = max(counts[0], 1)
+    axes = [np.arange(-count, count + 1) * step for count, step in zip(counts, START_STEP_UM, strict=True)]
+    offsets = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    order = np.argsort(np.linalg.norm(offsets / np.maximum(sigma, 1.0), axis=1), kind="stable")
+    return [(float(z), float(y), float(x)) for z, y, x in offsets[order]]
 
 
 def offset_zyx_um(reference_from_today: Transform, plan: StackPlan) -> tuple[float, float, float]:
@@ -184,17 +188,21 @@ class SearchResult:
 
 def search(
     predicted: StagePosition,
+    sigma_zyx_um: Floats,
     look: Look,
     plan: StackPlan,
+    *,
     orientation: Orientation,
     why_not: Callable[[StagePosition], str | None],
 ) -> SearchResult:
-    """Look at the predicted place, then deeper and higher, and close in where the field shows itself.
+    """Look at the predicted place, then around it, and close in where the field shows itself.
 
     Parameters
     ----------
     predicted
         Where the field must be.
+    sigma_zyx_um
+        One sigma of the prediction on the stage, um: how far around it is worth looking.
     look
         Takes an overview at a position and registers it to the reference; also returns the time of computing, s.
     plan
@@ -206,8 +214,8 @@ def search(
     """
     loop = _Loop(look, plan, orientation, why_not)
     verdict, position = Verdict.NOT_FOUND, predicted
-    for depth_um in SEARCH_DEPTHS_UM:
-        verdict, position = loop.close_in(predicted.moved(z_um=orientation.deeper_is * depth_um))
+    for z_um, y_um, x_um in starts_um(sigma_zyx_um):
+        verdict, position = loop.close_in(predicted.moved(x_um, y_um, z_um))
         if verdict is not Verdict.NOT_FOUND:
             break
     if verdict is Verdict.NOT_FOUND:

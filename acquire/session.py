@@ -7,18 +7,17 @@ never images a field that it has not found. What the words mean is decided elsew
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from acquire import relocate
 from acquire.brightness import PowerProposal, match_power
 from acquire.errors import RelocationError, StudyError
 from acquire.files import writing
+from acquire.finding import SURFACE_FILE, FieldFinder
+from acquire.headpose import goniometer_advice
 from acquire.images import write_image
 from acquire.model import (
     FieldRecord,
@@ -35,15 +34,13 @@ from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
 from acquire.taking import StackTaker
 from analysis.field import FieldAnalysis, analyse_field
-from analysis.model import Transform, Verdict
-from analysis.register import StackRegistration, register_stacks
+from analysis.model import Verdict
 from analysis.report import write_field_outputs
 from analysis.stack import read_image, read_stack
-from analysis.vessels import SurfaceRegistration, register_surface
+from analysis.vessels import SurfaceRegistration
 
 Progress = Callable[[str, float], None]
 SESSION_LASTS = timedelta(hours=12)
-SURFACE_FILE = "surface.ome.zarr"
 
 
 def _silent(_what: str, _share: float) -> None:
@@ -71,7 +68,7 @@ class Session:
         self.rig = rig
         self._progress = progress
         self._taker = StackTaker(study, record, rig, self._tell)
-        self._poses: dict[str, Transform] = {}
+        self._finder = FieldFinder(study, record, rig, self._taker, self._tell)
 
     @classmethod
     def open(
@@ -136,8 +133,8 @@ class Session:
     def close(self) -> None:
         """End the sitting: light off, time written down."""
         self.rig.close_light()
-        self._save(closed=utc_now())
         self._log("close", seconds_lit=round(self.rig.seconds_lit, 2), alarms=list(self.rig.alarms))
+        self._save(closed=utc_now())
 
     def stop(self) -> None:
         """Stop what the rig is doing and close the light; may be called from any thread."""
@@ -159,21 +156,24 @@ class Session:
             When the vessels do not fit the map.
         """
         self._progress("surface", 0.0)
-        stage = self.rig.position()
-        image = self.rig.snap_surface()
-        folder = self._folder()
-        if (folder / SURFACE_FILE).exists():
+        if self.record.surface is not None:
             raise StudyError(f"session {self.record.name} has its surface image; open a new session for another")
         pixel_um = self.rig.config.surface_pixel_um
-        assert pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
-        write_image(folder / SURFACE_FILE, image, pixel_um, self._taker.provenance("surface", stage))
+        store = self._folder() / SURFACE_FILE
+        if not store.exists():
+            provenance = self._taker.provenance("surface", self.rig.position())
+            image = self.rig.snap_surface()
+            assert pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
+            write_image(store, image, pixel_um, provenance)
+        # It may be there already, when the disk was full as the record was to say so.
+        stage = StagePosition.model_validate(read_image(store).provenance["stage"])
         self._save(surface=stage, surface_pixel_um=pixel_um)
         self.rig.surface_z_um = stage.z_um
         self._log("surface", stage=stage.model_dump())
         first = next((s for s in self.study.sessions(self.record.animal) if s.surface is not None), self.record)
         if first.name == self.record.name:
             return None
-        registration = self._register_surface(first)
+        registration = self._finder.register_surface(first)
         self._progress("surface", 1.0)
         return registration
 
@@ -213,32 +213,34 @@ class Session:
         field = self.study.field(self.record.animal, field_name)
         if field.reference_session == self.record.name:
             raise RelocationError(f"field {field_name} was kept in this session; there is nothing to find again")
-        started = time.perf_counter()
-        predicted = relocate.predict(self.pose(field), field.position)
-        reference = self._taker.reference_overview(field)
-        orientation, plan = self.rig.config.orientation, field.overview_plan
-        if refusal := self.rig.why_not(predicted, plan):
-            raise RelocationError(f"field {field.name} is predicted at {predicted}, but there {refusal}")
+        self._map_surface_once(field)
+        return self._finder.relocate(field)
 
-        def look(position: StagePosition) -> tuple[StackRegistration, float]:
-            today = read_stack(self._taker.take(field, "overview", position, plan))
-            before = time.perf_counter()
-            registration = register_stacks(reference, today)
-            self._progress(f"{field.name} {registration.verdict}, score {registration.score:.2f}", 1.0)
-            return registration, time.perf_counter() - before
+    def order(self, field_names: Sequence[str]) -> list[str]:
+        """Return fields in the order in which they are best looked for: so that the head pose is known soonest."""
+        fields = [self.study.field(self.record.animal, name) for name in field_names]
+        for field in fields:
+            self._map_surface_once(field)
+        return [field.name for field in self._finder.order(fields)]
 
-        result = relocate.search(predicted, look, plan, orientation, lambda place: self.rig.why_not(place, plan))
-        record = result.record(self.record, field, predicted, time.perf_counter() - started)
-        write_record(self._folder() / field.name / "relocation.json", record)
-        self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
-        return record
+    def head_advice(self, field_name: str) -> str:
+        """Say how the head is turned today against when a field was kept, in words that turn a goniometer."""
+        field = self.study.field(self.record.animal, field_name)
+        return goniometer_advice(self._finder.pose(field.reference_session), self.rig.config.orientation)
+
+    def _map_surface_once(self, field: FieldRecord) -> None:
+        """Take today's surface image when there is one to compare it with, and none was taken yet."""
+        then = self.study.session(self.record.animal, field.reference_session)
+        has_both = self.rig.config.roles.surface_camera is not None and then.surface is not None
+        if has_both and self.record.surface is None:
+            self.map_surface()
 
     def find(self, field_name: str) -> Verdict:
         """Return how surely a field is known to be where: found in this session already, kept in it, or found now."""
         field = self.study.field(self.record.animal, field_name)
         if field.reference_session == self.record.name:
             return Verdict.FOUND
-        known = self._relocation(field)
+        known = self._finder.last_relocation(field)
         if known is not None and known.verdict is Verdict.FOUND:
             return Verdict.FOUND
         return self.relocate(field_name).verdict
@@ -357,54 +359,10 @@ class Session:
 
     # ---- how ---------------------------------------------------------------------------------------------------
 
-    def pose(self, field: FieldRecord) -> Transform:
-        """Return the head pose: from the stage of the field's reference session to today's."""
-        if field.reference_session not in self._poses:
-            then = self.study.session(self.record.animal, field.reference_session)
-            if self.record.surface is None and self.rig.config.roles.surface_camera and then.surface is not None:
-                self.map_surface()
-            if self.record.surface is not None and then.surface is not None:
-                self._register_surface(then)
-            else:
-                self._poses[then.name] = Transform.identity()
-        pairs = self._found_today(field.reference_session)
-        return relocate.learn(self._poses[field.reference_session], pairs)
-
-    def _found_today(self, reference_session: str) -> list[tuple[StagePosition, StagePosition]]:
-        pairs = []
-        for field in self.study.animal(self.record.animal).fields:
-            found = self._relocation(field)
-            if field.reference_session == reference_session and found and found.verdict is Verdict.FOUND:
-                pairs.append((field.position, found.position))
-        return pairs
-
-    def _register_surface(self, then: SessionRecord) -> SurfaceRegistration:
-        folder = self.study.session_folder(self.record.animal, then.name)
-        image, map_image = (read_image(each / SURFACE_FILE) for each in (self._folder(), folder))
-        then_um, today_um = then.surface_pixel_um, self.record.surface_pixel_um
-        assert then_um is not None and today_um is not None, "both sessions have a surface image"
-        assert then.surface is not None and self.record.surface is not None, "both sessions have a surface image"
-        registration = register_surface(map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um)
-        self._log("register surface", to=then.name, verdict=registration.verdict, score=round(registration.score, 3))
-        if registration.verdict is not Verdict.FOUND:
-            raise RelocationError(
-                f"today's vessels do not fit the map of {then.name} (score {registration.score:.2f}, "
-                f"{registration.verdict}); focus on the vessels, centre the window, and open a new session"
-            )
-        orientation = self.rig.config.orientation
-        on_map = relocate.ImageOnStage(then.surface, then_um, _shape_2d(map_image.pixels), orientation)
-        on_stage = relocate.ImageOnStage(self.record.surface, today_um, _shape_2d(image.pixels), orientation)
-        self._poses[then.name] = relocate.pose_from_surface(on_map, on_stage, registration.map_from_today)
-        return registration
-
-    def _relocation(self, field: FieldRecord) -> RelocationRecord | None:
-        path = self._folder() / field.name / "relocation.json"
-        return read_record(path, RelocationRecord) if path.is_file() else None
-
     def _place_today(self, field: FieldRecord, accept_unsure: bool) -> tuple[StagePosition, TransformRecord | None]:
         if field.reference_session == self.record.name:
             return field.position, None
-        found = self._relocation(field)
+        found = self._finder.last_relocation(field)
         if found is None:
             raise RelocationError(f"field {field.name} was not looked for in this session; relocate it first")
         allowed = {Verdict.FOUND, Verdict.UNSURE} if accept_unsure else {Verdict.FOUND}
@@ -424,12 +382,8 @@ class Session:
         self._progress(what, share)
 
     def _save(self, **changes: Any) -> None:
-        self.record = self.record.model_copy(update=changes)
+        self.record = self._finder.record = self.record.model_copy(update=changes)
         self.study.save_session(self.record)
 
     def _log(self, event: str, **details: Any) -> None:
         self.study.log(self.record, event, **details)
-
-
-def _shape_2d(pixels: np.ndarray[Any, Any]) -> tuple[int, int]:
-    return int(pixels.shape[0]), int(pixels.shape[1])

@@ -36,27 +36,10 @@ def test_a_head_that_moved_is_predicted_through_two_images(x, y, yaw):
     then, today = image_at(5.0, 7.0), image_at(-12.0, 3.0)
     today_from_then_image = today.stage_from_image().inverse() @ head @ then.stage_from_image()
     pose = relocate.pose_from_surface(then, today, today_from_then_image.inverse())
-    predicted = relocate.predict(pose, StagePosition(x_um=100.0, y_um=50.0, z_um=20.0))
+    predicted = relocate.position_of(pose.apply((20.0, 50.0, 100.0)))
     expected = head.apply((50.0, 100.0))
     assert (predicted.y_um, predicted.x_um) == pytest.approx(tuple(expected), abs=1e-6)
     assert predicted.z_um == 20.0
-
-
-@given(st.floats(-50, 50), shifts, shifts)
-def test_one_found_field_teaches_the_shift(dz, dy, dx):
-    stored = StagePosition(x_um=10.0, y_um=20.0, z_um=30.0)
-    pose = relocate.learn(Transform.identity(), [(stored, stored.moved(dx, dy, dz))])
-    other = relocate.predict(pose, StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))
-    assert other.xyz_um == pytest.approx((dx, dy, dz))
-
-
-def test_three_found_fields_teach_the_tilt():
-    tilted = Transform.rigid((4.0, 3.0, 2.0), tilt_y_deg=1.5, tilt_x_deg=-1.0)
-    places = [(0.0, 0.0), (400.0, 0.0), (0.0, 400.0), (300.0, 300.0)]
-    stored = [StagePosition(x_um=x, y_um=y, z_um=40.0) for x, y in places]
-    found = [relocate.predict(tilted, position) for position in stored]
-    pose = relocate.learn(Transform.identity(), list(zip(stored[:3], found[:3], strict=True)))
-    assert relocate.predict(pose, stored[3]).z_um == pytest.approx(found[3].z_um, abs=0.5)
 
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(-20, 20), st.floats(-8, 8), st.floats(-3, 3))
@@ -105,11 +88,18 @@ def allowed(_position):
     return None
 
 
+SIGMA_UM = np.array([30.0, 8.0, 8.0])
+
+
+def search(predicted, tissue, why_not=allowed):
+    return relocate.search(predicted, SIGMA_UM, tissue.look, PLAN, orientation=MIRRORED, why_not=why_not)
+
+
 @given(st.floats(-40, 40), st.floats(-40, 40), st.floats(-80, 80))
 def test_a_search_ends_on_the_field(dx, dy, dz):
     predicted = StagePosition(x_um=10.0, y_um=20.0, z_um=30.0)
     tissue = Tissue(predicted.moved(dx, dy, dz))
-    result = relocate.search(predicted, tissue.look, PLAN, MIRRORED, allowed)
+    result = search(predicted, tissue)
     assert result.verdict is Verdict.FOUND
     assert result.position.xyz_um == pytest.approx(tissue.place.xyz_um, abs=1e-6)
     assert len(result.steps) == len(tissue.looked_at) <= relocate.MAX_OVERVIEWS
@@ -118,16 +108,39 @@ def test_a_search_ends_on_the_field(dx, dy, dz):
 def test_a_field_that_is_not_there_is_not_found_and_costs_a_bounded_dose():
     predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
     tissue = Tissue(predicted.moved(x_um=500.0))
-    result = relocate.search(predicted, tissue.look, PLAN, MIRRORED, allowed)
+    result = search(predicted, tissue)
     assert result.verdict is Verdict.NOT_FOUND
     assert result.position == predicted
-    assert len(tissue.looked_at) == len(relocate.SEARCH_DEPTHS_UM)
+    depths = [position.z_um for position in tissue.looked_at]
+    assert depths == [0.0, -32.0, 32.0, -64.0, 64.0]
+
+
+def test_a_prediction_that_is_sure_of_itself_costs_few_overviews():
+    assert len(relocate.starts_um(np.array([3.0, 2.0, 2.0]))) == 3
+    assert relocate.starts_um(np.array([3.0, 2.0, 2.0]))[0] == (0.0, 0.0, 0.0)
+
+
+def test_a_place_known_badly_is_looked_for_on_all_sides_likeliest_first():
+    starts = np.array(relocate.starts_um(np.array([20.0, 60.0, 40.0])))
+    far = np.linalg.norm(starts / (20.0, 60.0, 40.0), axis=1)
+    assert np.all(np.diff(far) >= -1e-9)
+    assert np.abs(starts).max(axis=0) == pytest.approx((32.0, 120.0, 60.0))
+
+
+@given(st.floats(-8, 8), st.floats(-3, 3), st.floats(-3, 3), st.sampled_from([1, -1]), st.booleans())
+def test_the_turn_of_a_field_is_that_of_the_head(yaw, tilt_y, tilt_x, deeper_is, mirrored):
+    orientation = Orientation(stage_from_image=((-1, 0) if mirrored else (1, 0), (0, 1)), deeper_is=deeper_is)
+    axes = np.diag([deeper_is, 1.0, -1.0 if mirrored else 1.0, 1.0])
+    head = Transform.rigid(yaw_deg=yaw, tilt_y_deg=tilt_y, tilt_x_deg=tilt_x)
+    today_from_reference = Transform(axes @ head.matrix @ axes)
+    turn_deg = relocate.turn_on_stage_deg(today_from_reference.inverse(), orientation)
+    assert turn_deg == pytest.approx((yaw, tilt_y, tilt_x), abs=0.3)
 
 
 def test_unsure_stays_unsure():
     predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
     tissue = Tissue(predicted.moved(x_um=5.0), verdict=Verdict.UNSURE)
-    assert relocate.search(predicted, tissue.look, PLAN, MIRRORED, allowed).verdict is Verdict.UNSURE
+    assert search(predicted, tissue).verdict is Verdict.UNSURE
     assert len(tissue.looked_at) == 2
 
 
@@ -139,12 +152,12 @@ def test_a_search_never_looks_where_it_is_refused(dx, dy, dz):
     def why_not(position):
         return "too deep" if position.z_um > 20.0 else None
 
-    relocate.search(predicted, tissue.look, PLAN, MIRRORED, why_not)
+    search(predicted, tissue, why_not)
     assert all(position.z_um <= 20.0 for position in tissue.looked_at)
 
 
 def test_a_found_place_that_may_not_be_reached_is_unsure():
     predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
     tissue = Tissue(predicted.moved(z_um=15.0))
-    result = relocate.search(predicted, tissue.look, PLAN, MIRRORED, lambda p: "no" if p.z_um > 10 else None)
+    result = search(predicted, tissue, lambda p: "no" if p.z_um > 10 else None)
     assert result.verdict is Verdict.UNSURE

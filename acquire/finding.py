@@ -1,0 +1,219 @@
+"""How the fields of one session are found again: the vessels tell where to begin, every found field where to go on.
+
+It stands between the session, which says what is looked for, and the pure arithmetic of head pose and search.
+Whatever was tried is written down: where, with which overview, what the registration said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acquire import relocate
+from acquire.errors import RelocationError
+from acquire.headpose import (
+    FROM_STAGE,
+    FROM_VESSELS,
+    FoundField,
+    HeadPose,
+    PosePrior,
+    is_odd,
+    learn_pose,
+    left_out_residuals_um,
+    propose_order,
+)
+from acquire.model import FieldRecord, RelocationRecord, SessionRecord, StagePosition
+from acquire.rig import Rig
+from acquire.store import Study, read_record, write_record
+from acquire.taking import StackTaker
+from analysis.model import Floats, Transform, Verdict
+from analysis.register import StackRegistration, register_stacks
+from analysis.stack import read_image, read_stack
+from analysis.vessels import SurfaceRegistration, register_surface
+
+SURFACE_FILE = "surface.ome.zarr"
+RELOCATION_FILE = "relocation.json"
+
+
+class FieldFinder:
+    """Finds the fields of one animal again in one session.
+
+    Parameters
+    ----------
+    study, record
+        The opened study and the session.
+    rig
+        The opened rig.
+    taker
+        Takes the overviews.
+    progress
+        Called with what is being done and its share done (0 to 1).
+    """
+
+    def __init__(
+        self, study: Study, record: SessionRecord, rig: Rig, taker: StackTaker, progress: Callable[[str, float], None]
+    ) -> None:
+        self.record = record
+        self._study, self._rig, self._taker, self._progress = study, rig, taker, progress
+        self._guesses: dict[str, tuple[Transform, PosePrior]] = {}
+
+    # ---- the head ----------------------------------------------------------------------------------------------
+
+    def pose(self, reference_session: str) -> HeadPose:
+        """Return how the head sits today against a session in which fields were kept, from all that is known now."""
+        guess, prior = self._guess(reference_session)
+        found = [self._found_field(*each) for each in self._found_today(reference_session)]
+        return learn_pose(guess, prior, found, self._centre(reference_session))
+
+    def order(self, fields: Sequence[FieldRecord]) -> list[FieldRecord]:
+        """Return fields in the order in which they are best looked for: so that the head pose is known soonest."""
+        ordered: list[FieldRecord] = []
+        for session in dict.fromkeys(field.reference_session for field in fields):
+            own = [field for field in fields if field.reference_session == session]
+            if session == self.record.name:
+                ordered += own
+                continue
+            places = [relocate.stage_zyx_um(field.position) for field in own]
+            ordered += [own[index] for index in propose_order(self.pose(session), places)]
+        return ordered
+
+    def register_surface(self, then: SessionRecord) -> SurfaceRegistration:
+        """Register today's surface image to the map of an earlier session; the guess of the head pose follows.
+
+        Raises
+        ------
+        RelocationError
+            When the vessels do not fit the map.
+        """
+        image, map_image = (read_image(self._folder(each) / SURFACE_FILE) for each in (self.record, then))
+        then_um, today_um = then.surface_pixel_um, self.record.surface_pixel_um
+        assert then_um is not None and today_um is not None, "both sessions have a surface image"
+        assert then.surface is not None and self.record.surface is not None, "both sessions have a surface image"
+        registration = register_surface(map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um)
+        self._log("register surface", to=then.name, verdict=registration.verdict, score=round(registration.score, 3))
+        if registration.verdict is not Verdict.FOUND:
+            raise RelocationError(
+                f"today's vessels do not fit the map of {then.name} (score {registration.score:.2f}, "
+                f"{registration.verdict}); focus on the vessels, centre the window, and open a new session"
+            )
+        orientation = self._rig.config.orientation
+        on_map = relocate.ImageOnStage(then.surface, then_um, _shape_2d(map_image.pixels), orientation)
+        on_stage = relocate.ImageOnStage(self.record.surface, today_um, _shape_2d(image.pixels), orientation)
+        pose = relocate.pose_from_surface(on_map, on_stage, registration.map_from_today)
+        self._guesses[then.name] = pose, FROM_VESSELS
+        return registration
+
+    def _guess(self, reference_session: str) -> tuple[Transform, PosePrior]:
+        if reference_session not in self._guesses:
+            then = self._study.session(self.record.animal, reference_session)
+            if self.record.surface is not None and then.surface is not None:
+                self.register_surface(then)
+            else:
+                self._guesses[reference_session] = Transform.identity(), FROM_STAGE
+        return self._guesses[reference_session]
+
+    def _centre(self, reference_session: str) -> Floats:
+        """Return the middle of all fields of a session, on today's stage, um."""
+        guess, _ = self._guess(reference_session)
+        fields = self._study.animal(self.record.animal).fields
+        places = [
+            relocate.stage_zyx_um(each.position) for each in fields if each.reference_session == reference_session
+        ]
+        centre: Floats = guess.apply(places).mean(axis=0)
+        return centre
+
+    # ---- a field -----------------------------------------------------------------------------------------------
+
+    def relocate(self, field: FieldRecord) -> RelocationRecord:
+        """Find a field again: predict, take an overview, register, correct until it is close; write it all down."""
+        started = time.perf_counter()
+        pose = self.pose(field.reference_session)
+        then_um = relocate.stage_zyx_um(field.position)
+        predicted = relocate.position_of(pose.predict(then_um))
+        if refusal := self._rig.why_not(predicted, field.overview_plan):
+            raise RelocationError(f"field {field.name} is predicted at {predicted}, but there {refusal}")
+        stores: list[Path] = []
+        result = relocate.search(
+            predicted,
+            pose.uncertainty_um(then_um),
+            self._look(field, stores),
+            field.overview_plan,
+            orientation=self._rig.config.orientation,
+            why_not=lambda place: self._rig.why_not(place, field.overview_plan),
+        )
+        record = result.record(self.record, field, predicted, time.perf_counter() - started)
+        steps = [
+            step.model_copy(update={"store": store.name}) for step, store in zip(record.steps, stores, strict=True)
+        ]
+        record = self._compared_with_others(field, record.model_copy(update={"steps": tuple(steps)}))
+        write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
+        self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
+        return record
+
+    def last_relocation(self, field: FieldRecord) -> RelocationRecord | None:
+        """Return how a field was found in this session; None when it was not looked for."""
+        path = self._folder(self.record) / field.name / RELOCATION_FILE
+        return read_record(path, RelocationRecord) if path.is_file() else None
+
+    def _look(
+        self, field: FieldRecord, stores: list[Path]
+    ) -> Callable[[StagePosition], tuple[StackRegistration, float]]:
+        reference = self._taker.reference_overview(field)
+
+        def look(position: StagePosition) -> tuple[StackRegistration, float]:
+            stores.append(self._taker.take(field, "overview", position, field.overview_plan))
+            today = read_stack(stores[-1])
+            before = time.perf_counter()
+            registration = register_stacks(reference, today)
+            self._progress(f"{field.name} {registration.verdict}, score {registration.score:.2f}", 1.0)
+            return registration, time.perf_counter() - before
+
+        return look
+
+    def _compared_with_others(self, field: FieldRecord, record: RelocationRecord) -> RelocationRecord:
+        """Add how far the field lies from where the others put it; what is far off is unsure."""
+        others = [each for each in self._found_today(field.reference_session) if each[0].name != field.name]
+        if record.verdict is not Verdict.FOUND or len(others) < 2:
+            return record
+        found = [self._found_field(*each) for each in [*others, (field, record)]]
+        guess, prior = self._guess(field.reference_session)
+        missed, sigmas = left_out_residuals_um(guess, prior, found, self._centre(field.reference_session))
+        z_um, y_um, x_um = (round(float(value), 2) for value in missed[-1])
+        changes: dict[str, Any] = {"missed_zyx_um": (z_um, y_um, x_um)}
+        if is_odd(missed[-1], sigmas[-1]):
+            changes["verdict"] = Verdict.UNSURE
+            changes["note"] = (
+                f"it looks like {field.name}, but lies {np.linalg.norm(missed[-1]):.0f} um from where the "
+                f"{len(others)} other fields found today put it; compare the pictures"
+            )
+        return record.model_copy(update=changes)
+
+    def _found_today(self, reference_session: str) -> list[tuple[FieldRecord, RelocationRecord]]:
+        pairs = []
+        for field in self._study.animal(self.record.animal).fields:
+            record = self.last_relocation(field) if field.reference_session == reference_session else None
+            if record is not None and record.verdict is Verdict.FOUND:
+                pairs.append((field, record))
+        return pairs
+
+    def _found_field(self, field: FieldRecord, record: RelocationRecord) -> FoundField:
+        turn_deg = None
+        if record.reference_from_today is not None:
+            pose = record.reference_from_today.transform()
+            turn_deg = relocate.turn_on_stage_deg(pose, self._rig.config.orientation)
+        then_um, today_um = (np.array(relocate.stage_zyx_um(place)) for place in (field.position, record.position))
+        return FoundField(then_um, today_um, turn_deg)
+
+    def _folder(self, session: SessionRecord) -> Path:
+        return self._study.session_folder(session.animal, session.name)
+
+    def _log(self, event: str, **details: Any) -> None:
+        self._study.log(self.record, event, **details)
+
+
+def _shape_2d(pixels: np.ndarray[Any, Any]) -> tuple[int, int]:
+    return int(pixels.shape[0]), int(pixels.shape[1])
