@@ -210,39 +210,36 @@ def new_field(
 
 @app.command()
 def relocate(
-    rig: RigOption,
-    study: StudyOption,
-    animal: AnimalOption,
+    rig: Annotated[str | None, typer.Option("--rig", help="A rig config: a file, or 'simulated' or 'demo'.")] = None,
+    study: Annotated[Path | None, typer.Option("--study", help="The study's folder.")] = None,
+    animal: Annotated[str | None, typer.Option("--animal", help="The animal's id.")] = None,
     fields: FieldsOption = None,
     day: DayOption = None,
     new_session: NewSessionOption = False,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", help="A relocation.json: register its overviews anew, off the rig.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find fields again; exit code 3 when one was not found."""
-    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
-        records = [session.relocate(name) for name in fields or _fields_to_find(session, animal)]
+    from acquire.commands import find_fields, replay_relocation, tell_relocation
+
+    if replay is not None:
+        records = [replay_relocation(replay)]
+    elif rig is None or study is None or animal is None:
+        raise typer.BadParameter("give --rig, --study and --animal, or --replay FILE")
+    else:
+        with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
+            records = find_fields(session, fields)
+            advice = session.head_advice(records[-1].field)
     for record in records:
-        out.print(
-            f"{record.field}: {record.verdict} at {record.position}, overviews taken: {len(record.steps)}, "
-            f"{record.steps[-1].evidence}"
-        )
+        out.print(tell_relocation(record))
+    if replay is None:
+        out.print(f"head: {advice}")
     if as_json:
         _print_json({"relocations": [record.model_dump(mode="json") for record in records]})
     if any(record.verdict is not Verdict.FOUND for record in records):
         raise typer.Exit(EXIT_NOT_FOUND)
-
-
-def _fields_to_find(session: Any, animal: str) -> list[str]:
-    from acquire.errors import StudyError
-
-    fields = session.study.animal(animal).fields
-    names = [field.name for field in fields if field.reference_session != session.record.name]
-    if not names:
-        raise StudyError(
-            f"animal {animal} has {len(fields)} fields, none of them from an earlier session; "
-            "there is nothing to find again (keep one with new-field, or give --new-session)"
-        )
-    return names
 
 
 @app.command()

@@ -10,13 +10,15 @@ from pathlib import Path
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import read_journal
-from acquire.model import Light
+from acquire.model import Light, RelocationRecord, RelocationStep, StackPlan
 from acquire.quality import bad_planes, name_planes
+from acquire.relocate import offset_zyx_um
 from acquire.session import Session
-from acquire.store import Study
+from acquire.store import Study, read_record
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Verdict
+from analysis.register import register_stacks
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
@@ -82,6 +84,62 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             if repeat + 1 < taking.repeats:
                 time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
     return missed
+
+
+def find_fields(session: Session, fields: Sequence[str] | None) -> list[RelocationRecord]:
+    """Find fields again; those not named in the order in which the head pose is known soonest.
+
+    Raises
+    ------
+    StudyError
+        When there is nothing to find again.
+    """
+    kept = session.study.animal(session.record.animal).fields
+    left = list(fields or [field.name for field in kept if field.reference_session != session.record.name])
+    if not left:
+        raise StudyError(
+            f"animal {session.record.animal} has {len(kept)} fields, none of them from an earlier session; "
+            "there is nothing to find again (keep one with new-field, or give --new-session)"
+        )
+    records = []
+    while left:
+        name = (left if fields else session.order(left))[0]
+        left.remove(name)
+        records.append(session.relocate(name))
+    return records
+
+
+def tell_relocation(record: RelocationRecord) -> str:
+    """Return a line about a search."""
+    told = f"{record.field}: {record.verdict} at {record.position}, overviews taken: {len(record.steps)}"
+    if record.dose_mj:
+        told += f" ({record.dose_mj:.1f} mJ)"
+    told += f", {record.steps[-1].evidence}"
+    return f"{told}; {record.note}" if record.note else told
+
+
+def replay_relocation(file: Path) -> RelocationRecord:
+    """Register the overviews of a recorded search anew, off the rig; return the record as it would be today.
+
+    Raises
+    ------
+    StudyError
+        When the file is no relocation, or says not which images were compared.
+    """
+    record = read_record(file, RelocationRecord)
+    if record.reference_store is None or any(step.store is None for step in record.steps):
+        raise StudyError(f"{file} does not say which overviews were compared; it cannot be replayed")
+    reference = read_stack(file.parent / record.reference_store)
+    plan = StackPlan.model_validate(reference.provenance["plan"])
+    steps = []
+    for step in record.steps:
+        started = time.perf_counter()
+        found = register_stacks(reference, read_stack(file.parent / str(step.store)))
+        seconds = time.perf_counter() - started
+        again = RelocationStep.of(step.stage, found, offset_zyx_um(found.reference_from_today, plan), seconds)
+        steps.append(again.model_copy(update={"store": step.store}))
+    changes = {"steps": tuple(steps), "verdict": steps[-1].verdict, "compute_s": sum(step.compute_s for step in steps)}
+    return record.model_copy(update=changes)
 
 
 def _retake(session: Session, name: str, say: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ Whatever was tried is written down: where, with which overview, what the registr
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from acquire.headpose import (
     left_out_residuals_um,
     propose_order,
 )
+from acquire.images import read_journal
 from acquire.model import FieldRecord, RelocationRecord, SessionRecord, StagePosition
 from acquire.rig import Rig
 from acquire.store import Study, read_record, write_record
@@ -146,10 +148,10 @@ class FieldFinder:
             why_not=lambda place: self._rig.why_not(place, field.overview_plan),
         )
         record = result.record(self.record, field, predicted, time.perf_counter() - started)
-        steps = [
-            step.model_copy(update={"store": store.name}) for step, store in zip(record.steps, stores, strict=True)
-        ]
-        record = self._compared_with_others(field, record.model_copy(update={"steps": tuple(steps)}))
+        record = self._compared_with_others(field, self._with_images(record, field, stores))
+        sigma = tuple(round(float(value), 2) for value in pose.uncertainty_um(then_um))
+        record = record.model_copy(update={"sigma_zyx_um": sigma})
+        self._keep_earlier(field)
         write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
         return record
@@ -173,6 +175,24 @@ class FieldFinder:
             return registration, time.perf_counter() - before
 
         return look
+
+    def _with_images(self, record: RelocationRecord, field: FieldRecord, stores: list[Path]) -> RelocationRecord:
+        """Add which images were compared, so that the search can be replayed, and what light they cost."""
+        folder = self._folder(self.record) / field.name
+        steps = [
+            step.model_copy(update={"store": store.name}) for step, store in zip(record.steps, stores, strict=True)
+        ]
+        reference = Path(os.path.relpath(self._taker.reference_store(field), folder)).as_posix()
+        dose_mj = sum(plane.dose_mj for store in stores for plane in read_journal(store))
+        changes = {"steps": tuple(steps), "reference_store": reference, "dose_mj": round(dose_mj, 4)}
+        return record.model_copy(update=changes)
+
+    def _keep_earlier(self, field: FieldRecord) -> None:
+        """Keep the record of an earlier search of this session under another name: none is overwritten."""
+        folder = self._folder(self.record) / field.name
+        if (folder / RELOCATION_FILE).is_file():
+            earlier = len(list(folder.glob("relocation*.json")))
+            (folder / RELOCATION_FILE).replace(folder / f"relocation-{earlier}.json")
 
     def _compared_with_others(self, field: FieldRecord, record: RelocationRecord) -> RelocationRecord:
         """Add how far the field lies from where the others put it; what is far off is unsure."""

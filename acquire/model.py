@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from analysis.model import Transform, Verdict
+from analysis.register import StackRegistration
 
 FORMAT_VERSION: Literal[1] = 1
 MOST_PLANES = 5000
+LEAST_PIXELS = 16
 LARGEST_EXPONENT = 700.0  # of exp in a float
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -96,10 +98,16 @@ class StackPlan(Record):
         Move the stage after the tissue when it drifts sideways along the stack.
     hardware_timing
         Let the devices step from plane to plane by themselves, when they can; where they cannot it changes nothing.
+    channels
+        Names of the rig config's channels to take; none takes the rig's first. The first shows the dendrites: frames
+        are registered, judged and analysed by it.
+    region_um
+        Height and width of what is scanned, in the middle of the field of view, um; None scans all of it. It is
+        rounded so that whole pixels are left out on each side.
     """
 
     field_of_view_um: Positive = 90.0
-    pixels: Annotated[int, Field(ge=16, le=8192)] = 512
+    pixels: Annotated[int, Field(ge=LEAST_PIXELS, le=8192)] = 512
     depth_um: NonNegative = 40.0
     step_um: Positive = 1.0
     frames_per_plane: Annotated[int, Field(ge=1, le=1000)] = 2
@@ -113,6 +121,8 @@ class StackPlan(Record):
     keep_frames: bool = True
     follow_drift: bool = False
     hardware_timing: bool = True
+    channels: tuple[Identifier, ...] = ()
+    region_um: tuple[Positive, Positive] | None = None
 
     @model_validator(mode="after")
     def _few_enough_planes(self) -> StackPlan:
@@ -129,6 +139,29 @@ class StackPlan(Record):
             raise ValueError(f"power_mw {self.power_mw} is above power_limit_mw {self.power_limit_mw}; lower it")
         return self
 
+    @model_validator(mode="after")
+    def _channels_once(self) -> StackPlan:
+        if repeated := sorted({name for name in self.channels if self.channels.count(name) > 1}):
+            raise ValueError(f"channels names {', '.join(repeated)} more than once; name each channel once")
+        return self
+
+    @model_validator(mode="after")
+    def _region_in_field(self) -> StackPlan:
+        if self.region_um is None:
+            return self
+        if max(self.region_um) > self.field_of_view_um:
+            raise ValueError(
+                f"region_um {self.region_um[0]:g} x {self.region_um[1]:g} um is larger than field_of_view_um "
+                f"{self.field_of_view_um:g} um; make it smaller"
+            )
+        _, rows, columns = self.shape
+        if min(rows, columns) < LEAST_PIXELS:
+            raise ValueError(
+                f"region_um {self.region_um[0]:g} x {self.region_um[1]:g} um is {rows} x {columns} pixels, fewer than "
+                f"{LEAST_PIXELS} along a side; make it larger"
+            )
+        return self
+
     @property
     def planes(self) -> int:
         """Number of planes."""
@@ -142,8 +175,31 @@ class StackPlan(Record):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of the stack (z, y, x)."""
-        return self.planes, self.pixels, self.pixels
+        """Shape of one channel of the stack (z, y, x)."""
+        if self.region_um is None:
+            return self.planes, self.pixels, self.pixels
+        rows, columns = (self._centred_pixels(length_um) for length_um in self.region_um)
+        return self.planes, rows, columns
+
+    def _centred_pixels(self, length_um: float) -> int:
+        """Return the pixels of a length in the middle of the field, with as many left out on each side."""
+        left_out = (self.pixels - length_um / self.voxel_um[1]) / 2
+        return self.pixels - 2 * max(0, round(left_out))
+
+    @property
+    def extent_zyx_um(self) -> tuple[float, float, float]:
+        """Size of the stack, um: from the first to the last plane, and of the planes."""
+        _, rows, columns = self.shape
+        return self.depth_um, rows * self.voxel_um[1], columns * self.voxel_um[2]
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of the stack with its channels: (c, z, y, x), or (z, y, x) of a single one."""
+        return (len(self.channels), *self.shape) if len(self.channels) > 1 else self.shape
+
+    def of_first_channel(self) -> StackPlan:
+        """Return the plan for the channel alone that shows the dendrites."""
+        return self.model_copy(update={"channels": self.channels[:1]})
 
     @property
     def plane_offsets_um(self) -> list[float]:
@@ -184,6 +240,7 @@ class PlaneRecord(Record):
     frames: int
     crc32: int | None = None
     frames_taken: int = 1
+    further_lit_ms: NonNegative = 0.0
     copied_from: str | None = None
     motion_um: float = 0.0
     drift_yx_um: tuple[float, float] = (0.0, 0.0)
@@ -194,7 +251,7 @@ class PlaneRecord(Record):
         """Energy put into the tissue for this plane, all frames together, mJ; 0 when copied or of unknown power."""
         if self.copied_from is not None:
             return 0.0
-        return (self.power_mw or 0.0) * self.exposure_ms / 1000 * self.frames_taken
+        return (self.power_mw or 0.0) * (self.exposure_ms * self.frames_taken + self.further_lit_ms) / 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,9 +261,9 @@ class TakenPlane:
     Parameters
     ----------
     pixels
-        Mean of the kept frames, shape (y, x).
+        Mean of the kept frames, shape (y, x); (c, y, x) of several channels.
     frames
-        Every frame as it came, each (y, x).
+        Every frame as it came, each of that shape; zeros where a channel was taken less often than another.
     record
         What is known of it.
     """
@@ -214,6 +271,11 @@ class TakenPlane:
     pixels: NDArray[np.uint16]
     frames: tuple[NDArray[np.uint16], ...]
     record: PlaneRecord
+
+    @property
+    def shown(self) -> NDArray[np.uint16]:
+        """The channel that shows the dendrites, shape (y, x)."""
+        return self.pixels if self.pixels.ndim == 2 else self.pixels[0]
 
 
 class FieldRecord(Record):
@@ -300,6 +362,28 @@ class RelocationStep(Record):
     compute_s: float
     store: str | None = None
 
+    @classmethod
+    def of(
+        cls,
+        stage: StagePosition,
+        registration: StackRegistration,
+        offset_zyx_um: tuple[float, float, float],
+        compute_s: float,
+    ) -> RelocationStep:
+        """Write down what the registration of an overview said."""
+        pose, agreement_um = registration.reference_from_today, registration.agreement_um
+        return cls(
+            stage=stage,
+            score=registration.score,
+            margin=registration.margin,
+            agreement_um=agreement_um if np.isfinite(agreement_um) else None,
+            verdict=registration.verdict,
+            offset_zyx_um=offset_zyx_um,
+            yaw_deg=pose.yaw_deg,
+            tilt_deg=pose.tilt_deg,
+            compute_s=compute_s,
+        )
+
     @property
     def evidence(self) -> str:
         """What the registration rests on, in words."""
@@ -311,7 +395,8 @@ class RelocationRecord(Record):
     """One search for one field: prediction, steps, end position, verdict.
 
     ``sigma_zyx_um`` is one sigma of the prediction on the stage; ``missed_zyx_um`` how far the field lies from where
-    the other fields found today put it, when there are at least two.
+    the other fields found today put it, when there are at least two. ``reference_store`` is the overview that was
+    looked for, seen from this file; ``dose_mj`` the light that the search brought into the tissue.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -328,6 +413,8 @@ class RelocationRecord(Record):
     compute_s: float
     sigma_zyx_um: tuple[float, float, float] | None = None
     missed_zyx_um: tuple[float, float, float] | None = None
+    reference_store: str | None = None
+    dose_mj: NonNegative | None = None
     note: str = ""
 
 

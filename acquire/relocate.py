@@ -253,17 +253,7 @@ class _Loop:
 
     def _step(self, position: StagePosition) -> RelocationStep:
         self.registration, compute_s = self._look(position)
-        pose, agreement_um = self.registration.reference_from_today, self.registration.agreement_um
-        step = RelocationStep(
-            stage=position,
-            score=self.registration.score,
-            margin=self.registration.margin,
-            agreement_um=agreement_um if np.isfinite(agreement_um) else None,
-            verdict=self.registration.verdict,
-            offset_zyx_um=offset_zyx_um(pose, self._plan),
-            yaw_deg=pose.yaw_deg,
-            tilt_deg=pose.tilt_deg,
-            compute_s=compute_s,
-        )
+        offset_um = offset_zyx_um(self.registration.reference_from_today, self._plan)
+        step = RelocationStep.of(position, self.registration, offset_um, compute_s)
         self.steps.append(step)
         return step

@@ -70,13 +70,23 @@ class StackTaker:
 
     def reference_overview(self, field: FieldRecord) -> Stack:
         """Return the overview that was taken when the field was kept."""
+        return read_stack(self.reference_store(field))
+
+    def reference_store(self, field: FieldRecord) -> Path:
+        """Return where that overview is.
+
+        Raises
+        ------
+        RelocationError
+            When it is missing or was cut short.
+        """
         session = self.study.session(self.record.animal, field.reference_session)
         store = self.study.first_store(session, field.name, "overview")
         if store is None:
             raise RelocationError(
                 f"field {field.name} has no complete overview in session {session.name}; keep it anew"
             )
-        return read_stack(store)
+        return store
 
     def take(
         self,
