@@ -447,12 +447,13 @@ class PlaneQuality(Record):
 
 
 class QualityRecord(Record):
-    """What can be said of a stack from its own pixels; ``light`` and ``advice`` are the worst of its items."""
+    """What can be said of a stack (named ``stack``) from its own pixels; ``light`` and ``advice`` are the worst of its items."""
 
     format_version: Literal[1] = FORMAT_VERSION
     animal: Identifier
     field: Identifier
     session: str
+    stack: str = ""
     planes: int
     saturated_fraction: float
     background: float

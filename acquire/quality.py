@@ -82,6 +82,7 @@ def judge_stack(
         animal=session.animal,
         field=field.name,
         session=session.name,
+        stack=stack.name,
         planes=len(stack.pixels),
         saturated_fraction=saturated,
         background=background,

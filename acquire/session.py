@@ -316,12 +316,13 @@ class Session:
         self._judge(field, again)
         return again
 
-    def _judge(self, field: FieldRecord, store: Path) -> None:
+    def _judge(self, field: FieldRecord, store: Path) -> QualityRecord:
         """Write down and log how good a stack is."""
         whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.depth_um)
         quality = judge_stack(read_stack(store), field, self.record, reference_depth_um=whole_depth_um)
         write_record(store.parent / "quality.json", quality)
         self._log("stack", field=field.name, store=store.name, quality=quality.light, advice=quality.advice)
+        return quality
 
     def propose_power(self, field_name: str) -> PowerProposal:
         """Return the power that would give today's overview the brightness of the field's first one.
@@ -340,8 +341,14 @@ class Session:
         return match_power(reference, today, field.plan.power_mw, limit_mw=limit_mw)
 
     def quality(self, field_name: str) -> QualityRecord:
-        """Return what was judged of the last stack of a field in this session."""
-        return read_record(self._folder() / field_name / "quality.json", QualityRecord)
+        """Return what was judged of the last stack of a field in this session; judge it when that was not written."""
+        store = self.study.last_store(self.record, field_name, "stack")
+        if store is None:
+            raise StudyError(f"field {field_name} has no whole stack in this session; take one first")
+        written = store.parent / "quality.json"
+        if written.is_file() and (quality := read_record(written, QualityRecord)).stack == store.name:
+            return quality
+        return self._judge(self.study.field(self.record.animal, field_name), store)
 
     def analyse(self, field_name: str) -> FieldAnalysis:
         """Compare the field's stacks over all sessions; write tables and pictures into the study."""
