@@ -10,7 +10,16 @@ from pydantic import ValidationError
 from analysis.errors import ExperimentError
 
 # What a device, its adapter or its Python class may raise when it cannot do what it is asked.
-DEVICE_FAULTS = (RuntimeError, ValueError, TypeError, KeyError, OSError, NotImplementedError)
+DEVICE_FAULTS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    OSError,
+    NotImplementedError,
+)
 
 
 class RigError(ExperimentError):

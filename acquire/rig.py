@@ -98,7 +98,7 @@ class Rig:
         self.loaded = loaded
         self.images_taken = 0
         self.surface_z_um: float | None = None
-        self._pixel_types: dict[str, np.dtype[Any]] = {}
+        self._pixel_bytes: int | None = None
         self._light = LightPath(core, config, watchdog, self._tell_light_off)
         self.tell: Callable[..., None] = _tell_nobody
         self.alarms = self._light.alarms
@@ -386,7 +386,6 @@ class Rig:
         A rig without zoom has one pixel size: the plan that comes back says which.
         """
         roles, scan = self.config.roles, self.config.scan
-        self._pixel_types.clear()
         self._choose_camera(roles.scanner)
         if scan.field_um_at_zoom_1 is not None and roles.zoom and roles.resolution:
             self._set_number(roles.zoom, scan.field_um_at_zoom_1 / plan.field_of_view_um)
@@ -397,6 +396,7 @@ class Rig:
             self._set_number(roles.pmt_gain, plan.pmt_gain)
         with self._light.asking(f"asking {roles.scanner} for its image size"):
             height, width = self.core.getImageHeight(), self.core.getImageWidth()
+            self._pixel_bytes = int(self.core.getBytesPerPixel())
         if height != width:
             raise RigError(f"{roles.scanner} gives images of {height} x {width} pixels; set it to a square region")
         if scan.pixel_um is None:
@@ -419,14 +419,14 @@ class Rig:
         return self.grey(camera, frame)
 
     def grey(self, camera: str, frame: NDArray[Any]) -> NDArray[np.uint16]:
-        """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits, or changed."""
+        """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits as set up."""
         if frame.ndim != 2:
             raise RigError(f"{camera} gives {frame.ndim}-D images; choose a grey pixel type")
         if frame.dtype not in (np.uint8, np.uint16):
             raise RigError(f"{camera} gives {frame.dtype} pixels; choose a pixel type of 8 or 16 bits")
-        began = self._pixel_types.setdefault(camera, frame.dtype)
-        if frame.dtype != began:
-            raise RigError(f"{camera} gives {frame.dtype} pixels, but {began} before; somebody changed its pixel type")
+        asked = self._pixel_bytes if camera == self.config.roles.scanner else None
+        if asked not in (None, frame.itemsize):
+            raise RigError(f"{camera} gives {frame.dtype} pixels, not {asked} bytes each; somebody changed that")
         return frame.astype(np.uint16, copy=False)
 
     def snap_surface(self) -> NDArray[np.uint16]:

@@ -94,7 +94,7 @@ def why_not_timed(rig: Rig, plan: StackPlan, planes: Sequence[int]) -> str | Non
 
 def _why_no_sequence(rig: Rig, plan: StackPlan, planes: Sequence[int]) -> str | None:
     drive, power = rig.config.roles.z_drive, rig.config.roles.power
-    with rig.asking("asking which devices can run a sequence"):
+    with rig.asking(f"asking whether {drive} and {power} can run a sequence"):
         if not rig.core.isStageSequenceable(drive):
             return f"{drive} cannot run a sequence of positions"
         if power is None or not _power_changes(plan, planes):
@@ -128,9 +128,9 @@ def _plane_mb(plan: StackPlan) -> float:
 
 def _most_steps(rig: Rig, plan: StackPlan, planes: Sequence[int]) -> int:
     """Return the longest sequence that all devices of a burst can hold."""
-    power = rig.config.roles.power
-    with rig.asking("asking how long a sequence may be"):
-        most = int(rig.core.getStageSequenceMaxLength(rig.config.roles.z_drive))
+    drive, power = rig.config.roles.z_drive, rig.config.roles.power
+    with rig.asking(f"asking how long a sequence of {drive} and {power} may be"):
+        most = int(rig.core.getStageSequenceMaxLength(drive))
         if power is not None and _power_changes(plan, planes):
             most = min(most, int(rig.core.getPropertySequenceMaxLength(power.device, power.property)))
     return most
