@@ -447,7 +447,7 @@ class PlaneQuality(Record):
 
 
 class QualityRecord(Record):
-    """What can be said of a stack (named ``stack``) from its own pixels; ``light`` and ``advice`` are the worst of its items."""
+    """What can be said of ``stack`` from its own pixels; ``light`` and ``advice`` are the worst of its items."""
 
     format_version: Literal[1] = FORMAT_VERSION
     animal: Identifier
