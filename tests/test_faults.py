@@ -3,6 +3,8 @@
 The calls are counted while one small stack is taken; each is then spoilt at its first, a middle and its last time.
 """
 
+import functools
+import inspect
 import re
 import threading
 import time
@@ -12,7 +14,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import zarr
-from pymmcore_plus.experimental.unicore import UniMMCore
 
 from acquire.config import RigConfig, read_rig_config
 from acquire.errors import ExperimentError, RigError
@@ -151,26 +152,35 @@ LIES = {
 """What a call says in place of the truth."""
 
 
-class FaultyCore:
-    """A core that writes down what it is asked, and spoils one answer."""
+class Faults:
+    """What a core is asked from outside, in ``calls``; one answer of it can be spoilt."""
 
-    def __init__(self):
-        self._core, self.calls, self._spoil, self.spoilt = UniMMCore(), [], None, False
+    def __init__(self, core):
+        self.calls, self.spoilt, self._spoil, self._inside = [], False, None, threading.local()
+        for method, _ in inspect.getmembers(type(core), inspect.isroutine):
+            if not method.startswith("_"):
+                setattr(core, method, self._watched(method, getattr(core, method)))
 
-    def __getattr__(self, method):
-        real = getattr(self._core, method)
-        if not callable(real):
-            return real
-
-        def call(*given):
-            key = " ".join([method, ".".join(each for each in given if isinstance(each, str))]).strip()
-            self.calls.append(key)
-            if self._spoil is None or self._spoil[:2] != (key, self.calls.count(key) - 1):
-                return real(*given)
-            deed, self._spoil, self.spoilt = self._spoil[2], None, True
-            return deed(lambda: real(*given))
+    def _watched(self, method, real):
+        @functools.wraps(real)
+        def call(*given, **named):
+            if getattr(self._inside, "core", False):  # the core asks itself
+                return real(*given, **named)
+            self._inside.core = True
+            try:
+                return self._ask(method, given, lambda: real(*given, **named))
+            finally:
+                self._inside.core = False
 
         return call
+
+    def _ask(self, method, given, real):
+        key = " ".join([method, ".".join(each for each in given if isinstance(each, str))]).strip()
+        self.calls.append(key)
+        if self._spoil is None or self._spoil[:2] != (key, self.calls.count(key) - 1):
+            return real()
+        deed, self._spoil, self.spoilt = self._spoil[2], None, True
+        return deed(real)
 
     def spoil(self, key, number, deed):
         """From now on count; call ``deed(real)`` in place of the call of that number (from 0)."""
@@ -186,10 +196,10 @@ def fail(_real):
 
 
 class Place:
-    """A session at a rig whose core is faulty, and what really happened there."""
+    """A session at a rig with faults, and what really happened there."""
 
     def __init__(self, session, rig, shutter):
-        self.session, self.rig, self.core, self.shutter = session, rig, rig.core, shutter
+        self.session, self.rig, self.faults, self.shutter = session, rig, Faults(rig.core), shutter
         self.z_of_frame = {}  # by checksum: where the drive really stood
         self.dark_after_s = None
         scene = rig.loaded.scene
@@ -235,7 +245,7 @@ class Place:
 
     def goes_on(self):
         """Take or complete the stack."""
-        self.core.heal()
+        self.faults.heal()
         store = self.session.take_stack("F01", resume=True)
         assert is_complete(store)
         assert self.saved(store) == list(range(PLAN.planes))
@@ -259,11 +269,8 @@ def config_of(shutter, **settings) -> RigConfig:
 def open_place(folder, **settings):
     """Yield a place where a field was kept; a generator for fixtures."""
     shutter = str(folder / "shutter")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("acquire.opening.UniMMCore", FaultyCore)
-        rig = open_rig(config_of(shutter, **settings))
     record = StudyRecord(name="faults", plan=PLAN, overview_plan=OVERVIEW)
-    with rig, Study.create(folder / "study", record) as study:
+    with open_rig(config_of(shutter, **settings)) as rig, Study.create(folder / "study", record) as study:
         study.new_animal(AnimalRecord(id="M1"))
         with Session.open(study, "M1", rig, day=0.0) as session:
             x, y, z = rig.loaded.good_places(1)[0]
@@ -287,9 +294,9 @@ def calls(stepped, timed):
     """How often each call is made for a stack: plane by plane, and timed by the devices."""
     counts = {}
     for mode, place in (("stepped", stepped), ("timed", timed)):
-        place.core.calls.clear()
+        place.faults.calls.clear()
         place.session.take_stack("F01")
-        counts[mode] = Counter(place.core.calls)
+        counts[mode] = Counter(place.faults.calls)
     return counts
 
 
@@ -298,7 +305,7 @@ def place(request, mode):
     """Where a call is spoilt; afterwards nothing is spoilt, and it is dark."""
     found = request.getfixturevalue(mode)
     yield found
-    found.core.heal()
+    found.faults.heal()
     assert not found.is_lit
 
 
@@ -319,13 +326,13 @@ def player(key):
 def take_spoilt(place, key, kind, when, number, deed):
     """Take a stack with one call spoilt; return what it raised."""
     before, what = place.stores(), f"{key}, {when}, {kind}"
-    place.core.spoil(key, number, deed)
+    place.faults.spoil(key, number, deed)
     said = ""
     try:
         place.session.take_stack("F01")
     except ExperimentError as error:
         said = str(error)
-    assert place.core.spoilt, what
+    assert place.faults.spoilt, what
     assert not place.is_lit, what
     for store in place.stores() - before:
         place.saved(store)
@@ -399,10 +406,10 @@ def test_what_somebody_changes_in_the_middle_of_a_stack_is_noticed(stepped, what
     before = stepped.stores()
 
     def deed(real):
-        change(stepped.core)
+        change(stepped.rig.core)
         return real()
 
-    stepped.core.spoil("getCameraDevice", 3, deed)  # before the frame of plane 2
+    stepped.faults.spoil("getCameraDevice", 3, deed)  # before the frame of plane 2
     with pytest.raises(RigError, match=complaint):
         stepped.session.take_stack("F01")
     (store,) = stepped.stores() - before
@@ -415,13 +422,13 @@ def test_a_surface_image_that_fails_leaves_no_map_and_the_scanner_chosen(stepped
     surface = stepped.session.study.session_folder("M1", stepped.session.record.name) / "surface.ome.zarr"
     asked = ["setCameraDevice SurfaceCamera", "getExposure SurfaceCamera", "snapImage", "getImage", "getXYPosition XY"]
     for key in asked:
-        stepped.core.spoil(key, 0, fail)
+        stepped.faults.spoil(key, 0, fail)
         with pytest.raises(RigError, match=CABLE):
             stepped.session.map_surface()
         assert not stepped.is_lit
         assert not surface.exists()
-        assert stepped.core.getCameraDevice() == "Scanner"
-    stepped.core.spoil("snapImage", 0, stepped.hang)
+        assert stepped.rig.core.getCameraDevice() == "Scanner"
+    stepped.faults.spoil("snapImage", 0, stepped.hang)
     with pytest.raises(RigError, match=r"taking an image with SurfaceCamera took 0\.\d s"):
         stepped.session.map_surface()
     stepped.session.map_surface()
@@ -432,10 +439,10 @@ def test_a_surface_image_that_fails_leaves_no_map_and_the_scanner_chosen(stepped
 def test_without_retracting_z_there_is_no_long_move(stepped):
     rig, here = stepped.rig, stepped.rig.position()
     for kind in (fail, stepped.hang):
-        stepped.core.spoil("setPosition Z", 0, kind)
+        stepped.faults.spoil("setPosition Z", 0, kind)
         with pytest.raises(RigError, match="moving Z to z"):
             rig.move_to(here.moved(x_um=2000.0))
-        assert "setXYPosition XY" not in stepped.core.calls
+        assert "setXYPosition XY" not in stepped.faults.calls
         assert rig.position().lateral_distance_um(here) < 1.0
     rig.move_to(here)
 
@@ -444,17 +451,11 @@ def guards():
     return {thread for thread in threading.enumerate() if thread.name in {"light guard", "watchdog answers"}}
 
 
-def opened_alone(folder):
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("acquire.opening.UniMMCore", FaultyCore)
-        return open_rig(config_of(str(folder / "shutter")))
-
-
 def test_devices_that_cannot_be_let_go_of_are_named_and_left_dark(tmp_path):
     before = guards()
-    rig = opened_alone(tmp_path)
+    rig = open_rig(config_of(str(tmp_path / "shutter")))
     rig.open_light()
-    rig.core.spoil("unloadAllDevices", 0, fail)
+    Faults(rig.core).spoil("unloadAllDevices", 0, fail)
     with pytest.raises(RigError, match=f"unloading the devices failed: {CABLE}"):
         rig.close()
     assert not is_shutter_open(str(tmp_path / "shutter"))
@@ -464,9 +465,10 @@ def test_devices_that_cannot_be_let_go_of_are_named_and_left_dark(tmp_path):
 
 @pytest.mark.parametrize("deed", [fail, lambda real: time.sleep(HANG_S) or real()])
 def test_a_shutter_that_hesitates_is_closed_with_the_rig(tmp_path, deed):
-    rig = opened_alone(tmp_path)
+    rig = open_rig(config_of(str(tmp_path / "shutter")))
     rig.open_light()
-    rig.core.spoil("setShutterOpen Shutter", 0, deed)
+    faults = Faults(rig.core)
+    faults.spoil("setShutterOpen Shutter", 0, deed)
     rig.close()
-    assert rig.core.spoilt
+    assert faults.spoilt
     assert not is_shutter_open(str(tmp_path / "shutter"))
