@@ -60,7 +60,7 @@ def relocation_section(
     found: Sequence[tuple[SessionRecord, RelocationRecord]],
 ) -> Section:
     """Return a field's reference beside what was found on later days, as projections of the overviews."""
-    reference_store = study.first_store(reference_session, field.name, "overview")
+    reference_store = study.store_at(reference_session, field.name, "overview", field.position)
     assert reference_store is not None, "a kept field has an overview"
     reference = read_stack(reference_store)
     figures, lines = [], []

@@ -18,7 +18,7 @@ from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, write_text, writing
 from acquire.images import JOURNAL, frames_path, is_complete, read_plane_lines, software_version
 from acquire.lock import study_lock
-from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StudyRecord, utc_now
+from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StagePosition, StudyRecord, utc_now
 
 R = TypeVar("R", bound=Record)
 STUDY_FILE, ANIMAL_FILE, SESSION_FILE = "study.json", "animal.json", "session.json"
@@ -245,9 +245,13 @@ class Study:
         """Return the last complete store of a kind in one session, None when there is none."""
         return max(self._whole_stores(session, field, kind), key=_number, default=None)
 
-    def first_store(self, session: SessionRecord, field: str, kind: str) -> Path | None:
-        """Return the first complete store of a kind in one session: of overviews the one that a field was kept with."""
-        return min(self._whole_stores(session, field, kind), key=_number, default=None)
+    def store_at(self, session: SessionRecord, field: str, kind: str, stage: StagePosition) -> Path | None:
+        """Return the first complete store of a kind that was taken there: of overviews the one a field was kept with.
+
+        Others may lie before it: of a field that could not be kept because the disk was full.
+        """
+        there = [store for store in self._whole_stores(session, field, kind) if _stage(store) == stage]
+        return min(there, key=_number, default=None)
 
     def _whole_stores(self, session: SessionRecord, field: str, kind: str) -> list[Path]:
         folder = self.session_folder(session.animal, session.name) / field
@@ -274,6 +278,11 @@ class Study:
         """Return the sessions that have a complete stack of a field, with the last one of each, in order."""
         found = [(session, self.last_store(session, field, "stack")) for session in self.sessions(animal)]
         return [(session, store) for session, store in found if store is not None]
+
+
+def _stage(store: Path) -> StagePosition:
+    attributes = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+    return StagePosition.model_validate(attributes["samefield"]["stage"])
 
 
 def _number(store: Path) -> int:

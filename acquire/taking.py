@@ -81,7 +81,7 @@ class StackTaker:
             When it is missing or was cut short.
         """
         session = self.study.session(self.record.animal, field.reference_session)
-        store = self.study.first_store(session, field.name, "overview")
+        store = self.study.store_at(session, field.name, "overview", field.position)
         if store is None:
             raise RelocationError(
                 f"field {field.name} has no complete overview in session {session.name}; keep it anew"
