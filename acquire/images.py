@@ -86,15 +86,15 @@ def _making(path: Path) -> Iterator[Path]:
 
 def _make_image(
     path: Path, name: str, shape: tuple[int, ...], voxel_um: tuple[float, ...], attributes: dict[str, Any]
-) -> tuple[zarr.Group, zarr.Array[Any]]:
+) -> zarr.Array[Any]:
     """Make an image of shape (y, x), (z, y, x) or (t, z, y, x), a chunk a plane."""
-    group = zarr.create_group(path, zarr_format=3, attributes={"ome": _ome(name, voxel_um), **attributes})
+    zarr.create_group(path, zarr_format=3, attributes={"ome": _ome(name, voxel_um), **attributes})
     chunks = (1,) * (len(shape) - 2) + shape[-2:]
     names = list("tzyx"[-len(shape) :])
-    array = group.create_array(
-        "0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names, compressors=COMPRESSOR
+    # Not through the group: that would write its file a second time, at once, and go on when this one cannot be.
+    return zarr.create_array(
+        path / "0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names, compressors=COMPRESSOR
     )
-    return group, array
 
 
 def journal_path(store: Path) -> Path:
@@ -315,6 +315,6 @@ def write_image(path: Path, image: NDArray[np.uint16], pixel_um: float, provenan
     }
     with _making(path) as part:
         about = {"samefield": {**attributes, "complete": True}}  # it has its name only when its pixels are down
-        _, array = _make_image(part, path.name, image.shape, (pixel_um, pixel_um), about)
+        array = _make_image(part, path.name, image.shape, (pixel_um, pixel_um), about)
         array[:] = image
     return path
