@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.blood import CAPILLARY_AXIAL_UM, CAPILLARY_SIGMA_UM, PLASMA_PHOTONS, generate_capillaries
 from devices.branches import Branch, TuftPlan, grow_tufts
 from devices.cloud import Cloud, Singles, Slices, gather, index_by_depth, project
 from devices.optics import FocalView, Image, Optics
@@ -81,6 +82,18 @@ class MountedCortex:
         image += np.float32(NEUROPIL_PHOTONS * self.pose.clarity / (1.0 + np.exp(-np.clip(depth_um / 2.0, -30, 30))))
         return image
 
+    def plasma_photons(self, view: FocalView) -> Image:
+        """Return the expected red photons of a view, from the dye in the blood, as those of :meth:`photons`."""
+        image = project(self._plasma, view, CAPILLARY_SIGMA_UM, CAPILLARY_AXIAL_UM)
+        image *= np.float32(PLASMA_PHOTONS * self.pose.clarity)
+        return image
+
+    @cached_property
+    def _plasma(self) -> Slices:
+        """The capillaries in stage coordinates; put there when somebody first looks at them."""
+        cloud = self.cortex.capillaries
+        return index_by_depth(_on_stage(self.pose, cloud.points_zyx_um), cloud.weights)
+
     def depth_um(self, stage_zyx_um: Floats) -> float:
         """Return the depth in the tissue of a stage position, um."""
         return float(self.pose.to_tissue(stage_zyx_um)[0, 0])
@@ -102,6 +115,10 @@ class Cortex:
         Points of what is dim and wide: cell bodies and the haze of bright shafts.
     half_width_um
         The dendrites fill -half_width_um .. half_width_um, um.
+    depth_um
+        Least and greatest depth of the tissue, um.
+    seed
+        Seed of all this.
     """
 
     branches: tuple[Branch, ...]
@@ -109,6 +126,8 @@ class Cortex:
     fine: Cloud
     coarse: Cloud
     half_width_um: float
+    depth_um: tuple[float, float]
+    seed: int
 
     def mount(self, pose: Pose, day: float) -> MountedCortex:
         """Put the cortex under the objective as it is on ``day``."""
@@ -117,6 +136,11 @@ class Cortex:
         fine = index_by_depth(_on_stage(pose, self.fine.points_zyx_um[alive]), self.fine.weights[alive])
         coarse = index_by_depth(_on_stage(pose, self.coarse.points_zyx_um), self.coarse.weights)
         return MountedCortex(self, pose, day, fine, coarse)
+
+    @cached_property
+    def capillaries(self) -> Cloud:
+        """Capillaries among the dendrites; drawn when a detector first looks at them."""
+        return generate_capillaries(self.seed, self.half_width_um, self.depth_um)
 
     @cached_property
     def shaft_zyx_um(self) -> Floats:
@@ -140,7 +164,7 @@ def generate_cortex(seed: int, plan: CortexPlan | None = None) -> Cortex:
     spiny = [fill_shafts(branches), fill_heads(rng, spines), fill_necks(rng, spines)]
     fine = gather([*spiny, fill_axons(rng, litter, box), fill_puncta(rng, litter, box)])
     coarse = gather([fill_bodies(rng, litter, box), fill_haze(rng, branches)])
-    return Cortex(tuple(branches), spines, fine, coarse, plan.tufts.half_width_um)
+    return Cortex(tuple(branches), spines, fine, coarse, plan.tufts.half_width_um, box.depth_um, seed)
 
 
 def _on_stage(pose: Pose, points_zyx_um: Singles) -> Singles:

@@ -37,16 +37,19 @@ class Detector:
         Gain, offset and noise of the detector.
     seed
         Seed of the noise.
+    stream
+        Number of its stream of noise: detectors of one seed differ in it.
     """
 
     optics: Optics
     seed: int
+    stream: int = 2
     _rng: np.random.Generator = field(init=False, repr=False)
     _dark: Image = field(init=False, repr=False)
     _table: NDArray[np.uint8] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._rng = np.random.default_rng([self.seed, 2])
+        self._rng = np.random.default_rng([self.seed, self.stream])
         self._dark = self._rng.normal(self.optics.offset, self.optics.read_noise, 1 << 21).astype(np.float32)
         self._table = _poisson_table()
 

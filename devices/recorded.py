@@ -86,6 +86,10 @@ class MountedRecording:
     photons_per_grey: float
     yx_from_image: Floats
 
+    def plasma_photons(self, view: FocalView) -> Image:
+        """Return no photons: nobody recorded the blood."""
+        return np.zeros((view.pixels, view.pixels), dtype=np.float32)
+
     def photons(self, view: FocalView, optics: Optics) -> Image:
         """Return the expected photons of a view at reference power, 1 us dwell and the surface.
 

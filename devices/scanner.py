@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pymmcore_plus.experimental.unicore import SimpleCameraDevice, pymm_property
 
-from devices.scene import Scene
+from devices.scene import Scan, Scene
+
+DETECTORS = ("green", "red")
+"""Names of the scanner's channels."""
 
 
 class SimulatedScanner(SimpleCameraDevice):
     """A square scan of ``Resolution`` pixels; the pixel is ``field_um_at_zoom_1 / Zoom / Resolution``.
+
+    A region of interest is scanned alone: with fewer lines, and shorter ones, a frame takes less time. Two detectors
+    look at every frame, a green and a red one.
 
     Parameters
     ----------
@@ -74,11 +81,34 @@ class SimulatedScanner(SimpleCameraDevice):
 
     def get_exposure(self) -> float:
         """Return the frame time, ms."""
-        return self._dwell_us * self._resolution**2 / 1000.0
+        return self._dwell_us * self._pixels_lit / 1000.0
+
+    @property
+    def _pixels_lit(self) -> int:
+        _, _, columns, rows = self.get_roi()
+        return columns * rows
 
     def set_exposure(self, exposure: float) -> None:
         """Set the pixel dwell so that a frame takes ``exposure`` ms."""
-        self.set_property_value("PixelDwell_us", exposure * 1000.0 / self._resolution**2)
+        self.set_property_value("PixelDwell_us", exposure * 1000.0 / self._pixels_lit)
+
+    def channel_names(self) -> tuple[str, ...]:
+        """Return the names of the detectors."""
+        return DETECTORS
+
+    def channel_image(self, channel: int) -> NDArray[np.uint16]:
+        """Return what another detector than the first saw of the frame that was scanned last."""
+        if DETECTORS[channel] != "red":
+            raise ValueError(f"Detector {channel} is the first, whose image is the camera's own.")
+        return self._scene.red()
+
+    def start_sequence(
+        self, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Scan frames one after another: of the region alone, where the camera's own way crops whole ones."""
+        shape = self.shape()
+        for _ in itertools.repeat(None) if n is None else range(n):
+            yield self.snap(get_buffer(shape, self.dtype()))
 
     def sensor_shape(self) -> tuple[int, int]:
         """Return the shape of a frame."""
@@ -91,7 +121,7 @@ class SimulatedScanner(SimpleCameraDevice):
     def snap(self, buffer: NDArray[Any]) -> Mapping[str, Any]:
         """Scan one frame."""
         started_s = time.monotonic()
-        buffer[:] = self._scene.scan(self._resolution, self.pixel_um, self._dwell_us)
+        buffer[:] = self._scene.scan(Scan(self._resolution, self.pixel_um, self._dwell_us, self.get_roi()))
         if self._scene.realtime:
             time.sleep(max(self.get_exposure() / 1000.0 - (time.monotonic() - started_s), 0.0))
         return {"Zoom": self._zoom, "PixelDwell_us": self._dwell_us, "PixelSize_um": self.pixel_um}

@@ -40,6 +40,10 @@ class Mounted(Protocol):
         """Return the expected photons of a view at reference power, 1 us dwell and the surface."""
         ...
 
+    def plasma_photons(self, view: FocalView) -> Image:
+        """Return the expected photons that a red dye in the blood gives, as those of :meth:`photons`."""
+        ...
+
     def depth_um(self, stage_zyx_um: Floats) -> float:
         """Return the depth in the tissue of a stage position, um."""
         ...
@@ -71,6 +75,72 @@ class Motion:
         return self.drift_um * np.array([np.sin(0.7 * angle), np.sin(angle), np.sin(1.3 * angle)])
 
 
+@dataclass(frozen=True)
+class Scan:
+    """The square image of a scanner, and which part of it is scanned.
+
+    Parameters
+    ----------
+    pixels
+        Width and height of the whole image.
+    pixel_um
+        Pixel size, um.
+    dwell_us
+        Time on each pixel, us.
+    roi
+        First column, first row, columns and rows that are scanned.
+    """
+
+    pixels: int
+    pixel_um: float
+    dwell_us: float
+    roi: tuple[int, int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns that are scanned."""
+        _, _, columns, rows = self.roi
+        return rows, columns
+
+    @property
+    def line_s(self) -> float:
+        """Time of a row, s."""
+        return self.shape[1] * self.dwell_us * 1e-6
+
+    @property
+    def side(self) -> int:
+        """Width and height of the least square that holds what is scanned, from its first row and column on."""
+        return max(self.shape)
+
+    @property
+    def off_centre_yx_um(self) -> Floats:
+        """Where the middle of that square lies beside the middle of the whole image (down, right), um."""
+        column, row, _, _ = self.roi
+        return (np.array([row, column]) + (self.side - self.pixels) / 2) * self.pixel_um
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the last frame looked at.
+
+    Parameters
+    ----------
+    scan
+        What was scanned.
+    mounted
+        The sample; None in the dark.
+    view
+        Where its focal plane lay; None in the dark.
+    light
+        Light beside that at reference power, 1 us dwell and the surface.
+    """
+
+    scan: Scan
+    mounted: Mounted | None = None
+    view: FocalView | None = None
+    light: float = 0.0
+
+
 @dataclass(eq=False)
 class Scene:
     """The state of the simulated rig.
@@ -79,8 +149,8 @@ class Scene:
     ----------
     optics
         Optical path and detector.
-    detector
-        Turns photons into counts.
+    detector, red_detector
+        Turn green and red photons into counts.
     motion
         Movement of the tissue.
     seed
@@ -97,6 +167,7 @@ class Scene:
 
     optics: Optics
     detector: Detector
+    red_detector: Detector
     motion: Motion
     seed: int
     image_orientation: Floats
@@ -111,6 +182,7 @@ class Scene:
     gain: float = 1.0
     clock_s: float = 0.0
     triggered: list[Callable[[], None]] = field(default_factory=list)
+    seen: Seen | None = None
 
     @cached_property
     def vessels(self) -> VesselMap:
@@ -132,18 +204,37 @@ class Scene:
         """Stage position of the middle of the focal plane, um."""
         return np.array([self.z_um, self.y_um, self.x_um])
 
-    def scan(self, pixels: int, pixel_um: float, dwell_us: float) -> NDArray[np.uint16]:
+    def scan(self, scan: Scan) -> NDArray[np.uint16]:
         """Scan one frame where the stages stand, with the light there is; the clock goes on by the frame time."""
         for step in tuple(self.triggered):
             step()
-        shape = (pixels, pixels)
-        row_times_s = self.clock_s + np.arange(pixels) * pixels * dwell_us * 1e-6
+        row_times_s = self.clock_s + np.arange(scan.side) * scan.line_s
         drift = self.motion.drift_at(self.clock_s)
-        self.clock_s += pixels * pixels * dwell_us * 1e-6
+        self.clock_s += scan.shape[0] * scan.line_s
+        self.seen = self._look(scan, drift, row_times_s)
+        return self._expose(self.detector, lambda mounted, view: mounted.photons(view, self.optics))
+
+    def red(self) -> NDArray[np.uint16]:
+        """Return what the red detector saw of the frame that was scanned last."""
+        return self._expose(self.red_detector, lambda mounted, view: mounted.plasma_photons(view))
+
+    def _look(self, scan: Scan, drift: Floats, row_times_s: NDArray[np.floating]) -> Seen:
         mounted = self.mounted
         if mounted is None or not self.is_lit or self.power_mw <= 0.0:
-            return self.detector.expose(None, shape, self.gain)
-        centre = self.focus_zyx_um - drift
-        view = FocalView(centre, self.image_orientation, pixel_um, pixels, self.motion.pulsation_at(row_times_s))
-        light = self.optics.excitation(self.power_mw, dwell_us, mounted.depth_um(centre))
-        return self.detector.expose(mounted.photons(view, self.optics) * np.float32(light), shape, self.gain)
+            return Seen(scan)
+        middle = self.focus_zyx_um - drift
+        centre = middle + np.array([0.0, *(self.yx_from_image @ scan.off_centre_yx_um)])
+        sway = self.motion.pulsation_at(row_times_s)
+        view = FocalView(centre, self.image_orientation, scan.pixel_um, scan.side, sway)
+        light = self.optics.excitation(self.power_mw, scan.dwell_us, mounted.depth_um(middle))
+        return Seen(scan, mounted, view, light)
+
+    def _expose(self, detector: Detector, look: Callable[[Mounted, FocalView], Image]) -> NDArray[np.uint16]:
+        seen = self.seen
+        if seen is None:
+            raise ValueError("Nothing was scanned yet. Take an image first.")
+        rows, columns = seen.scan.shape
+        if seen.mounted is None or seen.view is None:
+            return detector.expose(None, (rows, columns), self.gain)
+        photons = look(seen.mounted, seen.view)[:rows, :columns] * np.float32(seen.light)
+        return detector.expose(photons, (rows, columns), self.gain)

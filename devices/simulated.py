@@ -264,7 +264,16 @@ def load(
         specimen = read_recording(Path(sample).expanduser())
         ranges = MountRanges(mount_shift_um, mount_depth_um, mount_yaw_deg, mount_tilt_deg, 0.0, clarity=(1.0, 1.0))
     optics, motion = Optics(), Motion(pulsation_um, drift_um)
-    scene = Scene(optics, Detector(optics, seed), motion, seed, orientation, realtime, shutter_file)
+    scene = Scene(
+        optics,
+        Detector(optics, seed),
+        Detector(optics, seed, stream=8),
+        motion,
+        seed,
+        orientation,
+        realtime,
+        shutter_file,
+    )
     rig = SimulatedRig(specimen, seed, ranges, scene)
     rig.mount(0, 0.0)
     drive = TriggeredZDrive if hardware_timing else SimulatedZDrive
