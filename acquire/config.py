@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from acquire.errors import RigError, validation_summary
-from acquire.model import Finite, NonNegative, Positive, Record, StagePosition
+from acquire.model import Finite, Identifier, NonNegative, Positive, Record, StagePosition
 
 Range = tuple[Finite, Finite]
 
@@ -57,6 +57,26 @@ class ScanGeometry(Record):
         if (self.field_um_at_zoom_1 is None) == (self.pixel_um is None):
             raise ValueError("give either field_um_at_zoom_1 (a scanner with zoom) or pixel_um (a fixed magnification)")
         return self
+
+
+class ChannelRole(Record):
+    """A channel: one of the images that the scanner gives at once, a preset that is set before the image, or both."""
+
+    camera_channel: Annotated[int, Field(ge=0, le=63)] = 0
+    group: str | None = None
+    preset: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> ChannelRole:
+        if (self.group is None) != (self.preset is None):
+            raise ValueError("give both group and preset, as in Micro-Manager's configuration, or none of them")
+        if not self.model_fields_set:
+            raise ValueError("give camera_channel (detectors that are read at once) or group and preset")
+        return self
+
+    def __str__(self) -> str:
+        camera_channel = f"camera channel {self.camera_channel}"
+        return f"{camera_channel} of {self.group} {self.preset}" if self.group else camera_channel
 
 
 class PowerCalibration(Record):
@@ -172,7 +192,8 @@ class RigConfig(Record):
     """Everything that is known of a rig before it is switched on.
 
     ``stall_s`` is the silence, beside the time of a frame, after which the light is closed. An ``exclusive`` rig is
-    used by one program at a time; configs of the same hardware name the same ``lock``.
+    used by one program at a time; configs of the same hardware name the same ``lock``. ``channels`` are in the order
+    in which they are shown; a plan that names none is taken in the first.
     """
 
     name: str
@@ -182,6 +203,7 @@ class RigConfig(Record):
     roles: Roles
     scan: ScanGeometry
     surface_pixel_um: Positive | None = None
+    channels: dict[Identifier, ChannelRole] = Field(default_factory=dict)
     power: PowerCalibration | None = None
     limits: Limits
     orientation: Orientation = Orientation()
@@ -209,6 +231,19 @@ class RigConfig(Record):
             raise ValueError("roles.surface_camera needs surface_pixel_um, its pixel size on the brain")
         if self.scan.field_um_at_zoom_1 and not (self.roles.zoom and self.roles.resolution):
             raise ValueError("scan.field_um_at_zoom_1 needs roles.zoom and roles.resolution")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_apart(self) -> RigConfig:
+        if len({role.group is None for role in self.channels.values()}) > 1:
+            raise ValueError(
+                "channels: some name a preset and some do not, so nobody knows under which preset these are taken; "
+                "name group and preset for each, or for none"
+            )
+        named: dict[ChannelRole, str] = {}
+        for name, role in self.channels.items():
+            if (other := named.setdefault(role, name)) != name:
+                raise ValueError(f"channels.{other} and channels.{name} are the same ({role}); keep one of them")
         return self
 
     def missing(self) -> list[str]:

@@ -9,6 +9,7 @@ studies or files: planes go to a sink.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pymmcore_plus.core import SequencedEvent
 from pymmcore_plus.mda import MDARunner, PMDAEngine
 from useq import AbsolutePosition, MDAEvent, MDASequence, ZAbsolutePositions
 
+from acquire.channels import Exposure
 from acquire.drift import follow_drift
 from acquire.errors import RigError
 from acquire.frames import AlignedPlane, align_frames
@@ -27,6 +29,7 @@ from acquire.model import PlaneRecord, StackPlan, StagePosition, TakenPlane, utc
 from acquire.rig import Rig, ScanSettings
 from acquire.timed import Burst, BurstPlane, TimedFrame, burst_planes, planes_per_burst, why_not_timed
 
+ALIGNERS = max(1, min(4, (os.cpu_count() or 1) - 1))  # one core is for the devices
 LEAST_DRIFT_UM = 0.2  # a step between two planes is known to about 0.1 um
 
 
@@ -61,6 +64,16 @@ class HeldPlane:
     step: BurstPlane
     frames: tuple[TimedFrame, ...]
     aligned: AlignedPlane
+
+
+@dataclass(frozen=True, eq=False)
+class ExposedPlane:
+    """The channels of a plane that were read at once, their frames registered to each other."""
+
+    exposure: Exposure
+    frames: tuple[NDArray[np.uint16], ...]
+    aligned: AlignedPlane
+    settings: ScanSettings
 
 
 class StackEngine(PMDAEngine):
@@ -100,7 +113,8 @@ class StackEngine(PMDAEngine):
         self._previous: NDArray[np.uint16] | None = None
         self._drift_yx_um = (0.0, 0.0)
         self._centre = centre
-        self._began = rig.scan_settings()
+        self._exposures = rig.exposures(plan)
+        self._began = {self._exposures[0]: rig.scan_settings()}
         self.planes_kept = 0
 
     def setup_sequence(self, sequence: MDASequence) -> None:
@@ -140,15 +154,32 @@ class StackEngine(PMDAEngine):
         if isinstance(event, SequencedEvent):
             yield from self._exec_bursts(event.events)
             return
-        frames: list[NDArray[np.uint16]] = []
-        aligned = self._replaced(frames, self._aligned(frames, self._plan.frames_per_plane))
-        if aligned is None:
+        exposed = self._exposed(self._plane(event))
+        if not exposed:
             return
-        self._rig.check_light()  # somebody else may have closed the shutter: then the plane is dark, and not kept
-        step_yx_um = self._drift_since_last(aligned.pixels)
-        record = self._record(self._plane(event), float(event.z_pos or 0.0), aligned, len(frames))
-        self._follow(step_yx_um, float(event.z_pos or 0.0))
-        yield self._keep(event, TakenPlane(aligned.pixels, tuple(frames), record))
+        pixels, z_um = join_channels([each.aligned.pixels for each in exposed], exposed), float(event.z_pos or 0.0)
+        frames = tuple(
+            join_channels([each.frames[number] if number < len(each.frames) else None for each in exposed], exposed)
+            for number in range(max(len(each.frames) for each in exposed))
+        )
+        step_yx_um = self._drift_since_last(pixels if pixels.ndim == 2 else pixels[0])
+        record = self._record(self._plane(event), z_um, exposed)
+        self._follow(step_yx_um, z_um)
+        yield self._keep(event, TakenPlane(pixels, frames, record))
+
+    def _exposed(self, plane: int) -> list[ExposedPlane]:
+        """Take the frames of all channels, one exposure after another; none when somebody asked to stop."""
+        exposed = []
+        for exposure in self._exposures:
+            self._rig.choose(exposure)
+            frames: list[NDArray[np.uint16]] = []
+            aligned = self._replaced(frames, self._aligned(frames, self._plan.frames_per_plane))
+            if aligned is None:
+                return []
+            self._rig.check_light()  # somebody else may have closed the shutter: then the plane is dark, and not kept
+            self._rig.confirm(exposure)
+            exposed.append(ExposedPlane(exposure, tuple(frames), aligned, self._unchanged_settings(plane, exposure)))
+        return exposed
 
     def _keep(self, event: MDAEvent, taken: TakenPlane) -> tuple[NDArray[Any], MDAEvent, Any]:
         for sink in self._sinks:
@@ -156,7 +187,7 @@ class StackEngine(PMDAEngine):
         self.planes_kept += 1
         if self._progress is not None:
             self._progress(self.planes_kept, len(self._planes))
-        return taken.pixels, event, {"plane": taken.record.model_dump(mode="json")}
+        return taken.shown, event, {"plane": taken.record.model_dump(mode="json")}
 
     def _exec_bursts(self, events: Sequence[MDAEvent]) -> Iterator[tuple[NDArray[Any], MDAEvent, Any]]:
         """Take planes in one burst; after a pause go on with those that are missing."""
@@ -166,7 +197,7 @@ class StackEngine(PMDAEngine):
                 return
             numbers, z_um = [self._plane(event) for event in events], [float(event.z_pos or 0.0) for event in events]
             held = self._take_burst(burst_planes(self._rig, self._plan, numbers, z_um))
-            settings = self._unchanged_settings(numbers[0])
+            settings = self._unchanged_settings(numbers[0], self._exposures[0])
             stage = self._rig.position_at(self._centre.model_copy(update={"z_um": self._rig.position().z_um}))
             for event, plane in zip(events, held, strict=False):
                 frames = [frame.pixels for frame in plane.frames]
@@ -183,7 +214,7 @@ class StackEngine(PMDAEngine):
         self._rig.tell("burst", first_plane=steps[0].plane, planes=len(steps), frames=count * len(steps))
         burst = Burst(self._rig, steps, count)
         with contextlib.ExitStack() as undo:
-            aligner = ThreadPoolExecutor(1, thread_name_prefix="align frames")
+            aligner = ThreadPoolExecutor(ALIGNERS, thread_name_prefix="align frames")
             undo.callback(aligner.shutdown, cancel_futures=True)
             frames: list[TimedFrame] = []
             aligning = []
@@ -237,10 +268,10 @@ class StackEngine(PMDAEngine):
 
     def _refuse_shape(self, frame: NDArray[np.uint16]) -> None:
         asked = self._plan.shape[1:]
-        if frame.shape != asked:
+        if frame.shape[-2:] != asked:
             raise RigError(
-                f"{self._rig.config.roles.scanner} gave an image of {frame.shape[0]} x {frame.shape[1]} pixels instead "
-                f"of {asked[0]} x {asked[1]}; somebody changed its resolution or region"
+                f"{self._rig.config.roles.scanner} gave an image of {frame.shape[-2]} x {frame.shape[-1]} pixels "
+                f"instead of {asked[0]} x {asked[1]}; somebody changed its resolution or region"
             )
 
     def _drift_since_last(self, pixels: NDArray[np.uint16]) -> tuple[float, float]:
@@ -260,9 +291,9 @@ class StackEngine(PMDAEngine):
             self._rig.move_to(self._centre.model_copy(update={"z_um": z_um}))
             self._previous = None  # the next plane shows the tissue back in its place
 
-    def _record(self, plane: int, z_um: float, aligned: AlignedPlane, frames_taken: int) -> PlaneRecord:
+    def _record(self, plane: int, z_um: float, exposed: Sequence[ExposedPlane]) -> PlaneRecord:
         """Read everything back; what is not as it was set is refused, and the plane is not kept."""
-        rig, settings = self._rig, self._unchanged_settings(plane)
+        rig, aligned, settings = self._rig, exposed[0].aligned, exposed[0].settings
         power_mw, power_setting = rig.confirm_power_mw(self._plan.plane_power_mw(plane))
         return PlaneRecord(
             plane=plane,
@@ -274,14 +305,15 @@ class StackEngine(PMDAEngine):
             pmt_gain=settings.pmt_gain,
             zoom=settings.zoom,
             frames=int(aligned.kept.sum()),
-            frames_taken=frames_taken,
+            frames_taken=len(exposed[0].frames),
+            further_lit_ms=sum(len(each.frames) * each.settings.exposure_ms for each in exposed[1:]),
             motion_um=aligned.motion_um,
             drift_yx_um=self._drift_yx_um,
         )
 
-    def _unchanged_settings(self, plane: int) -> ScanSettings:
+    def _unchanged_settings(self, plane: int, exposure: Exposure) -> ScanSettings:
         settings = self._rig.scan_settings()
-        if changed := settings.why_not(self._began, self._rig.config.roles):
+        if changed := settings.why_not(self._began.setdefault(exposure, settings), self._rig.config.roles):
             raise RigError(f"plane {plane}: {changed}; take the stack again")
         return settings
 
@@ -309,6 +341,20 @@ class StackEngine(PMDAEngine):
 
     def teardown_sequence(self, sequence: MDASequence) -> None:
         """Nothing: the light is closed after every run, and an error here would leave the runner stuck."""
+
+
+def join_channels(images: Sequence[NDArray[np.uint16] | None], exposed: Sequence[ExposedPlane]) -> NDArray[np.uint16]:
+    """Return the images of the exposures of a plane as one, (c, y, x) as in the plan; zeros where one lacks."""
+    first = images[0]
+    if len(images) == 1 and first is not None:
+        return first
+    places = [list(each.exposure.places) for each in exposed]
+    shape = next(image for image in images if image is not None).shape[-2:]
+    joined = np.zeros((sum(map(len, places)), *shape), np.uint16)
+    for place, image in zip(places, images, strict=True):
+        if image is not None:
+            joined[place] = image
+    return joined
 
 
 def take_stack(

@@ -30,7 +30,7 @@ class AlignedPlane:
     Parameters
     ----------
     pixels
-        Mean of the kept frames after registration, shape (y, x).
+        Mean of the kept frames after registration, shape (y, x), or (c, y, x) of several channels.
     shifts_yx_um
         Where each frame's tissue lay beside its mean position, shape (n, 2), um; 0 where it could not be measured.
     kept
@@ -56,7 +56,8 @@ def align_frames(frames: Sequence[Frame], pixel_um: float, *, limit_um: float = 
     Parameters
     ----------
     frames
-        Frames of the same plane, each (y, x), one shape.
+        Frames of the same plane, each (y, x), one shape; or (c, y, x), channels that were read at once: then the first
+        shows how the tissue moved, and all are moved alike.
     pixel_um
         Pixel size, um.
     limit_um
@@ -73,11 +74,13 @@ def align_frames(frames: Sequence[Frame], pixel_um: float, *, limit_um: float = 
     count = len(frames)
     if count == 1:
         return AlignedPlane(frames[0], np.zeros((1, 2)), np.ones(1, dtype=bool), 0.0)
-    spectra = [spectrum_of(frame, pixel_um) for frame in frames]
+    spectra = [spectrum_of(frame if frame.ndim == 2 else frame[0], pixel_um) for frame in frames]
     shifts, kept = _solve(spectra, limit_um)
     shifts -= shifts[kept].mean(axis=0)
     shifts_um = shifts * spectra[0].pixel_um
-    pixels = _mean([frame for frame, good in zip(frames, kept, strict=True) if good], shifts_um[kept] / pixel_um)
+    pixels = _mean_of_channels(
+        [frame for frame, good in zip(frames, kept, strict=True) if good], shifts_um[kept] / pixel_um
+    )
     motion_um = float(np.sqrt(np.mean(np.sum(shifts_um[kept] ** 2, axis=1))))
     return AlignedPlane(pixels, shifts_um, kept, motion_um)
 
@@ -167,6 +170,12 @@ def _refine(spectra: list[Spectrum], shifts: Floats, kept: NDArray[np.bool_]) ->
         if match.is_significant and np.abs(match.shift_yx).max() < 1.0:
             refined[i] += match.shift_yx * (len(good) - 1) / len(good)
     return refined
+
+
+def _mean_of_channels(frames: list[Frame], shifts_px: Floats) -> Frame:
+    if frames[0].ndim == 2:
+        return _mean(frames, shifts_px)
+    return np.stack([_mean([frame[channel] for frame in frames], shifts_px) for channel in range(len(frames[0]))])
 
 
 def _mean(frames: list[Frame], shifts_px: Floats) -> Frame:

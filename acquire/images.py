@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ from acquire.files import append_line, check_space, writing
 from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TakenPlane, TransformRecord, utc_now
 
 JOURNAL = ".planes.jsonl"
+COLOURS = {"green": "00FF00", "red": "FF0000", "blue": "0000FF", "cyan": "00FFFF", "magenta": "FF00FF"}
 # Fast enough to write a plane while the next is taken; shuffled bits make noise in the low ones cost little.
 COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=2)
 
@@ -58,13 +60,47 @@ class ImageProvenance(Record):
     retake_of: str | None = None
 
 
-def _ome(name: str, voxel_um: tuple[float, ...]) -> dict[str, Any]:
-    axes: list[Any] = [v05.SpaceAxis(name=axis, unit="micrometer") for axis in "zyx"[-len(voxel_um) :]]
-    scale = list(voxel_um)
-    if len(voxel_um) > 3:
-        axes, scale = [v05.TimeAxis(name="t"), *axes], [1.0, *voxel_um[1:]]
+@dataclass(frozen=True)
+class Channels:
+    """The channels of an image on disk, and the counts at which their detectors are full.
+
+    Parameters
+    ----------
+    names
+        One a channel; none for an image without channels.
+    full_scale
+        Counts.
+    """
+
+    names: tuple[str, ...] = ()
+    full_scale: float = float(np.iinfo(np.uint16).max)
+
+    @classmethod
+    def of(cls, plan: StackPlan, saturation: float | None) -> Channels:
+        """Return those of a plan; an image of a single channel needs no axis for it."""
+        return cls(plan.channels if len(plan.channels) > 1 else (), saturation or cls.full_scale)
+
+    def shown(self) -> v05.Omero | None:
+        """Say how a viewer may show them: in the colour of their name, else in one after another."""
+        window = v05.OmeroWindow(min=0, max=self.full_scale, start=0, end=self.full_scale)
+        inks = list(COLOURS.values())
+        channels = [
+            v05.OmeroChannel(
+                label=name, color=COLOURS.get(name.lower(), inks[place % len(inks)]), window=window, active=True
+            )
+            for place, name in enumerate(self.names)
+        ]
+        return v05.Omero(channels=channels) if channels else None
+
+
+def _ome(name: str, axes: str, voxel_um: tuple[float, ...], channels: Channels) -> dict[str, Any]:
+    """Describe an image of the axes t, c, z, y, x or some of them; ``voxel_um`` is that of the spatial ones."""
+    kinds: dict[str, Any] = {"t": v05.TimeAxis(name="t"), "c": v05.ChannelAxis(name="c")}
+    described = [kinds.get(axis) or v05.SpaceAxis(name=axis, unit="micrometer") for axis in axes]
+    scale = [*[1.0] * (len(axes) - len(voxel_um)), *voxel_um]
     level = v05.Dataset(path="0", coordinateTransformations=[v05.ScaleTransformation(scale=scale)])
-    image = v05.Image(multiscales=[v05.Multiscale(name=name, axes=axes, datasets=[level])])
+    multiscale = v05.Multiscale(name=name, axes=described, datasets=[level])
+    image = v05.Image(multiscales=[multiscale], omero=channels.shown())
     return image.model_dump(mode="json", exclude_none=True)
 
 
@@ -85,12 +121,21 @@ def _making(path: Path) -> Iterator[Path]:
 
 
 def _make_image(
-    path: Path, name: str, shape: tuple[int, ...], voxel_um: tuple[float, ...], attributes: dict[str, Any]
+    path: Path,
+    shape: tuple[int, ...],
+    voxel_um: tuple[float, ...],
+    attributes: dict[str, Any],
+    channels: Channels,
+    *,
+    name: str,
 ) -> zarr.Array[Any]:
-    """Make an image of shape (y, x), (z, y, x) or (t, z, y, x), a chunk a plane."""
-    zarr.create_group(path, zarr_format=3, attributes={"ome": _ome(name, voxel_um), **attributes})
+    """Make an image of shape (y, x), (z, y, x) or (t, z, y, x), with c before the space of several channels."""
+    space = "zyx"[-len(voxel_um) :]
+    rest = "tc" if channels.names else "t"
+    names = list(rest[len(rest) + len(space) - len(shape) :] + space)
+    described = _ome(name, "".join(names), voxel_um, channels)
+    zarr.create_group(path, zarr_format=3, attributes={"ome": described, **attributes})
     chunks = (1,) * (len(shape) - 2) + shape[-2:]
-    names = list("tzyx"[-len(shape) :])
     # Not through the group: that would write its file a second time, at once, and go on when this one cannot be.
     return zarr.create_array(
         path / "0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names, compressors=COMPRESSOR
@@ -150,20 +195,20 @@ class StackWriter:
     def __init__(self, path: Path, plan: StackPlan, provenance: ImageProvenance) -> None:
         averaged = plan.keep_frames and plan.frames_per_plane > 1  # one frame is its own mean
         frames = plan.frames_per_plane + plan.replacement_frames if averaged else 0
-        check_space(path, 2 * int(np.prod(plan.shape)) * (1 + (plan.frames_per_plane if frames else 0)))
+        check_space(path, 2 * int(np.prod(plan.stored_shape)) * (1 + (plan.frames_per_plane if frames else 0)))
         self.path = path
         self.records: list[PlaneRecord] = []
         self._attributes = provenance.model_dump(mode="json")
         self._planes = plan.planes
         self._begin_worker()
-        about = self._samefield(False)
+        about, channels = self._samefield(False), Channels.of(plan, provenance.saturation)
         with _making(path) as part:
-            _make_image(part, path.name, plan.shape, plan.voxel_um, {"samefield": about})
+            _make_image(part, plan.stored_shape, plan.voxel_um, {"samefield": about}, channels, name=path.name)
             if frames:
-                beside, shape = frames_path(path), (frames, *plan.shape)
+                beside, shape = frames_path(path), (frames, *plan.stored_shape)
                 with _making(beside) as frames_part:
                     of = {"samefield": {**about, "kind": "frames", "of": path.name}}
-                    _make_image(frames_part, beside.name, shape, (1.0, *plan.voxel_um), of)
+                    _make_image(frames_part, shape, plan.voxel_um, of, channels, name=beside.name)
         self._open_stores()
 
     @classmethod
@@ -183,12 +228,12 @@ class StackWriter:
             writer._attributes = dict(attributes)
         except (OSError, KeyError, ValueError) as error:
             raise StudyError(f"{path} cannot be gone on with: {error}; take a new stack") from error
-        writer._planes, writer.records = int(writer._array.shape[0]), read_journal(path)
+        writer._planes, writer.records = int(writer._array.shape[-3]), read_journal(path)
         arrays = [array for array in (writer._array, writer._frames) if array is not None]
         check_space(path, sum(array.nbytes for array in arrays) * len(writer.missing) // writer._planes)
         writer._begin_worker()
         for record in writer.records:
-            if checksum(np.asarray(writer._array[record.plane])) != record.crc32:
+            if checksum(writer._saved(record.plane)) != record.crc32:
                 raise StudyError(f"plane {record.plane} of {path} is not what was saved; take a new stack")
         return writer
 
@@ -206,7 +251,7 @@ class StackWriter:
         for record in whole.records:
             if record.plane not in planes:
                 copied = record.model_copy(update={"copied_from": record.copied_from or whole.path.name})
-                writer._write(TakenPlane(np.asarray(whole._array[record.plane]), (), copied))
+                writer._write(TakenPlane(whole._saved(record.plane), (), copied))
         return writer
 
     def _open_stores(self) -> None:
@@ -219,6 +264,10 @@ class StackWriter:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack writer")
         self._pending: Future[None] | None = None
 
+    def _place(self, plane: int) -> int | tuple[slice[Any, Any, Any], int]:
+        """Return where a plane lies in the stack: behind its channels, all of them, when it has such an axis."""
+        return plane if self._array.ndim == 3 else (slice(None), plane)
+
     @property
     def stage(self) -> StagePosition:
         """Stage position of the middle of the stack."""
@@ -230,8 +279,13 @@ class StackWriter:
         return sorted(set(range(self._planes)) - {record.plane for record in self.records})
 
     def planes(self, wanted: Sequence[int]) -> NDArray[np.uint16]:
-        """Return saved planes, shape (n, y, x)."""
-        return np.stack([np.asarray(self._array[plane]) for plane in wanted])
+        """Return saved planes of the channel that shows the dendrites, shape (n, y, x)."""
+        saved = [self._saved(plane) for plane in wanted]
+        return np.stack([plane if plane.ndim == 2 else plane[0] for plane in saved])
+
+    def _saved(self, plane: int) -> NDArray[np.uint16]:
+        """Return a plane with all its channels, shape (y, x) or (c, y, x)."""
+        return np.asarray(self._array[self._place(plane)], dtype=np.uint16)
 
     def append(self, taken: TakenPlane) -> None:
         """Keep one plane: it is written while the next is taken. What went wrong with the one before raises here."""
@@ -240,13 +294,18 @@ class StackWriter:
 
     def _write(self, taken: TakenPlane) -> None:
         """Write frames and mean, then the line in the journal: from then on the plane counts as saved."""
-        plane = taken.record.plane
+        plane, shape = taken.record.plane, (*self._array.shape[:-3], *self._array.shape[-2:])
+        if taken.pixels.shape != shape:
+            raise StudyError(
+                f"plane {plane} has the shape {taken.pixels.shape}, but those of {self.path} have {shape}: the plan's "
+                "channels or region changed; take a new stack"
+            )
         record = taken.record.model_copy(update={"crc32": checksum(taken.pixels)})
         with writing(self.path):
             if self._frames is not None:
                 for number, frame in enumerate(taken.frames[: self._frames.shape[0]]):
-                    self._frames[number, plane] = frame
-            self._array[plane] = taken.pixels
+                    self._frames[number, ..., plane, :, :] = frame
+            self._array[self._place(plane)] = taken.pixels
         append_line(journal_path(self.path), record.model_dump_json())
         self.records = [other for other in self.records if other.plane != plane] + [record]
 
@@ -315,6 +374,6 @@ def write_image(path: Path, image: NDArray[np.uint16], pixel_um: float, provenan
     }
     with _making(path) as part:
         about = {"samefield": {**attributes, "complete": True}}  # it has its name only when its pixels are down
-        array = _make_image(part, path.name, image.shape, (pixel_um, pixel_um), about)
+        array = _make_image(part, image.shape, (pixel_um, pixel_um), about, Channels(), name=path.name)
         array[:] = image
     return path

@@ -15,9 +15,9 @@ import time
 from typing import Any
 
 from pymmcore_plus import DeviceType
-from pymmcore_plus.experimental.unicore import UniMMCore
 
 from acquire.config import PropertyRole, RigConfig
+from acquire.core import ChannelCore
 from acquire.errors import RigError, asking
 from acquire.lock import rig_lock
 from acquire.rig import Rig
@@ -26,7 +26,7 @@ from acquire.watchdog import Watchdog, WatchdogError
 GRACE_AT_EXIT_S = 0.3
 
 
-def _load_python_devices(core: UniMMCore, config: RigConfig) -> object:
+def _load_python_devices(core: ChannelCore, config: RigConfig) -> object:
     module_name, _, function_name = (config.load or "").partition(":")
     try:
         load: Any = getattr(importlib.import_module(module_name), function_name)
@@ -45,7 +45,7 @@ DEVICE_TYPES = {
 }
 
 
-def _check_roles(core: UniMMCore, config: RigConfig) -> None:
+def _check_roles(core: ChannelCore, config: RigConfig) -> None:
     """Refuse roles that name a device or property which is not there."""
     loaded = set(core.getLoadedDevices())
     faults = []
@@ -64,12 +64,37 @@ def _check_roles(core: UniMMCore, config: RigConfig) -> None:
         raise RigError(f"{'; '.join(faults)}; loaded are: {', '.join(sorted(loaded - {'Core'}))}")
 
 
-def _unload(core: UniMMCore) -> None:
+def _check_channels(core: ChannelCore, config: RigConfig) -> None:
+    """Refuse channels that name an image or a preset which the devices do not have."""
+    if not config.channels:
+        return
+    with asking(f"asking {config.roles.scanner} for its channels"):
+        core.setCameraDevice(config.roles.scanner)
+        images = core.getNumberOfCameraChannels()
+        named = [f"{number} ({core.getCameraChannelName(number)})" for number in range(images)] if images > 1 else ["0"]
+        presets = {str(group): core.getAvailableConfigs(group) for group in core.getAvailableConfigGroups()}
+    faults = []
+    for name, role in config.channels.items():
+        if role.camera_channel >= images:
+            has = f"{config.roles.scanner} has {', '.join(named)}"
+            faults.append(f"channels.{name} is camera channel {role.camera_channel}, but {has}")
+        if role.group is None:
+            continue
+        if role.group not in presets:
+            faults.append(f"channels.{name} names the group {role.group!r}; there are: {', '.join(presets) or 'none'}")
+        elif role.preset not in presets[role.group]:
+            has = ", ".join(presets[role.group])
+            faults.append(f"channels.{name} names the preset {role.preset!r}; {role.group} has: {has}")
+    if faults:
+        raise RigError(f"{'; '.join(faults)}; mend [channels] in the config of rig {config.name}")
+
+
+def _unload(core: ChannelCore) -> None:
     with asking("unloading the devices"):
         core.unloadAllDevices()
 
 
-def _load_devices(core: UniMMCore, config: RigConfig) -> object:
+def _load_devices(core: ChannelCore, config: RigConfig) -> object:
     loaded = None
     if config.mm_config is not None:
         try:
@@ -80,6 +105,7 @@ def _load_devices(core: UniMMCore, config: RigConfig) -> object:
     if config.load is not None:
         loaded = _load_python_devices(core, config)
     _check_roles(core, config)
+    _check_channels(core, config)
     core.setAutoShutter(False)
     with asking(f"setting the time-out to {config.timeout_s} s"):
         core.setTimeoutMs(round(config.timeout_s * 1000))
@@ -131,7 +157,7 @@ def open_rig(config: RigConfig) -> Rig:
 def _opened(config: RigConfig, undo: contextlib.ExitStack) -> Rig:
     """Open a rig; whatever was begun when this raises stands in ``undo``."""
     predecessor = _lock(config, undo) if config.exclusive else None
-    core = UniMMCore()
+    core = ChannelCore()
     undo.callback(_unload, core)
     loaded = _load_devices(core, config)
     rig = Rig(core, config, loaded, _start_watchdog(config), undo)

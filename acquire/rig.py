@@ -19,12 +19,14 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pymmcore_plus.experimental.unicore import UniMMCore
 
+from acquire.channels import Exposure, exposures_of
 from acquire.config import PropertyRole, RigConfig, Roles
+from acquire.core import ChannelCore
 from acquire.errors import RigError, StudyError
 from acquire.light import LightPath
 from acquire.model import StackPlan, StagePosition
+from acquire.readout import Readout
 from acquire.watchdog import Watchdog
 
 STAGE_TOLERANCE_UM = 1.0
@@ -87,7 +89,7 @@ class Rig:
 
     def __init__(
         self,
-        core: UniMMCore,
+        core: ChannelCore,
         config: RigConfig,
         loaded: object = None,
         watchdog: Watchdog | None = None,
@@ -100,6 +102,7 @@ class Rig:
         self.surface_z_um: float | None = None
         self._pixel_bytes: int | None = None
         self._light = LightPath(core, config, watchdog, self._tell_light_off)
+        self._readout = Readout(core, config, self.asking)
         self.tell: Callable[..., None] = _tell_nobody
         self.alarms = self._light.alarms
         self._undo = undo or contextlib.ExitStack()
@@ -381,11 +384,12 @@ class Rig:
     # ---- images ------------------------------------------------------------------------------------------------
 
     def set_scan(self, plan: StackPlan) -> StackPlan:
-        """Set zoom, resolution, dwell and gain; return the plan as this rig will take it.
+        """Set zoom, resolution, region, dwell, gain and channel; return the plan as this rig will take it.
 
         A rig without zoom has one pixel size: the plan that comes back says which.
         """
         roles, scan = self.config.roles, self.config.scan
+        exposures = self.exposures(plan)  # asked first: a channel that the rig does not have changes nothing
         self._choose_camera(roles.scanner)
         if scan.field_um_at_zoom_1 is not None and roles.zoom and roles.resolution:
             self._set_number(roles.zoom, scan.field_um_at_zoom_1 / plan.field_of_view_um)
@@ -394,6 +398,8 @@ class Rig:
             self._set_number(roles.pixel_dwell, plan.dwell_us)
         if roles.pmt_gain and plan.pmt_gain is not None:
             self._set_number(roles.pmt_gain, plan.pmt_gain)
+        self.choose(exposures[0])
+        self._readout.clear_region(plan.pixels)
         with self._light.asking(f"asking {roles.scanner} for its image size"):
             height, width = self.core.getImageHeight(), self.core.getImageWidth()
             self._pixel_bytes = int(self.core.getBytesPerPixel())
@@ -402,21 +408,58 @@ class Rig:
         if scan.pixel_um is None:
             if width != plan.pixels:
                 raise RigError(f"{roles.scanner} gives {width} pixels, not {plan.pixels}; choose a size it offers")
-            return plan
-        return plan.model_copy(update={"pixels": width, "field_of_view_um": width * scan.pixel_um})
+            return self._readout.set_region(plan, width)
+        fixed = {"pixels": width, "field_of_view_um": width * scan.pixel_um}
+        return self._readout.set_region(plan.model_copy(update=fixed), width)
+
+    def exposures(self, plan: StackPlan) -> tuple[Exposure, ...]:
+        """Return the exposures that a frame of a plan takes; RigError when the rig lacks a channel."""
+        return exposures_of(plan, self.config.channels)
+
+    def choose(self, exposure: Exposure) -> None:
+        """Choose what :meth:`snap` takes: set its preset, in the dark, and read it back."""
+        if self._readout.needs_preset(exposure):
+            self.close_light()
+        self._readout.choose(exposure)
+
+    def confirm(self, exposure: Exposure) -> None:
+        """Raise RigError when the preset of an exposure is not set any more: its images show something else."""
+        self._readout.confirm(exposure)
+
+    def lit_ms(self, plan: StackPlan) -> float:
+        """Return how long the light is on the tissue for a frame of all channels of a plan that was set, ms."""
+        exposures = self.exposures(plan)
+        if len(exposures) == 1:
+            return self.exposure_ms()
+        lit_ms = 0.0
+        for exposure in reversed(exposures):  # the first one last: it stays
+            self.choose(exposure)
+            lit_ms += self.exposure_ms()
+        return lit_ms
+
+    def why_not_in_bursts(self, plan: StackPlan) -> str | None:
+        """Say why the scanner cannot take the channels of a plan by itself; None when it can."""
+        if len(plan.channels) > 1:
+            return f"{len(plan.channels)} channels are taken"
+        return self._readout.why_not_in_bursts(self.exposures(plan)[0])
 
     def snap(self, camera: str | None = None) -> NDArray[np.uint16]:
-        """Return one frame of a camera, the scanner when none is named, shape (y, x); refused when not chosen."""
-        camera = camera or self.config.roles.scanner
+        """Return one frame of a camera, shape (y, x), or (c, y, x); refused when it is not chosen.
+
+        Without a name it is the scanner, whose channels are those of the exposure that was chosen.
+        """
+        scanner = self.config.roles.scanner
+        camera = camera or scanner
         self._refuse_other_than(camera)
         frame_s = self.exposure_ms(camera) / 1000
         self.beat(frame_s)
         with self._light.asking(f"taking an image with {camera}", longer_s=frame_s):
             self.core.snapImage()
-            frame = np.asarray(self.core.getImage())
+            images = self._readout.images() if camera == scanner else [np.asarray(self.core.getImage())]
         self.beat()
         self.images_taken += 1
-        return self.grey(camera, frame)
+        frames = [self.grey(camera, image) for image in images]
+        return frames[0] if len(frames) == 1 else np.stack(frames)
 
     def grey(self, camera: str, frame: NDArray[Any]) -> NDArray[np.uint16]:
         """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits as set up."""

@@ -153,7 +153,7 @@ class StackTaker:
         again = LookedAtPlanes(seen.path.with_name(LOOKS_FILE))
         looked_at = saved[first : first + RESUME_PLANES]
         self._refuse_overdose(field, plan, [*looked_at, *wanted])
-        take_stack(self.rig, plan, seen.stage, [again], planes=looked_at)
+        take_stack(self.rig, plan.of_first_channel(), seen.stage, [again], planes=looked_at)
         moved = align_stack(before, np.stack(again.planes), plan.voxel_um, RESUME_SHIFT_UM, first_plane=first)
         self._log("resume", field=field.name, store=seen.path.name, shift_zyx_um=moved.shift_zyx_um, score=moved.score)
         shift = moved.shift_zyx_um if moved.score >= RESUME_SCORE else self._shift_of_overview(field, seen)
@@ -189,7 +189,7 @@ class StackTaker:
             return
         so_far = self.study.dose_mj(self.record, field.name)
         powers = [plan.plane_power_mw(plane) for plane in (range(plan.planes) if planes is None else planes)]
-        more = sum(powers) * self.rig.exposure_ms() / 1000 * plan.frames_per_plane
+        more = sum(powers) * self.rig.lit_ms(plan) / 1000 * plan.frames_per_plane
         if so_far + more > field.plan.dose_limit_mj:
             raise RelocationError(
                 f"{field.name} has had {so_far:.1f} mJ in this session and the stack needs {more:.1f} mJ, "

@@ -89,7 +89,7 @@ def why_not_timed(rig: Rig, plan: StackPlan, planes: Sequence[int]) -> str | Non
         return "the stage follows the drift of the tissue between the planes"
     if len(planes) < 2:
         return "a single plane needs no timing"
-    return _why_no_sequence(rig, plan, planes) or _why_no_burst(rig, plan, planes)
+    return rig.why_not_in_bursts(plan) or _why_no_sequence(rig, plan, planes) or _why_no_burst(rig, plan, planes)
 
 
 def _why_no_sequence(rig: Rig, plan: StackPlan, planes: Sequence[int]) -> str | None:
@@ -289,7 +289,8 @@ class Burst:
         ----------
         kept
             How many of its planes have all their frames. When these are all, drive and power must stand at the last;
-            else at the last of these or beyond, for they went on until they were stopped.
+            else at the last of these or beyond, for they went on until they were stopped. A single trigger that was
+            missed leaves no trace here when planes have several frames: the last ones stand alike.
 
         Raises
         ------

@@ -47,8 +47,8 @@ def read_zarr(path: Path) -> RawImage:
         size_um = _sizes_um(multiscale, dataset, axes)
         ours = attributes.get("samefield")
         provenance = dict(ours) if isinstance(ours, Mapping) else {}
-        if "planes" in provenance and axes == "ZYX":
-            _refuse_changed(path, pixels, provenance)
+        if "planes" in provenance and axes in ("ZYX", "CZYX"):
+            _refuse_changed(path, np.moveaxis(pixels, axes.index("Z"), 0), provenance)
         elif "planes" not in provenance and provenance.get("complete") is True:
             _refuse_lacking(path, array)
     except UNREADABLE as error:
