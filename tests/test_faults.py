@@ -50,6 +50,7 @@ STEPPED = [
     "getImageHeight",
     "getImageWidth",
     "getBytesPerPixel",
+    "images_per_burst_frame",
     "getExposure Scanner",
     "getPosition Z",
     "getXYPosition XY",
@@ -95,7 +96,12 @@ CALLS = [("stepped", key) for key in STEPPED] + [("timed", key) for key in TIMED
 
 AGAIN = "closing is tried again, and the light is off then"
 RETRACT = "this position only decides whether z is retracted first; where the stage arrived is read anew"
+CLEARED = "it only decides whether the region is cleared; the size of the image is asked anew then"
 HARMLESS = {
+    ("getImageHeight", "half more", "first"): CLEARED,
+    ("getImageHeight", "not a number", "first"): CLEARED,
+    ("getImageWidth", "half more", "first"): CLEARED,
+    ("getImageWidth", "not a number", "first"): CLEARED,
     ("setShutterOpen Shutter", "fails", "first"): AGAIN,
     ("setShutterOpen Shutter", "fails", "last"): AGAIN,
     ("getShutterOpen Shutter", "fails", "first"): AGAIN,
@@ -105,6 +111,7 @@ HARMLESS = {
     ("getPosition Z", "10 um off", "first"): RETRACT,
     ("getXYPosition XY", "10 um off", "first"): RETRACT,
     ("getExposure Scanner", "half more", "middle"): "it tells the guard how long the next frame may take, no more",
+    ("images_per_burst_frame", "two", "first"): "then the planes are taken one by one",
     ("isStageSequenceable Z", "the contrary", "first"): "a drive that holds no steps is given none",
     ("isPropertySequenceable Pockels.Voltage", "the contrary", "first"): "then the planes are taken one by one",
     ("getStageSequenceMaxLength Z", "half more", "first"): "a drive refuses more steps than it holds",
@@ -127,6 +134,7 @@ LIES = {
     "getImageHeight": NUMBERS,
     "getImageWidth": NUMBERS,
     "getBytesPerPixel": {"one": lambda _: 1},
+    "images_per_burst_frame": {"two": lambda _: 2},
     "getPosition Z": {"10 um off": lambda z: z + 10.0, "not a number": lambda _: float("nan")},
     "getXYPosition XY": {"10 um off": lambda xy: (xy[0] + 10.0, xy[1]), "not a number": lambda _: (float("nan"), 0.0)},
     "getShutterOpen Shutter": CONTRARY,

@@ -5,11 +5,9 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from acquire.checks import check_devices
-from acquire.config import Limits, RigConfig, read_rig_config
+from acquire.config import RigConfig, read_rig_config
 from acquire.engine import PlanesInMemory, StackCancelledError, take_stack
 from acquire.errors import RigError
 from acquire.model import StackPlan, StagePosition
@@ -138,54 +136,6 @@ def test_what_is_beyond_the_limits_is_refused_before_the_light_goes_on(rig, plan
     with pytest.raises(RigError, match=complaint):
         take_stack(rig, plan, ORIGIN, [PlanesInMemory()])
     assert rig.images_taken == before
-
-
-class Recorder:
-    """A core that only writes down where it is sent."""
-
-    def __init__(self):
-        self.sent, self.at = [], (0.0, 0.0, 0.0)
-
-    def setXYPosition(self, _stage, x, y):  # noqa: N802 - Micro-Manager's name
-        self.at = (x, y, self.at[2])
-        self.sent.append(self.at)
-
-    def setPosition(self, _drive, z):  # noqa: N802
-        self.at = (*self.at[:2], z)
-        self.sent.append(self.at)
-
-    def getXYPosition(self, _stage):  # noqa: N802
-        return self.at[:2]
-
-    def getPosition(self, _drive):  # noqa: N802
-        return self.at[2]
-
-    def waitForDevice(self, _device):  # noqa: N802
-        pass
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(*[st.floats(-5000, 5000)] * 3), max_size=5))
-def test_nothing_outside_the_limits_is_ever_sent(rig, targets):
-    limits = Limits(x_um=(-2500, 2500), y_um=(-2500, 2500), z_um=(-150, 150), power_mw=10, retract_um=200)
-    recorder = Recorder()
-    watched = type(rig)(recorder, with_changes(rig.config, limits=limits.model_dump()))
-    for x, y, z in targets:
-        position = StagePosition(x_um=x, y_um=y, z_um=z)
-        if watched.why_not(position):
-            with pytest.raises(RigError, match="outside the limits"):
-                watched.move_to(position)
-        else:
-            watched.move_to(position)
-            assert recorder.at == position.xyz_um
-    assert all(limits.why_not(StagePosition(x_um=x, y_um=y, z_um=z)) is None for x, y, z in recorder.sent)
-
-
-def test_z_is_retracted_before_a_long_move(rig):
-    recorder = Recorder()
-    watched = type(rig)(recorder, rig.config)
-    watched.move_to(StagePosition(x_um=2900.0, y_um=0.0, z_um=20.0))
-    assert recorder.sent == [(0.0, 0.0, -100.0), (2900.0, 0.0, -100.0), (2900.0, 0.0, 20.0)]
 
 
 def test_a_role_that_is_not_there_is_named():
