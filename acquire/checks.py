@@ -36,6 +36,10 @@ def check_devices(rig: Rig) -> Iterator[str]:
     frame = rig.snap()
     size = f"{frame.shape[0]} x {frame.shape[1]} pixels of {plan.voxel_um[1]:.3f} um"
     yield f"scanner {roles.scanner}: {size}, {frame.dtype}"
+    for name, role in rig.config.channels.items():
+        rig.set_scan(StackPlan(power_mw=0.0, channels=(name,)))
+        rig.snap()
+        yield f"channel {name}: {role}"
     if roles.power:
         rig.set_power_mw(0.0)
         yield f"power {roles.power}: 0 mW set and read back, limit {limits.power_mw:g} mW"

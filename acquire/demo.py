@@ -256,8 +256,7 @@ class _Course:
     def _find(self, session: Session, number: int, field: FieldRecord) -> Verdict:
         record = session.relocate(field.name)
         lateral_um = axial_um = None
-        plan = field.plan
-        extent_um = (plan.depth_um, plan.field_of_view_um, plan.field_of_view_um)
+        extent_um = field.plan.extent_zyx_um
         truth = self._sample.displacement_um(0, field.position.xyz_um, number, record.position.xyz_um, extent_um)
         if truth is not None:
             lateral_um, axial_um = float(np.hypot(truth[1], truth[2])), abs(float(truth[0]))

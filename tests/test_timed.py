@@ -401,7 +401,7 @@ def test_every_frame_of_a_triggered_drive_says_where_it_was_taken(tmp_path):
     cfg = tmp_path / "tester.cfg"
     cfg.write_text(TESTER)
     roles = {"scanner": "TCamera-0", "z_drive": "TZStage-0", "shutter": "TShutter-0"}
-    config = with_changes(read_rig_config("demo"), mm_config=str(cfg), roles=roles)
+    config = with_changes(read_rig_config("demo"), mm_config=str(cfg), roles=roles, channels={})
     with open_rig(config) as tester:
         tester.core.setExposure(2.0)
         sink = taken(tester, PLAN.model_copy(update={"frames_per_plane": 1}))
