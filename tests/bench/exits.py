@@ -16,20 +16,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-PROTOCOL = """
-[stack]
-field_of_view_um = 60.0
-pixels = 128
-depth_um = 4.0
-frames_per_plane = 1
+from acquire.model import AnimalRecord, StackPlan, StudyRecord
+from acquire.store import Study
 
-[overview]
-field_of_view_um = 60.0
-pixels = 128
-depth_um = 4.0
-step_um = 2.0
-frames_per_plane = 1
-"""
+PLAN = StackPlan(field_of_view_um=60.0, pixels=128, depth_um=4.0, frames_per_plane=1)
 RIGS = {"simulated": [], "demo": ["--at", "100", "50", "20"]}
 
 
@@ -45,16 +35,11 @@ def at(folder: Path, rig: str) -> list[object]:
 
 def make_study(folder: Path, rig: str) -> None:
     """Make a study with one animal and one field."""
-    protocol = folder / "protocol.toml"
-    protocol.write_text(PROTOCOL)
-    for command in (
-        ("new-study", folder / rig, "--protocol", protocol),
-        ("new-animal", folder / rig, "M1"),
-        ("new-field", *at(folder, rig), *RIGS[rig]),
-    ):
-        done = samefield(*command)
-        if done.returncode:
-            sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}: {done.stderr}")
+    with Study.create(folder / rig, StudyRecord(name="exits", plan=PLAN, overview_plan=PLAN)) as study:
+        study.new_animal(AnimalRecord(id="M1"))
+    done = samefield("new-field", *at(folder, rig), *RIGS[rig])
+    if done.returncode:
+        sys.exit(f"new-field on {rig}: exit code {done.returncode}: {done.stderr}")
 
 
 def main() -> int:
