@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,19 @@ class FieldFinder:
         on_map = relocate.ImageOnStage(then.surface, then_um, _shape_2d(map_image.pixels), orientation)
         on_stage = relocate.ImageOnStage(self.record.surface, today_um, _shape_2d(image.pixels), orientation)
         pose = relocate.pose_from_surface(on_map, on_stage, registration.map_from_today)
-        self._guesses[then.name] = pose, FROM_VESSELS
+        self._guesses[then.name] = pose, self._prior(then, registration, on_map)
         return registration
+
+    def _prior(
+        self, then: SessionRecord, registration: SurfaceRegistration, on_map: relocate.ImageOnStage
+    ) -> PosePrior:
+        """Return how well the vessels tell where fields are: the registration, and what lies below the surface."""
+        fields = self._study.animal(self.record.animal).fields
+        places = [(each.position.y_um, each.position.x_um) for each in fields if each.reference_session == then.name]
+        if not places:
+            return FROM_VESSELS
+        most_um = float(registration.uncertainty_um(on_map.stage_from_image().inverse().apply(places)).max())
+        return replace(FROM_VESSELS, lateral_um=float(np.hypot(FROM_VESSELS.lateral_um, most_um)))
 
     def _guess(self, reference_session: str) -> tuple[Transform, PosePrior]:
         if reference_session not in self._guesses:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
 
 from analysis.correlate import (
@@ -179,13 +179,44 @@ def match_blocks(fixed: FlatImage, moving: FlatImage, guess: Transform, plan: Bl
     return MatchedBlocks(places * fixed.pixel_um + fixed.origin_um, shifts, height)
 
 
-def refine_motion(
-    fixed: FlatImage, moving: FlatImage, guess: Transform, plan: BlockMatching
-) -> tuple[Transform, float]:
-    """Return the motion that most blocks share, and their score.
+@dataclass(frozen=True, eq=False)
+class RefinedMotion:
+    """The motion that most blocks share.
 
-    The score is the mean correlation of the blocks, 0 to 1, in which a block that disagrees counts 0.
+    Parameters
+    ----------
+    motion
+        From the moving to the fixed image.
+    score
+        Mean correlation of the blocks, 0 to 1, in which a block that disagrees counts 0.
+    places_um
+        Centres of the blocks that agree, in the fixed image, shape (n, dimensions), um.
+    residual_um
+        Root mean square of what they are off along each axis, um.
     """
+
+    motion: Transform
+    score: float
+    places_um: Floats
+    residual_um: float
+
+    def uncertainty_um(self, points_um: ArrayLike) -> Floats:
+        """Return one sigma of the motion along each axis at points of the fixed image, shape (n,), um.
+
+        As for a straight line through points: least in their middle, growing outwards; infinite when nothing agrees.
+        """
+        points = np.atleast_2d(np.asarray(points_um, dtype=float))
+        count = len(self.places_um)
+        if count < 3:
+            return np.full(len(points), np.inf)
+        middle = self.places_um.mean(axis=0)
+        spread = float(np.sum((self.places_um - middle) ** 2)) / (points.shape[1] - 1)
+        lever = np.sum((points - middle) ** 2, axis=1) / max(spread, 1e-9)
+        return np.asarray(self.residual_um * np.sqrt(1 / count + lever))
+
+
+def refine_motion(fixed: FlatImage, moving: FlatImage, guess: Transform, plan: BlockMatching) -> RefinedMotion:
+    """Match block by block around a guess and return the motion that most blocks share."""
     blocks = match_blocks(fixed, moving, guess, plan)
     correction, rest_um = fit_motion_robustly(
         blocks.places_um + blocks.shifts_um,
@@ -195,7 +226,11 @@ def refine_motion(
         with_scale=plan.with_scale,
         tightest_um=0.2 * plan.agree_within_um,
     )
-    return correction @ guess, float(np.mean(blocks.correlation * (rest_um < plan.agree_within_um)))
+    agree = rest_um < plan.agree_within_um
+    axes = np.sqrt(np.sum(np.square(plan.axis_weight)))
+    residual_um = float(np.sqrt(np.mean(rest_um[agree] ** 2)) / axes) if agree.any() else float("inf")
+    score = float(np.mean(blocks.correlation * agree))
+    return RefinedMotion(correction @ guess, score, blocks.places_um[agree], residual_um)
 
 
 def search_halves(

@@ -106,7 +106,8 @@ def register_stacks(
     found, margin = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=NEAR_PEAK_UM)
     score = 0.0
     for plan in BLOCKS:
-        found, score = refine_motion(fine, fine_today, found, plan)
+        refined = refine_motion(fine, fine_today, found, plan)
+        found, score = refined.motion, refined.score
     agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=AXIS_WEIGHT)
     verdict = judge(score, margin, agreement_um)
     return StackRegistration(found, score, margin, agreement_um, overlap, verdict)

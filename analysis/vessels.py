@@ -1,39 +1,45 @@
 """Where today's picture of the surface vessels lies in the vessel map of an earlier day, and whether to believe it.
 
-Vessels are dark on bright. Their ridges are drawn out of the picture, so that brightness, focus and uneven light count
-little; rotation, scale and shift are searched over the whole picture, refined block by block, and checked by its two
-halves. Branch points of the map are landmarks a person can check and move. Coordinates are um from the centre of the
-first pixel, (y, x).
+Dark and bright lines are drawn out of the picture, so that brightness, focus and uneven light count little; rotation,
+scale and shift are searched over the whole picture, refined block by block, and checked by its two halves. Branch points
+of the map are landmarks a person can check and move. Coordinates are um from the centre of the first pixel, (y, x).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from analysis.alignment import BlockMatching, FlatImage, refine_motion, search_halves, search_motion
+from analysis.alignment import BlockMatching, FlatImage, RefinedMotion, refine_motion, search_halves, search_motion
 from analysis.correlate import Image, block_mean, flatten, match_windows, peak_position
 from analysis.errors import StackError
 from analysis.model import Floats, Transform, Verdict
 
-VESSEL_SIGMAS_UM = (6.0, 12.0, 24.0)  # vessels of 10-80 um across
-LIGHT_UM = 150.0  # the illumination changes over more than this
-FINEST_UM = 2.0
+# Shares of the map's longer side: pictures of 2 mm through a thinned skull, of a retina, of an angiogram hold vessels
+# of a half to four per cent of their width.
+VESSEL_SIGMAS = (0.003, 0.006, 0.012)
+LIGHT = 0.073  # the illumination changes over more than this
+BAND = (0.0015, 0.03)  # detail kept of the drawn vessels
+UNLIT = 0.15  # of the light where the picture is bright; vessels keep more
 FINE_PIXELS, COARSE_PIXELS = 512, 160  # longest side of the grids
 YAW_STEP_DEG = 2.0
 SCALES = (1.0, 0.975, 1.025, 0.95, 1.05)
 BOTH = np.ones(2)
-LANDMARK_WINDOW_UM, LANDMARK_REACH_UM = 160.0, 24.0
-LANDMARKS_APART_UM, MOST_LANDMARKS = 120.0, 12
+LANDMARK_WINDOW, LANDMARK_REACH = 0.08, 0.012
+LANDMARKS_APART, MOST_LANDMARKS = 0.06, 12
+LEAST_VESSEL_AREA = 5e-4  # of the map's longer side squared: smaller pieces are no vessel
+ARM = 0.04  # length of vessel that a branch point is judged by
 LEAST_LANDMARK_CORRELATION = 0.5
-LEAST_EXTENT_UM = 100.0
+LEAST_PIXELS = 32
 
-FOUND_SCORE, UNSURE_SCORE = 0.5, 0.3
-FOUND_MARGIN, UNSURE_MARGIN = 0.25, 0.12
+# Other, mirrored and turned pictures, simulated and of a retina, score 0.12 at most; right ones 0.5 and more.
+FOUND_SCORE, UNSURE_SCORE = 0.35, 0.2
+FOUND_MARGIN, UNSURE_MARGIN = 0.1, 0.05
 FOUND_AGREEMENT, UNSURE_AGREEMENT = 0.02, 0.05  # of the map's width
 
 
@@ -77,6 +83,8 @@ class SurfaceRegistration:
         Found only when score, margin and agreement all say so.
     landmarks
         Branch points of the map that were recognised today; none when not found.
+    refined
+        The blocks that the transform rests on; None when there was nothing to see.
     """
 
     map_from_today: Transform
@@ -86,6 +94,12 @@ class SurfaceRegistration:
     overlap: float
     verdict: Verdict
     landmarks: tuple[LandmarkMatch, ...]
+    refined: RefinedMotion | None = None
+
+    def uncertainty_um(self, map_yx_um: ArrayLike) -> Floats:
+        """Return one sigma of the registration along each axis at points of the map, shape (n,), um."""
+        points = np.atleast_2d(np.asarray(map_yx_um, dtype=float))
+        return np.full(len(points), np.inf) if self.refined is None else self.refined.uncertainty_um(points)
 
 
 def register_surface(
@@ -101,7 +115,7 @@ def register_surface(
     Parameters
     ----------
     map_image, today_image
-        Pictures in which vessels are dark, shape (y, x); shapes and pixel sizes may differ.
+        Pictures in which vessels are dark or bright, shape (y, x); shapes and pixel sizes may differ.
     map_pixel_um, today_pixel_um
         Pixel sizes, um.
     max_yaw_deg
@@ -116,23 +130,33 @@ def register_surface(
     pictures = ((map_image, map_pixel_um, "the vessel map"), (today_image, today_pixel_um, "today's vessel picture"))
     for image, pixel_um, name in pictures:
         _refuse_unusable(image, pixel_um, name)
-    grid_um = max(FINEST_UM, map_pixel_um, today_pixel_um, _longest_um(map_image, map_pixel_um) / FINE_PIXELS)
-    fine, fine_today = (draw_vessels(image, pixel_um, grid_um) for image, pixel_um, _ in pictures)
+    span_um = _longest_um(map_image, map_pixel_um)
+    grid_um = max(map_pixel_um, today_pixel_um, span_um / FINE_PIXELS)
+    fine, fine_today = (draw_vessels(image, pixel_um, grid_um, span_um) for image, pixel_um, _ in pictures)
+    if not (np.any(fine.values) and np.any(fine_today.values)):
+        start = Transform.translation(fine.centre_um - fine_today.centre_um)
+        return SurfaceRegistration(start, 0.0, 0.0, float("inf"), 0.0, Verdict.NOT_FOUND, (), None)
+    registration = _register_drawn(fine, fine_today, max_yaw_deg, span_um)
+    if registration.verdict is Verdict.NOT_FOUND:  # dark in one picture, bright with dye in the other?
+        reverse = _register_drawn(fine, replace(fine_today, values=-fine_today.values), max_yaw_deg, span_um)
+        registration = max(registration, reverse, key=lambda each: each.score)
+    return registration
+
+
+def _register_drawn(fine: FlatImage, fine_today: FlatImage, max_yaw_deg: float, span_um: float) -> SurfaceRegistration:
     coarse, coarse_today = (_coarsen(flat) for flat in (fine, fine_today))
     start = Transform.translation(fine.centre_um - fine_today.centre_um)
-    if not (np.any(fine.values) and np.any(fine_today.values)):
-        return SurfaceRegistration(start, 0.0, 0.0, float("inf"), 0.0, Verdict.NOT_FOUND, ())
     width_um = fine.pixel_um * fine.values.shape
     reach_um = np.maximum(width_um, fine_today.pixel_um * fine_today.values.shape) / 2
     turns = _turns(fine.centre_um, max_yaw_deg)
     found, margin = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=0.06 * width_um)
-    score = 0.0
     for plan in _block_plans(width_um, float(coarse.pixel_um[0]), float(fine.pixel_um[0])):
-        found, score = refine_motion(fine, fine_today, found, plan)
+        refined = refine_motion(fine, fine_today, found, plan)
+        found = refined.motion
     agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=BOTH)
-    verdict = judge(score, margin, agreement_um / float(width_um.max()))
-    landmarks = () if verdict is Verdict.NOT_FOUND else match_landmarks(fine, fine_today, found)
-    return SurfaceRegistration(found, score, margin, agreement_um, overlap, verdict, landmarks)
+    verdict = judge(refined.score, margin, agreement_um / float(width_um.max()))
+    landmarks = () if verdict is Verdict.NOT_FOUND else match_landmarks(fine, fine_today, found, span_um)
+    return SurfaceRegistration(found, refined.score, margin, agreement_um, overlap, verdict, landmarks, refined)
 
 
 def judge(score: float, margin: float, disagreement: float) -> Verdict:
@@ -144,52 +168,79 @@ def judge(score: float, margin: float, disagreement: float) -> Verdict:
     return Verdict.NOT_FOUND
 
 
-def draw_vessels(image: NDArray[np.generic], pixel_um: float, grid_um: float = FINEST_UM) -> FlatImage:
-    """Return how much each place looks like a dark vessel, flattened, on pixels of about ``grid_um``.
+def draw_vessels(image: NDArray[np.generic], pixel_um: float, grid_um: float, span_um: float) -> FlatImage:
+    """Return how much each place looks like a dark line (positive) or a bright one (negative), flattened.
 
-    The largest second derivative of the brightness over three widths, after the light was evened out.
+    The largest second derivative of the brightness over three widths, after the light was evened out, on pixels of
+    about ``grid_um``. Vessels are dark under green light and bright when they are filled with dye; the tissue between
+    them is the reverse, and tells as much.
+
+    Parameters
+    ----------
+    image
+        Picture, shape (y, x).
+    pixel_um, grid_um
+        Pixel size of the picture and about that of what is drawn, um.
+    span_um
+        Longer side of the map, which sets how wide vessels are, um.
     """
     factor = max(1, int(grid_um / pixel_um + 0.3))
     pixels = image if image.dtype.kind != "f" else np.nan_to_num(image)
     grey = block_mean(pixels, (factor, factor))
     pixel = pixel_um * factor
-    light = ndimage.gaussian_filter(grey, LIGHT_UM / pixel, truncate=2.5)
+    light = ndimage.gaussian_filter(grey, LIGHT * span_um / pixel, truncate=2.5)
     even = np.asarray(grey / np.maximum(light, 1e-3 * max(float(light.max()), 1e-12)), dtype=np.float32)
-    strongest: Image = np.zeros_like(even)
-    for sigma_um in VESSEL_SIGMAS_UM:
-        strongest = np.maximum(strongest, _valley(even, max(sigma_um / pixel, 0.8)))
-    values = flatten(strongest, (3.0 / pixel, 3.0 / pixel), (60.0 / pixel, 60.0 / pixel))
+    sigmas = [max(sigma * span_um / pixel, 0.8) for sigma in VESSEL_SIGMAS]
+    small, large = ((share * span_um / pixel,) * 2 for share in BAND)
+    dark, bright = (flatten(_valleys(sign * even, sigmas), small, large) for sign in (1, -1))
+    values = np.where(_unlit(grey, sigmas[-1]), np.float32(0), dark - bright)
     return FlatImage(values, np.full(2, pixel), np.full(2, pixel_um * (factor - 1) / 2))
 
 
-def find_branch_points(vessels: FlatImage) -> Floats:
-    """Return the branch points of drawn vessels, the clearest first, shape (n, 2), um (y, x).
+def _unlit(grey: Image, sigma: float) -> NDArray[np.bool_]:
+    """Return what lies outside the lit field or under something black, and its rim: it tells nothing of vessels."""
+    black = ndimage.gaussian_filter(grey, sigma) < UNLIT * float(np.percentile(grey, 90))
+    near: NDArray[np.bool_] = ndimage.uniform_filter(black.astype(np.float32), 2 * round(2 * sigma) + 1) > 1e-6
+    return near
+
+
+def _valleys(even: Image, sigmas: Sequence[float]) -> Image:
+    strongest: Image = np.zeros_like(even)
+    for sigma in sigmas:
+        strongest = np.maximum(strongest, _valley(even, sigma))
+    return strongest
+
+
+def find_branch_points(vessels: FlatImage, span_um: float) -> Floats:
+    """Return the branch points of dark lines, the clearest first, shape (n, 2), um (y, x).
 
     Forks of the skeleton of the vessels, those with the strongest vessels around them first, no two closer than
-    120 um.
+    ``LANDMARKS_APART`` of the map's longer side ``span_um``.
     """
-    smooth = ndimage.gaussian_filter(vessels.values, 4.0 / vessels.pixel_um)
+    smooth = ndimage.gaussian_filter(vessels.values, 0.002 * span_um / vessels.pixel_um)
     drawn = smooth > max(0.5 * float(np.std(smooth)), 1e-6)
     labels, count = ndimage.label(drawn, np.ones((3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1) * float(np.prod(vessels.pixel_um))
-    drawn &= sizes[labels] > 100.0 * 20.0
+    drawn &= sizes[labels] > LEAST_VESSEL_AREA * span_um**2
     skeleton: NDArray[np.bool_] = skeletonize(drawn)  # type: ignore[no-untyped-call]
     neighbours = ndimage.convolve(skeleton.astype(np.uint8), np.ones((3, 3), np.uint8), mode="constant") - skeleton
     forks = np.argwhere(skeleton & (neighbours >= 3))
-    strength = _arm_strength(smooth, skeleton, float(vessels.pixel_um[0]))[tuple(forks.T)]
+    strength = _arm_strength(smooth, skeleton, ARM * span_um / float(vessels.pixel_um[0]))[tuple(forks.T)]
     kept: list[Floats] = []
     for fork in forks[np.argsort(-strength)] * vessels.pixel_um:
-        if all(np.linalg.norm(fork - other) >= LANDMARKS_APART_UM for other in kept):
+        if all(np.linalg.norm(fork - other) >= LANDMARKS_APART * span_um for other in kept):
             kept.append(fork)
     return np.array(kept).reshape(-1, 2) + vessels.origin_um
 
 
-def match_landmarks(vessels: FlatImage, today: FlatImage, map_from_today: Transform) -> tuple[LandmarkMatch, ...]:
+def match_landmarks(
+    vessels: FlatImage, today: FlatImage, map_from_today: Transform, span_um: float
+) -> tuple[LandmarkMatch, ...]:
     """Find the clearest branch points of the map in today's picture, each by the picture around it."""
     carried, inside = today.sampled_on(vessels, map_from_today)
     pixel = vessels.pixel_um
-    half, span = round(LANDMARK_WINDOW_UM / 2 / pixel[0]), round(LANDMARK_REACH_UM / pixel[0])
-    places = np.round((find_branch_points(vessels) - vessels.origin_um) / pixel).astype(int)
+    half, span = round(LANDMARK_WINDOW * span_um / 2 / pixel[0]), round(LANDMARK_REACH * span_um / pixel[0])
+    places = np.round((find_branch_points(vessels, span_um) - vessels.origin_um) / pixel).astype(int)
     fits = np.all((places >= half) & (places < np.array(inside.shape) - half), axis=1)
     places = places[fits]
     places = places[inside[tuple(places.T)] > 0][:MOST_LANDMARKS]
@@ -211,11 +262,9 @@ def _refuse_unusable(image: NDArray[np.generic], pixel_um: float, name: str) -> 
     shape = "x".join(map(str, image.shape))
     if image.ndim != 2 or image.size == 0 or not pixel_um > 0:
         raise StackError(f"{name} cannot be registered: shape {shape}, pixels {pixel_um:g} um. Give a (y, x) image.")
-    shortest_um = min(image.shape) * pixel_um
-    if shortest_um < LEAST_EXTENT_UM or min(image.shape) < 32:
+    if min(image.shape) < LEAST_PIXELS:
         raise StackError(
-            f"{name} is too small to be recognised: {shape} pixels, {shortest_um:.0f} um. "
-            f"Take at least 32 pixels and {LEAST_EXTENT_UM:.0f} um each way."
+            f"{name} is too small to be recognised: {shape} pixels. Take at least {LEAST_PIXELS} each way."
         )
 
 
@@ -264,6 +313,6 @@ def _block_plans(width_um: Floats, coarse_um: float, fine_um: float) -> tuple[Bl
     )
 
 
-def _arm_strength(smooth: Image, skeleton: NDArray[np.bool_], pixel_um: float) -> Image:
-    """Return the sum of vessel strength along the skeleton within 40 um of each place."""
-    return ndimage.uniform_filter(np.where(skeleton, smooth, np.float32(0)), round(80.0 / pixel_um))
+def _arm_strength(smooth: Image, skeleton: NDArray[np.bool_], arm_px: float) -> Image:
+    """Return the mean of vessel strength along the skeleton in a square of ``arm_px`` about each place."""
+    return ndimage.uniform_filter(np.where(skeleton, smooth, np.float32(0)), max(1, round(arm_px)))

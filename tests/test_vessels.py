@@ -113,7 +113,8 @@ def test_the_fork_of_a_y_is_a_branch_point() -> None:
         y, x = 150 + along * np.sin(angle), 140 + along * np.cos(angle)
         image[np.round(y).astype(int), np.round(x).astype(int)] = 0
     image = 200 - 100 * ndimage.grey_dilation(image < 100, size=(13, 13))
-    places_um = find_branch_points(draw_vessels(image + np.random.default_rng(0).normal(0, 2, image.shape), 2.0))
+    noisy = image + np.random.default_rng(0).normal(0, 2, image.shape)
+    places_um = find_branch_points(draw_vessels(noisy, 2.0, 2.0, 2000.0), 2000.0)
     assert np.linalg.norm(places_um[0] - [300, 280]) < 12.0
 
 
@@ -143,7 +144,7 @@ def test_a_blank_picture_is_not_found(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "told"), [((5, 5), "5x5 pixels, 10 um"), ((0, 90), "shape 0x90"), ((3, 90, 90), "3x90x90")]
+    ("shape", "told"), [((5, 5), "5x5 pixels. Take at least 32"), ((0, 90), "shape 0x90"), ((3, 90, 90), "3x90x90")]
 )
 def test_what_is_no_picture_is_refused_with_its_size(shape: tuple[int, ...], told: str) -> None:
     ours = np.ones((200, 200))
@@ -151,7 +152,46 @@ def test_what_is_no_picture_is_refused_with_its_size(shape: tuple[int, ...], tol
         register_surface(ours, np.ones(shape), map_pixel_um=2.0, today_pixel_um=2.0)
 
 
-@pytest.mark.parametrize("case", [(0.2, 0.6, 0.001), (0.8, 0.05, 0.001), (0.8, 0.6, 0.3)])
+@pytest.mark.parametrize("case", [(0.15, 0.6, 0.001), (0.8, 0.02, 0.001), (0.8, 0.6, 0.3)])
 def test_one_bad_sign_is_enough_to_withhold_found(case: tuple[float, float, float]) -> None:
     assert judge(0.8, 0.6, 0.001) is Verdict.FOUND
     assert judge(*case) is Verdict.NOT_FOUND
+
+
+@pytest.mark.parametrize("kind", ["bright", "dark then bright", "small pixels", "round field"])
+def test_pictures_of_other_kinds_are_found_again(kind: str) -> None:
+    rng, vessels = np.random.default_rng(8), grow_vessels(8)
+    pose = Transform.similarity((90.0, -160.0), yaw_deg=-14.0, scale=1.03, centre_yx_um=CENTRE_UM)
+    images = [picture(vessels, each, rng, photons=400.0).astype(float) for each in (Transform.identity(2), pose)]
+    pixel_um = 2.0
+    if kind == "bright":
+        images = [image.max() - image for image in images]
+    if kind == "dark then bright":
+        images[1] = images[1].max() - images[1]
+    if kind == "small pixels":
+        pixel_um = 0.1
+        pose = Transform(np.diag([0.05, 0.05, 1]) @ pose.matrix @ np.diag([20, 20, 1]))
+    if kind == "round field":
+        y, x = np.indices(images[0].shape) / len(images[0]) - 0.5
+        images = [np.where(np.hypot(y, x) < 0.46, image, 3.0) for image in images]
+    found = register_surface(*images, map_pixel_um=pixel_um, today_pixel_um=pixel_um)
+    centre_um = CENTRE_UM * pixel_um / 2.0
+    assert found.verdict is Verdict.FOUND
+    error_um = np.linalg.norm(found.map_from_today.apply(pose.apply(centre_um)) - centre_um)
+    assert error_um < 0.002 * WIDE_UM * pixel_um / 2.0
+    assert np.median([mark.residual_um for mark in found.landmarks]) < 0.01 * WIDE_UM * pixel_um / 2.0
+
+
+def test_the_rim_of_a_round_field_does_not_make_another_place_look_right() -> None:
+    rng = np.random.default_rng(9)
+    images = [picture(grow_vessels(seed), Transform.identity(2), rng).astype(float) for seed in (9, 10)]
+    y, x = np.indices(images[0].shape) / len(images[0]) - 0.5
+    images = [np.where(np.hypot(y, x) < 0.46, image, 3.0) for image in images]
+    assert register_surface(*images, map_pixel_um=2.0, today_pixel_um=2.0).verdict is Verdict.NOT_FOUND
+
+
+def test_a_registration_knows_how_well_it_is_known() -> None:
+    found, error_um = look_again(1, Transform.similarity((60.0, 40.0), yaw_deg=5.0, centre_yx_um=CENTRE_UM))
+    middle_um, corner_um = found.uncertainty_um([CENTRE_UM, CENTRE_UM * 2])
+    assert 0.05 < middle_um < corner_um < 5.0
+    assert error_um < 4 * middle_um

@@ -1,0 +1,51 @@
+"""Find a list of fields again and take their stacks, unattended: plain blocking calls, no window.
+
+    python docs/relocate_fields.py RIG STUDY ANIMAL [FIELD ...]
+
+RIG is a rig config or the name of one that comes with the program, for example ``simulated``.
+"""
+
+import sys
+from pathlib import Path
+
+from acquire.commands import tell_relocation
+from acquire.config import read_rig_config
+from acquire.opening import open_rig
+from acquire.session import Session
+from acquire.store import Study
+from analysis.errors import ExperimentError
+from analysis.model import Verdict
+
+
+def relocate_fields(rig_name: str, folder: Path, animal: str, wanted: list[str]) -> list[str]:
+    """Return the fields that somebody has to look at: not found for sure, or not taken."""
+    trouble = []
+    # Every way out of these three closes the light, puts the rig down and lets other programs have the study.
+    with (
+        open_rig(read_rig_config(rig_name)) as rig,
+        Study(folder) as study,
+        Session.open(study, animal, rig, new=True) as session,
+    ):
+        left = wanted or [field.name for field in study.animal(animal).fields]
+        while left:
+            name = session.order(left)[0]  # what is found now tells where the others are
+            left.remove(name)
+            try:
+                record = session.relocate(name)
+                print(tell_relocation(record))
+                if record.verdict is not Verdict.FOUND:
+                    trouble.append(name)
+                    continue
+                store = session.take_stack(name)
+                quality = session.quality(name)
+                print(f"{name}: {quality.light}, {quality.advice}; {store}")
+            except ExperimentError as error:  # one field's trouble does not keep the others from being taken
+                print(f"{name}: {error}")
+                trouble.append(name)
+        session.close()
+    return trouble
+
+
+if __name__ == "__main__":
+    rig_name, folder, animal, *wanted = sys.argv[1:]
+    sys.exit(3 if relocate_fields(rig_name, Path(folder), animal, wanted) else 0)

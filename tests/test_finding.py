@@ -1,0 +1,133 @@
+"""Fields found again by commands and scripts: in a good order, written down, replayed off the rig."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acquire.__main__ import main
+from acquire.commands import find_fields, replay_relocation
+from acquire.config import read_rig_config
+from acquire.errors import StudyError
+from acquire.finding import FieldFinder
+from acquire.model import AnimalRecord, RelocationRecord, StagePosition, StudyRecord
+from acquire.opening import open_rig
+from acquire.session import Session
+from acquire.store import Study
+from analysis.model import Verdict
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def rig():
+    with open_rig(read_rig_config("simulated")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def found(rig, tmp_path_factory):
+    """A study with three fields, and a second session in which they were found again."""
+    with Study.create(tmp_path_factory.mktemp("finding") / "study", StudyRecord(name="finding")) as study:
+        study.new_animal(AnimalRecord(id="M1"))
+        with Session.open(study, "M1", rig, day=0.0) as session:
+            session.map_surface()
+            for x, y, z in rig.loaded.good_places(3):
+                rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
+                session.new_field()
+        with Session.open(study, "M1", rig, day=3.0, new=True) as session:
+            yield session, find_fields(session, None)
+
+
+def file_of(session: Session, record: RelocationRecord) -> Path:
+    return session.study.session_folder("M1", session.record.name) / record.field / "relocation.json"
+
+
+def test_every_field_is_found_and_later_ones_are_known_better_beforehand(found):
+    _, records = found
+    assert {record.field for record in records} == {"F01", "F02", "F03"}
+    assert all(record.verdict is Verdict.FOUND for record in records)
+    depths_um = [record.sigma_zyx_um[0] for record in records]
+    assert depths_um[0] > 20 and depths_um[1] < 8 and depths_um[2] < depths_um[1]
+    for record in records[1:]:
+        missed = record.predicted.z_um - record.position.z_um
+        assert abs(missed) < 3 * record.sigma_zyx_um[0]
+    assert records[2].missed_zyx_um is not None
+
+
+def test_the_light_of_a_search_is_counted(found):
+    session, records = found
+    for record in records:
+        assert record.dose_mj == pytest.approx(session.study.dose_mj(session.record, record.field), abs=0.01)
+
+
+def test_a_search_is_replayed_from_its_images(found):
+    session, records = found
+    again = replay_relocation(file_of(session, records[0]))
+    assert again.verdict is records[0].verdict
+    for step, before in zip(again.steps, records[0].steps, strict=True):
+        assert step.offset_zyx_um == pytest.approx(before.offset_zyx_um, abs=1e-6)
+
+
+def test_the_command_replays_without_a_rig(found, capsys):
+    session, records = found
+    file = file_of(session, records[1])
+    assert main(["relocate", "--replay", str(file), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["relocations"][0]["verdict"] == "found"
+    assert main(["relocate", "--study", "nowhere"]) == 1
+    assert "or --replay FILE" in capsys.readouterr().err
+
+
+def test_a_search_without_images_is_not_replayed(found, tmp_path):
+    _, records = found
+    file = tmp_path / "relocation.json"
+    file.write_text(records[0].model_copy(update={"reference_store": None}).model_dump_json())
+    with pytest.raises(StudyError, match="does not say which overviews were compared"):
+        replay_relocation(file)
+
+
+def test_an_earlier_search_is_not_overwritten(found):
+    session, records = found
+    first = file_of(session, records[0])
+    before = first.read_text()
+    again = session.relocate(records[0].field)
+    assert again.verdict is Verdict.FOUND
+    assert first.with_name("relocation-1.json").read_text() == before
+
+
+def test_a_field_that_the_others_contradict_is_unsure(found, monkeypatch):
+    session, _ = found
+    real = FieldFinder._found_field
+
+    def displaced(self, field, record):
+        seen = real(self, field, record)
+        return type(seen)(
+            seen.then_zyx_um, seen.today_zyx_um + ((0, 40, 0) if field.name == "F02" else 0), seen.turn_deg
+        )
+
+    monkeypatch.setattr(FieldFinder, "_found_field", displaced)
+    record = session.relocate("F02")
+    assert record.verdict is Verdict.UNSURE
+    assert "lies 4" in record.note and "2 other fields found today" in record.note
+
+
+def test_the_head_is_said_how_to_turn(found):
+    session, _ = found
+    advice = session.head_advice("F01")
+    assert advice.startswith(("turn the goniometer: ", "the head is level"))
+
+
+@pytest.mark.slow
+def test_the_example_script_relocates_a_list_of_fields(tmp_path):
+    study = tmp_path / "study"
+    at = ["--rig", "simulated", "--study", str(study), "--animal", "M1"]
+    assert main(["new-study", str(study)]) == main(["new-animal", str(study), "M1"]) == 0
+    assert main(["new-field", *at]) == 0
+    script = [sys.executable, ROOT / "docs" / "relocate_fields.py", "simulated", study, "M1", "F01"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "F01: found at" in done.stdout
+    assert "stack.ome.zarr" in done.stdout
