@@ -1,8 +1,8 @@
 """Where today's picture of the surface vessels lies in the vessel map of an earlier day, and whether to believe it.
 
 Dark and bright lines are drawn out of the picture, so that brightness, focus and uneven light count little; rotation,
-scale and shift are searched over the whole picture, refined block by block, and checked by its two halves. Branch points
-of the map are landmarks a person can check and move. Coordinates are um from the centre of the first pixel, (y, x).
+scale and shift are searched over the whole picture, refined block by block, and checked by its two halves. Branch
+points of the map are landmarks a person can check and move. Coordinates are um from the centre of the first pixel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recorded sessions of one real field laid on each other under imposed poses; marks that a person linked are the judge."""
+"""Recorded sessions of one real field laid on each other under imposed poses; linked marks are the judge."""
 
 from __future__ import annotations
 

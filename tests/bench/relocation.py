@@ -79,6 +79,10 @@ def put_elsewhere(study: Study, field: FieldRecord, name: str, position: StagePo
     """Keep a field's overview under another name and position: there it cannot be found."""
     folder = study.session_folder("M1", field.reference_session)
     shutil.copytree(folder / field.name, folder / name)
+    about = folder / name / "overview.ome.zarr" / "zarr.json"
+    written = json.loads(about.read_text(encoding="utf-8"))
+    written["attributes"]["samefield"]["stage"] = position.model_dump()
+    about.write_text(json.dumps(written), encoding="utf-8")
     moved = field.model_copy(update={"name": name, "position": position})
     study.save_field("M1", moved)
     return moved
@@ -88,27 +92,30 @@ def run_cortex(seed: int, mounts: int, fields: int, absent: int) -> list[dict[st
     """Keep fields of one animal, mount it again and again, and look for them."""
     chance = np.random.default_rng([seed, 77])
     rows = []
-    with tempfile.TemporaryDirectory() as folder, open_rig(config_of(seed)) as rig:
-        with Study.create(Path(folder) / "study", StudyRecord(name="relocation")) as study:
-            study.new_animal(AnimalRecord(id="M1"))
-            with Session.open(study, "M1", rig, day=0.0, started=FIRST_DAY, new=True) as session:
-                session.map_surface()
-                for x, y, z in rig.loaded.good_places(fields + 1):
-                    rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
-                    session.new_field()
-            kept = study.animal("M1").fields[:fields]
-            spare = study.animal("M1").fields[fields].position
-            elsewhere = [
-                put_elsewhere(study, field, f"A{i}", kept[(i + 1) % fields].position if i % 2 else spare)
-                for i, field in enumerate(kept[:absent])
-            ]
-            days = np.sort(chance.uniform(0.5, LAST_DAY, mounts))
-            for mount, day in enumerate(days):
-                started = FIRST_DAY + timedelta(days=float(day))
-                with Session.open(study, "M1", rig, day=float(day), started=started, new=True) as session:
-                    rows += [look_for(rig, session, each, seed, mount, True) for each in kept]
-                    rows += [look_for(rig, session, each, seed, mount, False) for each in elsewhere]
-                shutil.rmtree(study.session_folder("M1", session.record.name) / "F01", ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_rig(config_of(seed)) as rig,
+        Study.create(Path(folder) / "study", StudyRecord(name="relocation")) as study,
+    ):
+        study.new_animal(AnimalRecord(id="M1"))
+        with Session.open(study, "M1", rig, day=0.0, started=FIRST_DAY, new=True) as session:
+            session.map_surface()
+            for x, y, z in rig.loaded.good_places(fields + 1):
+                rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
+                session.new_field()
+        kept = study.animal("M1").fields[:fields]
+        spare = study.animal("M1").fields[fields].position
+        elsewhere = [
+            put_elsewhere(study, field, f"A{i}", kept[(i + 1) % fields].position if i % 2 else spare)
+            for i, field in enumerate(kept[:absent])
+        ]
+        days = np.sort(chance.uniform(0.5, LAST_DAY, mounts))
+        for mount, day in enumerate(days):
+            started = FIRST_DAY + timedelta(days=float(day))
+            with Session.open(study, "M1", rig, day=float(day), started=started, new=True) as session:
+                rows += [look_for(rig, session, each, seed, mount, True) for each in kept]
+                rows += [look_for(rig, session, each, seed, mount, False) for each in elsewhere]
+            shutil.rmtree(study.session_folder("M1", session.record.name) / "F01", ignore_errors=True)
     return rows
 
 
