@@ -113,6 +113,8 @@ class StackEngine(PMDAEngine):
         self._previous: NDArray[np.uint16] | None = None
         self._drift_yx_um = (0.0, 0.0)
         self._centre = centre
+        self._asked_mw, self._dimmed = 0.0, False
+        self._power: tuple[float | None, float | None] = (None, None)
         self._exposures = rig.exposures(plan)
         self._began = {self._exposures[0]: rig.scan_settings()}
         self.planes_kept = 0
@@ -146,8 +148,10 @@ class StackEngine(PMDAEngine):
 
     def _go_to(self, event: MDAEvent) -> None:
         self._rig.move_z(float(event.z_pos or 0.0))
+        self._asked_mw = self._plan.plane_power_mw(self._plane(event))
         if self._rig.config.roles.power is not None:
-            self._rig.set_power_mw(self._plan.plane_power_mw(self._plane(event)))
+            self._rig.set_power_mw(self._asked_mw)
+        self._dimmed = False
 
     def exec_event(self, event: MDAEvent) -> Iterator[tuple[NDArray[Any], MDAEvent, Any]]:
         """Take the frames of planes, keep them and their mean, show the mean to whoever listens."""
@@ -252,14 +256,26 @@ class StackEngine(PMDAEngine):
         return aligned
 
     def _aligned(self, frames: list[NDArray[np.uint16]], more: int) -> AlignedPlane | None:
-        """Take ``more`` frames and register all of them; None when somebody asked to stop."""
+        """Take ``more`` frames and register all of them; None when somebody asked to stop.
+
+        Registering takes longer than a frame: the beam, which stands still then, has the least power meanwhile.
+        """
+        if self._dimmed:
+            self._rig.set_power_mw(self._asked_mw)
+            self._dimmed = False
         for _ in range(more):
             self._rig.wait_while_paused()
             if self._rig.stop_requested:
                 return None
             self._rig.open_light()
             frames.append(self._snap())
-        return None if self._rig.stop_requested else align_frames(frames, self._plan.voxel_um[1])
+        if self._rig.stop_requested:
+            return None
+        self._power = self._rig.confirm_power_mw(self._asked_mw)
+        if len(frames) > 1 and self._rig.config.roles.power is not None:
+            self._rig.dim()
+            self._dimmed = True
+        return align_frames(frames, self._plan.voxel_um[1])
 
     def _snap(self) -> NDArray[np.uint16]:
         frame = self._rig.snap()
@@ -294,7 +310,7 @@ class StackEngine(PMDAEngine):
     def _record(self, plane: int, z_um: float, exposed: Sequence[ExposedPlane]) -> PlaneRecord:
         """Read everything back; what is not as it was set is refused, and the plane is not kept."""
         rig, aligned, settings = self._rig, exposed[0].aligned, exposed[0].settings
-        power_mw, power_setting = rig.confirm_power_mw(self._plan.plane_power_mw(plane))
+        power_mw, power_setting = self._power
         return PlaneRecord(
             plane=plane,
             time=utc_now(),

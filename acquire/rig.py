@@ -234,6 +234,12 @@ class Rig:
         value = self.power_setting(power_mw)
         self._set_number(role, value)
 
+    def dim(self) -> None:
+        """Set the least power that the table holds, the shutter as it is."""
+        role, table = self.config.roles.power, self.config.power
+        if role is not None and table is not None:
+            self._set_number(role, table.value[0])
+
     def confirm_power_mw(self, power_mw: float) -> tuple[float | None, float | None]:
         """Return power at the sample (mW) and property value as read back; RigError when they are not those set."""
         role, table = self.config.roles.power, self.config.power

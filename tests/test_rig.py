@@ -10,6 +10,7 @@ from acquire.checks import check_devices
 from acquire.config import RigConfig, read_rig_config
 from acquire.engine import PlanesInMemory, StackCancelledError, take_stack
 from acquire.errors import RigError
+from acquire.frames import align_frames
 from acquire.model import StackPlan, StagePosition
 from acquire.opening import open_rig
 
@@ -158,7 +159,8 @@ def test_check_rig_says_a_line_a_role(name):
         lines = list(check_devices(opened))
     present = [role for role, player in config.roles if player and role not in {"zoom", "resolution", "pixel_dwell"}]
     guarded = {"watchdog:"} if config.watchdog else set()
-    assert {line.split()[0] for line in lines} == set(present) | guarded
+    channels = {"channel"} if config.channels else set()
+    assert {line.split()[0] for line in lines} == set(present) | guarded | channels
 
 
 def test_a_role_of_the_wrong_kind_is_named():
@@ -188,3 +190,20 @@ def test_the_demo_camera_of_micro_manager_gives_a_stack():
         assert plan.voxel_um[1] == 0.2
         take_stack(opened, plan, ORIGIN, [sink])
     assert np.array(sink.planes).shape == (7, 512, 512)
+
+
+def test_the_beam_is_dim_while_frames_are_registered(rig, monkeypatch):
+    seen = []
+
+    def watched(frames, pixel_um, **options):
+        seen.append(rig.power_mw())
+        return align_frames(frames, pixel_um, **options)
+
+    monkeypatch.setattr("acquire.engine.align_frames", watched)
+    sink = PlanesInMemory()
+    plan = rig.set_scan(PLAN.model_copy(update={"frames_per_plane": 2}))
+    take_stack(rig, plan, ORIGIN, [sink])
+    assert len(seen) >= plan.planes
+    assert max(seen) < 0.1
+    powers = [record.power_mw for record in sink.records]
+    assert powers == pytest.approx([plan.plane_power_mw(plane) for plane in range(7)], rel=0.01)
