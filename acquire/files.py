@@ -68,6 +68,13 @@ def write_text(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def sync_file(path: Path) -> None:
+    """Have a file that another library wrote reach the disk; nothing when there is none."""
+    if path.is_file():
+        with writing(path), FileIO(path, "r+") as file:
+            os.fsync(file.fileno())
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line to a journal, synced before it counts: the whole line or nothing of it.
 

@@ -25,7 +25,7 @@ from yaozarrs import v05
 from zarr.codecs import BloscCodec
 
 from acquire.errors import StudyError
-from acquire.files import append_line, check_space, writing
+from acquire.files import append_line, check_space, sync_file, writing
 from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TakenPlane, TransformRecord, utc_now
 
 JOURNAL = ".planes.jsonl"
@@ -179,6 +179,10 @@ def read_plane_lines(journal: Path) -> list[PlaneRecord]:
     return records
 
 
+def _sync_chunk(store: Path, place: tuple[int, ...]) -> None:
+    sync_file(store.joinpath("0", "c", *(str(index) for index in place)))
+
+
 class StackWriter:
     """A stack that grows on disk plane by plane; a sink for the rig.
 
@@ -293,7 +297,7 @@ class StackWriter:
         self._pending = self._worker.submit(self._write, taken)
 
     def _write(self, taken: TakenPlane) -> None:
-        """Write frames and mean, then the line in the journal: from then on the plane counts as saved."""
+        """Write frames and mean, synced, then the line in the journal: from then on the plane counts as saved."""
         plane, shape = taken.record.plane, (*self._array.shape[:-3], *self._array.shape[-2:])
         if taken.pixels.shape != shape:
             raise StudyError(
@@ -306,8 +310,17 @@ class StackWriter:
                 for number, frame in enumerate(taken.frames[: self._frames.shape[0]]):
                     self._frames[number, ..., plane, :, :] = frame
             self._array[self._place(plane)] = taken.pixels
+        self._sync(plane, len(taken.frames))
         append_line(journal_path(self.path), record.model_dump_json())
         self.records = [other for other in self.records if other.plane != plane] + [record]
+
+    def _sync(self, plane: int, frames: int) -> None:
+        """Have the chunks of a plane reach the disk: a pulled plug takes no plane that the journal holds."""
+        channels: list[tuple[int, ...]] = [()] if self._array.ndim == 3 else [(c,) for c in range(self._array.shape[0])]
+        for channel in channels:
+            _sync_chunk(self.path, (*channel, plane, 0, 0))
+            for number in range(0 if self._frames is None else min(frames, self._frames.shape[0])):
+                _sync_chunk(frames_path(self.path), (number, *channel, plane, 0, 0))
 
     def _settle(self) -> None:
         """Wait for the plane that is being written; raise what went wrong with it."""

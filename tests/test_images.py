@@ -78,3 +78,16 @@ def test_a_surface_image_is_valid_too(tmp_path):
     yaozarrs.validate_zarr_store(str(path))
     (node,) = list(Reader(parse_url(str(path)))())
     assert node.data[0].shape == (32, 48)
+
+
+def test_the_chunks_of_a_saved_plane_are_on_the_disk_before_its_line(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("acquire.images.sync_file", lambda path: synced.append(path) or path.stat())
+    with open_rig(read_rig_config("demo")) as rig:
+        plan = rig.set_scan(PLAN.model_copy(update={"frames_per_plane": 2}))
+        provenance = ImageProvenance(kind="stack", animal="M1", session="s", day=0.0, rig={}, stage=PLACE, plan=plan)
+        with StackWriter(tmp_path / "stack.ome.zarr", plan, provenance) as writer:
+            take_stack(rig, plan, PLACE, [writer])
+    names = [path.relative_to(tmp_path).as_posix() for path in synced[:3]]
+    assert names == ["stack.ome.zarr/0/c/0/0/0", "frames.ome.zarr/0/c/0/0/0/0", "frames.ome.zarr/0/c/1/0/0/0"]
+    assert len(synced) == 3 * plan.planes
