@@ -53,10 +53,11 @@ class FlatImage:
         centre: Floats = self.origin_um + self.pixel_um * (np.array(self.values.shape) - 1) / 2
         return centre
 
-    def span(self, reach_um: Floats) -> list[int]:
-        """Return the pixels that a search over ``reach_um`` each way takes, less than the image's own size."""
+    def span(self, reach_um: Floats, other_shape: Sequence[int] = ()) -> list[int]:
+        """Return the pixels that a search over ``reach_um`` each way takes, less than the larger of both images."""
+        shape = np.maximum(self.values.shape, other_shape or self.values.shape)
         wanted = np.ceil(reach_um / self.pixel_um).astype(int)
-        return [int(v) for v in np.clip(wanted, 1, np.maximum(1, np.array(self.values.shape) - 1))]
+        return [int(v) for v in np.clip(wanted, 1, np.maximum(1, shape - 1))]
 
     def sampled_on(self, grid: FlatImage, grid_from_image: Transform) -> tuple[Image, Image]:
         """Return the values at the pixels of ``grid``, zero outside, and 1 where there are values."""
@@ -147,7 +148,7 @@ def search_motion(
     shape = np.maximum(1, np.round(np.array(moving.values.shape) * moving.pixel_um / fixed.pixel_um)).astype(int)
     corner = start.apply(moving.centre_um) - fixed.pixel_um * (shape - 1) / 2
     canvas = FlatImage(np.empty(shape, np.float32), fixed.pixel_um, corner)
-    span = fixed.span(reach_um + np.abs(fixed.origin_um - corner))
+    span = fixed.span(reach_um + np.abs(fixed.origin_um - corner), canvas.values.shape)
     limit = _limit(fixed.values, moving.sampled_on(canvas, start)[0], span)
     padded = correlation_shape(fixed.values.shape, canvas.values.shape, span)
     spectrum = fft.rfftn(fixed.values, padded, workers=THREADS)

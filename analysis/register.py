@@ -84,7 +84,7 @@ def register_stacks(
         Largest rotation in the image plane that is searched each way around the prior, degrees.
     max_shift_um
         Largest lateral shift of the stacks' centres that is searched each way, um; half the reference's width when not
-        given. The depth is searched 25 um each way.
+        given. The depth is searched 25 um each way, and farther where one stack is deeper than the other.
     prior
         Where to search around, ``reference_from_today``; without it the stacks' centres are laid on each other.
 
@@ -99,7 +99,8 @@ def register_stacks(
     voxel_um = np.maximum(reference.voxel_um, today.voxel_um)
     (fine, coarse), (fine_today, coarse_today) = (_prepare(stack, voxel_um) for stack in (reference, today))
     lateral = np.array(reference.extent_zyx_um[1:]) / 2 if max_shift_um is None else np.full(2, max_shift_um)
-    reach_um = np.array([AXIAL_SEARCH_UM, *lateral])
+    deeper_um = abs(reference.extent_zyx_um[0] - today.extent_zyx_um[0]) / 2
+    reach_um = np.array([AXIAL_SEARCH_UM + deeper_um, *lateral])
     if not (np.any(coarse.values) and np.any(coarse_today.values)):
         return StackRegistration(start, 0.0, 0.0, float("inf"), 0.0, Verdict.NOT_FOUND)
     turns = _turns(start.apply(coarse_today.centre_um), max_yaw_deg)
