@@ -134,9 +134,12 @@ def replay_relocation(file: Path) -> RelocationRecord:
     steps = []
     for step in record.steps:
         started = time.perf_counter()
-        found = register_stacks(reference, read_stack(file.parent / str(step.store)))
+        today = read_stack(file.parent / str(step.store))
+        found = register_stacks(reference, today)
         seconds = time.perf_counter() - started
-        again = RelocationStep.of(step.stage, found, offset_zyx_um(found.reference_from_today, plan), seconds)
+        todays_plan = StackPlan.model_validate(today.provenance["plan"])
+        offset_um = offset_zyx_um(found.reference_from_today, plan, todays_plan)
+        again = RelocationStep.of(step.stage, found, offset_um, seconds)
         steps.append(again.model_copy(update={"store": step.store}))
     changes = {"steps": tuple(steps), "verdict": steps[-1].verdict, "compute_s": sum(step.compute_s for step in steps)}
     return record.model_copy(update=changes)

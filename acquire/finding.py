@@ -29,7 +29,8 @@ from acquire.headpose import (
     propose_order,
 )
 from acquire.images import read_journal
-from acquire.model import FieldRecord, RelocationRecord, SessionRecord, StagePosition
+from acquire.model import FieldRecord, RelocationRecord, SessionRecord, StackPlan, StagePosition
+from acquire.relocate import Look
 from acquire.rig import Rig
 from acquire.store import Study, read_record, write_record
 from acquire.taking import StackTaker
@@ -157,7 +158,7 @@ class FieldFinder:
             self._look(field, stores),
             field.overview_plan,
             orientation=self._rig.config.orientation,
-            why_not=lambda place: self._rig.why_not(place, field.overview_plan),
+            why_not=self._rig.why_not,
         )
         record = result.record(self.record, field, predicted, time.perf_counter() - started)
         record = self._compared_with_others(field, self._with_images(record, field, stores))
@@ -173,13 +174,11 @@ class FieldFinder:
         path = self._folder(self.record) / field.name / RELOCATION_FILE
         return read_record(path, RelocationRecord) if path.is_file() else None
 
-    def _look(
-        self, field: FieldRecord, stores: list[Path]
-    ) -> Callable[[StagePosition], tuple[StackRegistration, float]]:
+    def _look(self, field: FieldRecord, stores: list[Path]) -> Look:
         reference = self._taker.reference_overview(field)
 
-        def look(position: StagePosition) -> tuple[StackRegistration, float]:
-            stores.append(self._taker.take(field, "overview", position, field.overview_plan))
+        def look(position: StagePosition, plan: StackPlan) -> tuple[StackRegistration, float]:
+            stores.append(self._taker.take(field, "overview", position, plan))
             today = read_stack(stores[-1])
             before = time.perf_counter()
             registration = register_stacks(reference, today)

@@ -28,12 +28,14 @@ from analysis.register import StackRegistration
 # From the middle of an overview to a field that it still finds, z y x, um; measured by tests/bench/capture.py.
 CAPTURE_UM = np.array([22.0, 45.0, 45.0])
 START_STEP_UM = np.array([32.0, 60.0, 60.0])
+DEEPER_UM = 30.0  # what an overview of twice the depth captures more, each way
 SEARCH_SIGMAS = 2.5
-LATERAL_LIMIT_UM = 1.0
-AXIAL_LIMIT_UM = 1.5
+LATERAL_LIMIT_UM = 3.0
+AXIAL_LIMIT_UM = 3.0
 MAX_OVERVIEWS = 8
 
-Look = Callable[[StagePosition], tuple[StackRegistration, float]]
+Look = Callable[[StagePosition, StackPlan], tuple[StackRegistration, float]]
+WhyNot = Callable[[StagePosition, StackPlan], str | None]
 
 
 def stage_zyx_um(position: StagePosition) -> tuple[float, float, float]:
@@ -105,29 +107,57 @@ def turn_on_stage_deg(reference_from_today: Transform, orientation: Orientation)
     return np.array([on_stage.yaw_deg, *on_stage.tilt_yx_deg])
 
 
+def needs_deeper(sigma_zyx_um: Floats) -> bool:
+    """Tell whether the depth of a prediction is known too badly for an overview of the usual depth."""
+    return bool(SEARCH_SIGMAS * sigma_zyx_um[0] > CAPTURE_UM[0])
+
+
 def starts_um(sigma_zyx_um: Floats) -> list[tuple[float, float, float]]:
     """Return where to begin looking, as stage offsets (z, y, x) from the prediction, the likeliest first, um.
 
-    Overviews capture what is within ``CAPTURE_UM`` of their middle; together the starts reach ``SEARCH_SIGMAS`` of the
-    prediction's uncertainty. One step deeper and higher is always among them: a prediction may be wrong.
+    Overviews capture what is within ``CAPTURE_UM`` of their middle, deeper ones ``DEEPER_UM`` more of the depth;
+    together the starts reach ``SEARCH_SIGMAS`` of the prediction's uncertainty. One step deeper and higher is always
+    among them: a prediction may be wrong.
     """
     sigma = np.asarray(sigma_zyx_um, dtype=float)
-    reach = np.maximum(SEARCH_SIGMAS * sigma - CAPTURE_UM, 0.0)
-    counts = np.ceil(reach / START_STEP_UM).astype(int)
+    more = np.array([DEEPER_UM if needs_deeper(sigma) else 0.0, 0.0, 0.0])
+    steps = START_STEP_UM + 2 * more
+    counts = np.ceil(np.maximum(SEARCH_SIGMAS * sigma - CAPTURE_UM - more, 0.0) / steps).astype(int)
     counts[0] = max(counts[0], 1)
-    axes = [np.arange(-count, count + 1) * step for count, step in zip(counts, START_STEP_UM, strict=True)]
+    axes = [np.arange(-count, count + 1) * step for count, step in zip(counts, steps, strict=True)]
     offsets = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     order = np.argsort(np.linalg.norm(offsets / np.maximum(sigma, 1.0), axis=1), kind="stable")
     return [(float(z), float(y), float(x)) for z, y, x in offsets[order]]
 
 
-def offset_zyx_um(reference_from_today: Transform, plan: StackPlan) -> tuple[float, float, float]:
+def deeper_plan(plan: StackPlan) -> StackPlan:
+    """Return an overview of twice the depth with as many planes, and as much power in its middle: it captures more."""
+    more_um, length_um = plan.depth_um / 2, plan.attenuation_length_um
+    power_mw = plan.power_mw if length_um is None else plan.power_mw * float(np.exp(-more_um / length_um))
+    twice = {"depth_um": 2 * plan.depth_um, "step_um": 2 * plan.step_um, "power_mw": power_mw}
+    return plan.model_copy(update=twice)
+
+
+def offset_zyx_um(
+    reference_from_today: Transform, plan: StackPlan, todays_plan: StackPlan | None = None
+) -> tuple[float, float, float]:
     """Return where the middle of the reference stack lies in today's, from the middle of today's, um.
 
     Moving the stage by this offset (through the rig's orientation) brings the field back to where it was.
+
+    Parameters
+    ----------
+    reference_from_today
+        How the stacks lie.
+    plan
+        Geometry of the reference stack.
+    todays_plan
+        Geometry of today's stack when it is another.
     """
-    middle = (np.array(plan.shape) - 1) / 2 * np.array(plan.voxel_um)
-    dz, dy, dx = reference_from_today.inverse().apply(middle) - middle
+    middle, todays_middle = (
+        (np.array(each.shape) - 1) / 2 * np.array(each.voxel_um) for each in (plan, todays_plan or plan)
+    )
+    dz, dy, dx = reference_from_today.inverse().apply(middle) - todays_middle
     return float(dz), float(dy), float(dx)
 
 
@@ -140,7 +170,10 @@ def about_middle(reference_from_today: Transform, plan: StackPlan) -> Transform:
 
 
 def is_close(offset_um: tuple[float, float, float]) -> bool:
-    """Tell whether an offset (z, y, x) is so small that no further overview is worth its light."""
+    """Tell whether an offset (z, y, x) is so small that no further overview is worth its light.
+
+    The stage is moved by it all the same; a registration is as good at 3 um as at none.
+    """
     dz, dy, dx = offset_um
     return bool(np.hypot(dy, dx) <= LATERAL_LIMIT_UM and abs(dz) <= AXIAL_LIMIT_UM)
 
@@ -193,9 +226,11 @@ def search(
     plan: StackPlan,
     *,
     orientation: Orientation,
-    why_not: Callable[[StagePosition], str | None],
+    why_not: WhyNot,
 ) -> SearchResult:
     """Look at the predicted place, then around it, and close in where the field shows itself.
+
+    Where the depth is badly known, as for the first field of a session, the first looks go deeper.
 
     Parameters
     ----------
@@ -204,18 +239,21 @@ def search(
     sigma_zyx_um
         One sigma of the prediction on the stage, um: how far around it is worth looking.
     look
-        Takes an overview at a position and registers it to the reference; also returns the time of computing, s.
+        Takes an overview at a position as a plan says and registers it to the reference; also returns the time of
+        computing, s.
     plan
-        Geometry of the overviews.
+        Geometry of the reference, and of the overviews but the deeper ones.
     orientation
         How images lie on the stage.
     why_not
         Says why an overview at a position is refused; None when it is allowed.
     """
     loop = _Loop(look, plan, orientation, why_not)
+    first = deeper_plan(plan) if needs_deeper(sigma_zyx_um) else plan
     verdict, position = Verdict.NOT_FOUND, predicted
     for z_um, y_um, x_um in starts_um(sigma_zyx_um):
-        verdict, position = loop.close_in(predicted.moved(x_um, y_um, z_um))
+        start = predicted.moved(x_um, y_um, z_um)
+        verdict, position = loop.close_in(start, plan if why_not(start, first) else first)
         if verdict is not Verdict.NOT_FOUND:
             break
     if verdict is Verdict.NOT_FOUND:
@@ -231,29 +269,31 @@ class _Loop:
         look: Look,
         plan: StackPlan,
         orientation: Orientation,
-        why_not: Callable[[StagePosition], str | None],
+        why_not: WhyNot,
     ) -> None:
         self.steps: list[RelocationStep] = []
         self.registration: StackRegistration | None = None
         self._look, self._plan, self._orientation, self._why_not = look, plan, orientation, why_not
 
-    def close_in(self, position: StagePosition) -> tuple[Verdict, StagePosition]:
-        """Search from one start."""
-        unsure, verdict = 0, Verdict.NOT_FOUND
-        while len(self.steps) < MAX_OVERVIEWS and self._why_not(position) is None:
-            step = self._step(position)
+    def close_in(self, position: StagePosition, first: StackPlan) -> tuple[Verdict, StagePosition]:
+        """Search from one start, where the first overview is taken as ``first`` says."""
+        unsure, verdict, plan = 0, Verdict.NOT_FOUND, first
+        while len(self.steps) < MAX_OVERVIEWS and self._why_not(position, plan) is None:
+            step = self._step(position, plan)
             verdict = step.verdict
             if verdict is Verdict.NOT_FOUND:
                 return verdict, position
             position = position.moved(*self._orientation.stage_offset_um(step.offset_zyx_um))
             unsure += verdict is Verdict.UNSURE
-            if unsure == 2 or (verdict is Verdict.FOUND and is_close(step.offset_zyx_um)):
+            close = plan is self._plan and is_close(step.offset_zyx_um)
+            if unsure == 2 or (verdict is Verdict.FOUND and close):
                 return verdict, position
+            plan = self._plan
         return (Verdict.NOT_FOUND if verdict is Verdict.NOT_FOUND else Verdict.UNSURE), position
 
-    def _step(self, position: StagePosition) -> RelocationStep:
-        self.registration, compute_s = self._look(position)
-        offset_um = offset_zyx_um(self.registration.reference_from_today, self._plan)
+    def _step(self, position: StagePosition, plan: StackPlan) -> RelocationStep:
+        self.registration, compute_s = self._look(position, plan)
+        offset_um = offset_zyx_um(self.registration.reference_from_today, self._plan, plan)
         step = RelocationStep.of(position, self.registration, offset_um, compute_s)
         self.steps.append(step)
         return step

@@ -74,17 +74,19 @@ class Tissue:
     def __init__(self, place, *, seen_within_um=25.0, verdict=Verdict.FOUND):
         self.place, self.seen_within_um, self.verdict, self.looked_at = place, seen_within_um, verdict, []
 
-    def look(self, position):
+    def look(self, position, plan):
         self.looked_at.append(position)
+        deeper_um = 30.0 if plan.depth_um > PLAN.depth_um else 0.0
         dx, dy, dz = np.subtract(self.place.xyz_um, position.xyz_um)
         image_x, image_y = np.linalg.inv(np.array(MIRRORED.stage_from_image)) @ (dx, dy)
-        seen = abs(dz) <= self.seen_within_um and np.hypot(dx, dy) <= 60.0
-        shift = Transform.translation((-dz, -image_y, -image_x)) if seen else Transform.identity()
+        seen = abs(dz) <= self.seen_within_um + deeper_um and np.hypot(dx, dy) <= 60.0
+        middles_um = (PLAN.depth_um - plan.depth_um) / 2
+        shift = Transform.translation((middles_um - dz, -image_y, -image_x)) if seen else Transform.identity()
         verdict = self.verdict if seen else Verdict.NOT_FOUND
         return StackRegistration(shift, 0.9 if seen else 0.1, 0.5, 1.0, 0.8, verdict), 0.1
 
 
-def allowed(_position):
+def allowed(_position, _plan):
     return None
 
 
@@ -102,7 +104,7 @@ def test_a_search_ends_on_the_field(dx, dy, dz):
     result = search(predicted, tissue)
     assert result.verdict is Verdict.FOUND
     assert result.position.xyz_um == pytest.approx(tissue.place.xyz_um, abs=1e-6)
-    assert len(result.steps) == len(tissue.looked_at) <= relocate.MAX_OVERVIEWS
+    assert len(result.steps) == len(tissue.looked_at) <= (2 if abs(dz) < 50 else 4)
 
 
 def test_a_field_that_is_not_there_is_not_found_and_costs_a_bounded_dose():
@@ -112,7 +114,7 @@ def test_a_field_that_is_not_there_is_not_found_and_costs_a_bounded_dose():
     assert result.verdict is Verdict.NOT_FOUND
     assert result.position == predicted
     depths = [position.z_um for position in tissue.looked_at]
-    assert depths == [0.0, -32.0, 32.0, -64.0, 64.0]
+    assert depths == [0.0, -92.0, 92.0]
 
 
 def test_a_prediction_that_is_sure_of_itself_costs_few_overviews():
@@ -124,7 +126,7 @@ def test_a_place_known_badly_is_looked_for_on_all_sides_likeliest_first():
     starts = np.array(relocate.starts_um(np.array([20.0, 60.0, 40.0])))
     far = np.linalg.norm(starts / (20.0, 60.0, 40.0), axis=1)
     assert np.all(np.diff(far) >= -1e-9)
-    assert np.abs(starts).max(axis=0) == pytest.approx((32.0, 120.0, 60.0))
+    assert np.abs(starts).max(axis=0) == pytest.approx((92.0, 120.0, 60.0))
 
 
 @given(st.floats(-8, 8), st.floats(-3, 3), st.floats(-3, 3), st.sampled_from([1, -1]), st.booleans())
@@ -149,7 +151,7 @@ def test_a_search_never_looks_where_it_is_refused(dx, dy, dz):
     predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
     tissue = Tissue(predicted.moved(dx, dy, dz))
 
-    def why_not(position):
+    def why_not(position, _plan):
         return "too deep" if position.z_um > 20.0 else None
 
     search(predicted, tissue, why_not)
@@ -159,5 +161,5 @@ def test_a_search_never_looks_where_it_is_refused(dx, dy, dz):
 def test_a_found_place_that_may_not_be_reached_is_unsure():
     predicted = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
     tissue = Tissue(predicted.moved(z_um=15.0))
-    result = search(predicted, tissue, lambda p: "no" if p.z_um > 10 else None)
+    result = search(predicted, tissue, lambda p, _: "no" if p.z_um > 10 else None)
     assert result.verdict is Verdict.UNSURE
