@@ -101,8 +101,9 @@ def turn_on_stage_deg(reference_from_today: Transform, orientation: Orientation)
     axes = np.eye(3)
     axes[0, 0] = orientation.deeper_is
     axes[1:, 1:] = np.array(orientation.stage_from_image)[::-1, ::-1]
+    u, _, vt = np.linalg.svd(reference_from_today.inverse().matrix[:3, :3])  # the turn alone, without the stretch
     turned = np.eye(4)
-    turned[:3, :3] = axes @ reference_from_today.inverse().matrix[:3, :3] @ axes.T
+    turned[:3, :3] = axes @ u @ vt @ axes.T
     on_stage = Transform(turned)
     return np.array([on_stage.yaw_deg, *on_stage.tilt_yx_deg])
 

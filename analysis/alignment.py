@@ -26,6 +26,9 @@ from analysis.model import Floats, Transform
 from analysis.motion import fit_motion_robustly
 
 BLOCK_SPACING = 0.6  # of a block's size, so that neighbours overlap
+LEAST_CORRELATION = 0.3  # of a block that has a say in how tissue is stretched
+LEAST_BLOCKS_STRETCHED = 30  # twelve numbers are fitted
+MOST_STRETCH = 0.08  # recorded fields stretch and shear by 0.04 at most
 LEAST_SHARED_ENERGY = 0.25  # of the largest overlap: below it a correlation is held down, small overlaps fit by chance
 
 
@@ -232,6 +235,28 @@ def refine_motion(fixed: FlatImage, moving: FlatImage, guess: Transform, plan: B
     residual_um = float(np.sqrt(np.mean(rest_um[agree] ** 2)) / axes) if agree.any() else float("inf")
     score = float(np.mean(blocks.correlation * agree))
     return RefinedMotion(correction @ guess, score, blocks.places_um[agree], residual_um)
+
+
+def stretch_motion(fixed: FlatImage, moving: FlatImage, motion: Transform, plan: BlockMatching) -> Transform:
+    """Return a rigid motion with a little stretch and shear, as the blocks show it: tissue is soft.
+
+    The motion itself where too few blocks agree, or they ask for more than tissue does.
+    """
+    blocks = match_blocks(fixed, moving, motion, plan)
+    near = np.linalg.norm(blocks.shifts_um * plan.axis_weight, axis=1) < plan.agree_within_um
+    agree = near & (blocks.correlation >= LEAST_CORRELATION)
+    if np.count_nonzero(agree) < LEAST_BLOCKS_STRETCHED:
+        return motion
+    places, middle = blocks.places_um[agree], fixed.centre_um
+    weight = blocks.correlation[agree, None]
+    levers = np.column_stack([np.ones(len(places)), places - middle])
+    slopes, *_ = np.linalg.lstsq(levers * weight, blocks.shifts_um[agree] * weight, rcond=None)
+    if np.abs(slopes[1:]).max() > MOST_STRETCH:
+        return motion
+    correction = np.eye(len(middle) + 1)
+    correction[:-1, :-1] -= slopes[1:].T
+    correction[:-1, -1] = slopes[1:].T @ middle - slopes[0]
+    return Transform(correction) @ motion
 
 
 def search_halves(

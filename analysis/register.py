@@ -8,11 +8,18 @@ It knows nothing of dendrites or spines, and works in the frames of the two stac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.alignment import BlockMatching, FlatImage, refine_motion, search_halves, search_motion
+from analysis.alignment import (
+    BlockMatching,
+    FlatImage,
+    refine_motion,
+    search_halves,
+    search_motion,
+    stretch_motion,
+)
 from analysis.correlate import block_mean, flatten
 from analysis.errors import StackError
 from analysis.model import Floats, Stack, Transform, Verdict
@@ -29,6 +36,7 @@ BLOCKS = (
     BlockMatching(np.array([20.0, 24.0, 24.0]), np.array([8.0, 4.0, 4.0]), AXIS_WEIGHT, agree_within_um=2.5),
     BlockMatching(np.array([14.0, 16.0, 16.0]), np.array([4.0, 2.5, 2.5]), AXIS_WEIGHT, agree_within_um=2.5),
 )
+STRETCHED = replace(BLOCKS[-1], most=200)
 LEAST_EXTENT_UM = (3.0, 10.0, 10.0)
 
 # On recorded sessions none of 200 pairs of other or mirrored places, 31-80 um wide, passed these three together.
@@ -44,7 +52,8 @@ class StackRegistration:
     Parameters
     ----------
     reference_from_today
-        Rigid map from today's stack frame to the reference stack frame, um.
+        Map from today's stack frame to the reference stack frame, um: a rigid motion, with the little stretch and shear
+        that soft tissue shows.
     score
         Mean correlation of the matched blocks, 0 to 1; a block that disagrees with the common motion counts 0.
     margin
@@ -109,9 +118,10 @@ def register_stacks(
     for plan in BLOCKS:
         refined = refine_motion(fine, fine_today, found, plan)
         found, score = refined.motion, refined.score
+    stretched = stretch_motion(fine, fine_today, found, STRETCHED)
     agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=AXIS_WEIGHT)
     verdict = judge(score, margin, agreement_um)
-    return StackRegistration(found, score, margin, agreement_um, overlap, verdict)
+    return StackRegistration(stretched, score, margin, agreement_um, overlap, verdict)
 
 
 def judge(score: float, margin: float, agreement_um: float) -> Verdict:
