@@ -52,6 +52,6 @@ def validation_summary(error: ValidationError) -> str:
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"]) or "file"
         pattern = str(fault.get("ctx", {}).get("pattern", ""))
-        said = NAME_RULE if pattern.startswith("^[A-Za-z0-9]") else fault["msg"]
+        said = NAME_RULE if pattern.startswith("^[A-Za-z0-9]") else fault["msg"].removeprefix("Value error, ")
         faults.append(f"{where}: {said}")
     return "; ".join(faults)

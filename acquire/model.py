@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from analysis.model import Transform, Verdict
 from analysis.register import StackRegistration
@@ -21,6 +21,7 @@ from analysis.register import StackRegistration
 FORMAT_VERSION: Literal[1] = 1
 MOST_PLANES = 5000
 LEAST_PIXELS = 16
+LEAST_PLANES = 2
 LARGEST_EXPONENT = 700.0  # of exp in a float
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -216,6 +217,18 @@ class StackPlan(Record):
         return min(grown, self.power_limit_mw)
 
 
+def _several_planes(plan: StackPlan) -> StackPlan:
+    if plan.planes < LEAST_PLANES:
+        raise ValueError(
+            f"depth_um {plan.depth_um:g} in steps of {plan.step_um:g} um is one plane, which cannot be compared; "
+            "raise depth_um or lower step_um"
+        )
+    return plan
+
+
+FieldPlan = Annotated[StackPlan, AfterValidator(_several_planes)]
+"""How the stacks of a field are taken: more than one plane."""
+
 OVERVIEW_PLAN = StackPlan(
     field_of_view_um=120.0, pixels=256, depth_um=68.0, step_um=2.0, frames_per_plane=1, keep_frames=False
 )
@@ -287,8 +300,8 @@ class FieldRecord(Record):
     name: Identifier
     position: StagePosition
     reference_session: str
-    plan: StackPlan = StackPlan()
-    overview_plan: StackPlan = OVERVIEW_PLAN
+    plan: FieldPlan = StackPlan()
+    overview_plan: FieldPlan = OVERVIEW_PLAN
     note: str = ""
 
 
@@ -311,8 +324,8 @@ class StudyRecord(Record):
     format_version: Literal[1] = FORMAT_VERSION
     name: str
     groups: tuple[str, ...] = ()
-    plan: StackPlan = StackPlan()
-    overview_plan: StackPlan = OVERVIEW_PLAN
+    plan: FieldPlan = StackPlan()
+    overview_plan: FieldPlan = OVERVIEW_PLAN
     created: datetime = Field(default_factory=utc_now)
 
 

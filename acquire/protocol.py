@@ -8,14 +8,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from acquire.errors import StudyError, validation_summary
-from acquire.model import OVERVIEW_PLAN, Record, StackPlan
+from acquire.model import OVERVIEW_PLAN, FieldPlan, Record, StackPlan
 
 
 class Protocol(Record):
     """Plans that new fields get: the stack that is compared, and the overview that finds the field again."""
 
-    stack: StackPlan = StackPlan()
-    overview: StackPlan = OVERVIEW_PLAN
+    stack: FieldPlan = StackPlan()
+    overview: FieldPlan = OVERVIEW_PLAN
 
 
 def read_protocol(path: Path) -> Protocol:
@@ -27,7 +27,10 @@ def read_protocol(path: Path) -> Protocol:
         When the file is missing, is no TOML, or has unknown or impossible entries: each is named.
     """
     try:
-        return Protocol.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        written = tomllib.loads(path.read_text(encoding="utf-8"))
+        if isinstance(overview := written.get("overview"), dict):  # what it does not say stays quick and coarse
+            written["overview"] = {**OVERVIEW_PLAN.model_dump(), **overview}
+        return Protocol.model_validate(written)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is no valid TOML: {error}") from error
     except ValidationError as error:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acquire.config import Limits, Orientation, PowerCalibration, find_config, read_rig_config
-from acquire.errors import RigError
-from acquire.model import StackPlan, StagePosition
+from acquire.errors import RigError, StudyError
+from acquire.model import OVERVIEW_PLAN, StackPlan, StagePosition
+from acquire.protocol import read_protocol
 
 MINIMAL = """
 name = "mine"
@@ -115,3 +116,18 @@ def test_no_plane_ever_gets_more_than_the_limit(power, length, step, depth):
 def test_a_plan_above_its_own_limit_is_refused():
     with pytest.raises(ValueError, match=r"power_mw 60\.0 is above power_limit_mw 50\.0"):
         StackPlan(power_mw=60.0)
+
+
+def test_an_overview_that_says_little_stays_quick_and_coarse(tmp_path):
+    file = tmp_path / "protocol.toml"
+    file.write_text("[stack]\ndepth_um = 30.0\n[overview]\npower_mw = 8.0\n")
+    protocol = read_protocol(file)
+    assert protocol.overview == OVERVIEW_PLAN.model_copy(update={"power_mw": 8.0})
+    assert protocol.stack.depth_um == 30.0
+
+
+def test_a_field_of_one_plane_is_refused(tmp_path):
+    file = tmp_path / "protocol.toml"
+    file.write_text("[stack]\ndepth_um = 0.4\n")
+    with pytest.raises(StudyError, match=r"stack: depth_um 0\.4 in steps of 1 um is one plane"):
+        read_protocol(file)

@@ -78,7 +78,8 @@ def test_a_study_is_read_back(study):
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.floats(1e-2, 1e3))
 def test_records_survive_the_round_trip(x, z, step):
     position = StagePosition(x_um=x, y_um=-x, z_um=z)
-    field = FieldRecord(name="F01", position=position, reference_session="s", plan=StackPlan(step_um=step))
+    plan = StackPlan(step_um=step, depth_um=5 * step)
+    field = FieldRecord(name="F01", position=position, reference_session="s", plan=plan)
     assert FieldRecord.model_validate_json(field.model_dump_json()) == field
 
 
