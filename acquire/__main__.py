@@ -24,6 +24,7 @@ from analysis.errors import ExperimentError
 from analysis.model import Transform, Verdict
 
 LIST_OPTIONS = ("--days", "--field", "--groups")
+LANDMARK_OPTION, LANDMARK_VALUES = "--landmark", 3
 EXIT_NOT_FOUND = 3
 EXIT_INTERRUPTED = 130
 
@@ -42,6 +43,10 @@ AnimalOption = Annotated[str, typer.Option("--animal", help="The animal's id.")]
 FieldsOption = Annotated[list[str] | None, typer.Option("--field", help="One field or several; all when not given.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 DayOption = Annotated[float | None, typer.Option("--day", help="Days since the first session; else from the clock.")]
+LandmarkOption = Annotated[
+    list[str] | None,
+    typer.Option(LANDMARK_OPTION, metavar="NAME X Y", help="A landmark and its stage position today, um; two or more."),
+]
 NewSessionOption = Annotated[bool, typer.Option("--new-session", help="Do not go on with the last session.")]
 
 
@@ -201,11 +206,65 @@ def new_field(
             asked = StagePosition(x_um=x, y_um=y, z_um=z)
         if asked is not None:
             session.rig.move_to(asked)
+        if session.needs_wide_stack():
+            session.map_surface()
         field = session.new_field(name)
         store = session.take_stack(field.name)
         quality = session.quality(field.name)
     out.print(f"field {field.name} at {field.position}: {quality.light}, {quality.advice}")
     out.print(str(store))
+
+
+@app.command("map-surface")
+def map_surface(
+    rig: RigOption,
+    study: StudyOption,
+    animal: AnimalOption,
+    tiles: Annotated[
+        tuple[int, int], typer.Option("--tiles", metavar="R C", min=1, help="Rows and columns of images.")
+    ] = (1, 1),
+    photograph: Annotated[
+        Path | None, typer.Option("--photo", help="A photograph from another microscope becomes the map.")
+    ] = None,
+    pixel_um: Annotated[float | None, typer.Option("--pixel-um", help="Its pixel size, um.")] = None,
+    landmarks: LandmarkOption = None,
+    day: DayOption = None,
+    new_session: NewSessionOption = False,
+) -> None:
+    """Map the surface vessels, or find today's in the map; exit code 3 when they are not found."""
+    from acquire.commands import map_surface as map_it
+
+    where = _landmark_places(landmarks)
+    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
+        verdict, told = map_it(session, tiles, photograph, pixel_um, where)
+        marks = session.landmarks()
+    out.print(told)
+    for mark in marks:
+        if mark.map_yx_um is not None and not mark.refused:
+            out.print(f"  {mark.name}: y {mark.map_yx_um[0]:.0f}, x {mark.map_yx_um[1]:.0f} um of the map")
+    _exit_unless_found(verdict)
+
+
+def _landmark_places(given: Sequence[str] | None) -> dict[str, tuple[float, float]]:
+    """Return names and stage positions (x, y), um; each was given as three words."""
+    places: dict[str, tuple[float, float]] = {}
+    for words in (each.split() for each in given or ()):
+        try:
+            name, x, y = words
+            places[name] = float(x), float(y)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{LANDMARK_OPTION} {' '.join(words)}: give a name and two numbers, as in {LANDMARK_OPTION} V1 120 -340"
+            ) from error
+    return places
+
+
+def _align(session: Any, landmarks: Sequence[str] | None) -> None:
+    from acquire.commands import tell_alignment
+
+    if landmarks:
+        for line in tell_alignment(session.align_by_landmarks(_landmark_places(landmarks))):
+            out.print(line)
 
 
 @app.command()
@@ -216,6 +275,7 @@ def relocate(
     fields: FieldsOption = None,
     day: DayOption = None,
     new_session: NewSessionOption = False,
+    landmarks: LandmarkOption = None,
     replay: Annotated[
         Path | None, typer.Option("--replay", help="A relocation.json: register its overviews anew, off the rig.")
     ] = None,
@@ -230,6 +290,7 @@ def relocate(
         raise typer.BadParameter("give --rig, --study and --animal, or --replay FILE")
     else:
         with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
+            _align(session, landmarks)
             records = find_fields(session, fields)
             advice = session.head_advice(records[-1].field)
     for record in records:
@@ -255,6 +316,7 @@ def acquire(
     interval_s: Annotated[float, typer.Option("--interval-s", min=0.0, help="From start to start, s.")] = 0.0,
     retake: Annotated[bool, typer.Option("--retake", help="Take bad planes again at once.")] = False,
     accept_unsure: Annotated[bool, typer.Option("--accept-unsure", help="Take fields that are unsure.")] = False,
+    landmarks: LandmarkOption = None,
     day: DayOption = None,
     new_session: NewSessionOption = False,
 ) -> None:
@@ -263,6 +325,7 @@ def acquire(
 
     taking = Taking(resume=resume, repeats=repeats, interval_s=interval_s, accept_unsure=accept_unsure, retake=retake)
     with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
+        _align(session, landmarks)
         missed = take_fields(session, fields, taking, out.print)
     if missed:
         raise typer.Exit(EXIT_NOT_FOUND)
@@ -314,7 +377,8 @@ def register(
     shift_um = [round(float(value), 4) for value in pose.matrix[:3, 3]]
     z, y, x = shift_um
     out.print(
-        f"{found.verdict}, score {found.score:.2f}: shift z {z:.2f}, y {y:.2f}, x {x:.2f} um, "
+        f"{found.verdict}, right with probability {found.probability:.3f}, score {found.score:.2f}: "
+        f"shift z {z:.2f}, y {y:.2f}, x {x:.2f} um, "
         f"yaw {pose.yaw_deg:.2f} deg, tilt {pose.tilt_deg:.2f} deg"
     )
     if as_json:
@@ -326,6 +390,7 @@ def register(
                 "tilt_deg": pose.tilt_deg,
                 "tilt_yx_deg": list(pose.tilt_yx_deg),
                 "score": found.score,
+                "probability": found.probability,
                 "verdict": str(found.verdict),
             }
         )
@@ -400,7 +465,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     _leave_gently()
     try:
-        code = int(app(args=expand_lists(given), standalone_mode=False, prog_name="samefield") or 0)
+        code = int(app(args=expand_lists(join_landmarks(given)), standalone_mode=False, prog_name="samefield") or 0)
     except (typer.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
     except typer.TyperException as error:
@@ -450,6 +515,22 @@ def _report_unexpected(error: Exception) -> int:
     text = " ".join(str(error).split())
     err.print(f"error: unexpected {type(error).__name__}: {text} ({where})", markup=False)
     return 1
+
+
+def join_landmarks(arguments: Sequence[str]) -> list[str]:
+    """Let ``--landmark`` take three words, again and again.
+
+    >>> join_landmarks(["relocate", "--landmark", "V1", "120", "-340", "--json"])
+    ['relocate', '--landmark', 'V1 120 -340', '--json']
+    """
+    joined: list[str] = []
+    left = list(arguments)
+    while left:
+        joined.append(left.pop(0))
+        if joined[-1] == LANDMARK_OPTION:
+            joined.append(" ".join(left[:LANDMARK_VALUES]))
+            del left[:LANDMARK_VALUES]
+    return joined
 
 
 def expand_lists(arguments: Sequence[str]) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import read_journal
+from acquire.landmarks import AlignmentRecord
 from acquire.model import Light, RelocationRecord, RelocationStep, StackPlan
 from acquire.quality import bad_planes, name_planes
 from acquire.relocate import offset_zyx_um
@@ -18,7 +19,7 @@ from acquire.store import Study, read_record
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Verdict
-from analysis.register import register_stacks
+from analysis.register import StackRegistration, register_stacks
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
@@ -109,6 +110,43 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> list[Relocati
     return records
 
 
+def map_surface(
+    session: Session,
+    tiles: tuple[int, int],
+    photograph: Path | None,
+    pixel_um: float | None,
+    landmarks: Mapping[str, tuple[float, float]],
+) -> tuple[Verdict, str]:
+    """Map the surface, or make a photograph the map; return the verdict and a line."""
+    if photograph is None:
+        found = session.map_surface(tiles)
+    elif pixel_um is None:
+        raise StudyError(f"{photograph} does not say how large its pixels are on the brain; give --pixel-um")
+    else:
+        found = session.map_photograph(photograph, pixel_um, landmarks)
+    count = sum(not mark.refused for mark in session.landmarks())
+    if found is None:
+        return Verdict.FOUND, f"this is the map of {session.record.animal}; landmarks: {count}"
+    told = f"{found.verdict}, score {found.score:.2f}"
+    if isinstance(found, StackRegistration):
+        pose = found.reference_from_today
+        return found.verdict, f"{told}, yaw {pose.yaw_deg:.2f} deg, tilt {pose.tilt_deg:.2f} deg"
+    recognised = f"landmarks recognised: {len(found.landmarks)} of {count}"
+    return found.verdict, f"{told}, yaw {found.map_from_today.yaw_deg:.2f} deg, {recognised}"
+
+
+def tell_alignment(alignment: AlignmentRecord) -> list[str]:
+    """Return what landmarks told of the head, a line each."""
+    told = [
+        f"head turned by {alignment.yaw_deg:.2f} deg against {alignment.reference_session}, landmarks agree to "
+        f"{alignment.sigma_um:.0f} um, stretched by {alignment.stretch * 100:.1f} %"
+    ]
+    for pair in alignment.pairs:
+        left_out = "" if pair.used else ": left out, it is another place"
+        told.append(f"  {pair.name}: {pair.residual_um:.0f} um off{left_out}")
+    return told
+
+
 def tell_relocation(record: RelocationRecord) -> str:
     """Return a line about a search."""
     told = f"{record.field}: {record.verdict} at {record.position}, overviews taken: {len(record.steps)}"
@@ -141,8 +179,9 @@ def replay_relocation(file: Path) -> RelocationRecord:
         offset_um = offset_zyx_um(found.reference_from_today, plan, todays_plan)
         again = RelocationStep.of(step.stage, found, offset_um, seconds)
         steps.append(again.model_copy(update={"store": step.store}))
-    changes = {"steps": tuple(steps), "verdict": steps[-1].verdict, "compute_s": sum(step.compute_s for step in steps)}
-    return record.model_copy(update=changes)
+    last, compute_s = steps[-1], sum(step.compute_s for step in steps)
+    changes = {"verdict": last.verdict, "probability": last.probability, "compute_s": compute_s}
+    return record.model_copy(update={**changes, "steps": tuple(steps)})
 
 
 def _retake(session: Session, name: str, say: Callable[[str], None]) -> None:

@@ -248,10 +248,11 @@ class RigConfig(Record):
 
     def missing(self) -> list[str]:
         """Say what this rig cannot do for lack of a role, a line each."""
+        by_scanner = " and the scanner's whole field" if self.scan.field_um_at_zoom_1 else ""
         says = {
             "xy_stage": "no xy stage: fields cannot be approached",
             "shutter": "no shutter: the light is on whenever the laser is; close it by hand",
-            "surface_camera": "no surface camera: no vessel map; fields are predicted from stage coordinates alone",
+            "surface_camera": f"no surface camera: no vessel map; landmarks{by_scanner} tell how the head sits",
             "power": "no power control: the power at the sample is neither set nor known",
             "zoom": f"no zoom: every image has pixels of {self.scan.pixel_um} um",
         }

@@ -20,6 +20,7 @@ from acquire.errors import RelocationError
 from acquire.headpose import (
     FROM_STAGE,
     FROM_VESSELS,
+    FROM_WIDE,
     FoundField,
     HeadPose,
     PosePrior,
@@ -29,17 +30,18 @@ from acquire.headpose import (
     propose_order,
 )
 from acquire.images import read_journal
+from acquire.landmarks import SURFACE_FILE, read_alignment, read_landmarks
 from acquire.model import FieldRecord, RelocationRecord, SessionRecord, StackPlan, StagePosition
 from acquire.relocate import Look
 from acquire.rig import Rig
 from acquire.store import Study, read_record, write_record
+from acquire.surface import SESSION_ITSELF, WIDE
 from acquire.taking import StackTaker
-from analysis.model import Floats, Transform, Verdict
+from analysis.model import Floats, Stack, Transform, Verdict
 from analysis.register import StackRegistration, register_stacks
 from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
-SURFACE_FILE = "surface.ome.zarr"
 RELOCATION_FILE = "relocation.json"
 
 
@@ -97,19 +99,86 @@ class FieldFinder:
         then_um, today_um = then.surface_pixel_um, self.record.surface_pixel_um
         assert then_um is not None and today_um is not None, "both sessions have a surface image"
         assert then.surface is not None and self.record.surface is not None, "both sessions have a surface image"
-        registration = register_surface(map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um)
+        landmarks = read_landmarks(self._folder(then), then.animal, then.name).on_map() or None
+        registration = register_surface(
+            map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um, landmarks=landmarks
+        )
         self._log("register surface", to=then.name, verdict=registration.verdict, score=round(registration.score, 3))
         if registration.verdict is not Verdict.FOUND:
             raise RelocationError(
                 f"today's vessels do not fit the map of {then.name} (score {registration.score:.2f}, "
-                f"{registration.verdict}); focus on the vessels, centre the window, and open a new session"
+                f"{registration.verdict}); focus on the vessels, centre the window, and open a new session, or say "
+                "where landmarks are today (--landmark NAME X Y)"
             )
         orientation = self._rig.config.orientation
         on_map = relocate.ImageOnStage(then.surface, then_um, _shape_2d(map_image.pixels), orientation)
         on_stage = relocate.ImageOnStage(self.record.surface, today_um, _shape_2d(image.pixels), orientation)
         pose = relocate.pose_from_surface(on_map, on_stage, registration.map_from_today)
-        self._guesses[then.name] = pose, self._prior(then, registration, on_map)
+        self._guesses[then.name] = self._aligned(then) or (pose, self._prior(then, registration, on_map))
         return registration
+
+    def register_wide(self, then: SessionRecord) -> StackRegistration:
+        """Register today's wide stack to that of an earlier session; the guess of the head pose follows.
+
+        When it is not recognised the stage coordinates alone tell where to look, as without one.
+        """
+        before, now = (self._wide_stack(each) for each in (then, self.record))
+        registration = register_stacks(before, now)
+        shift_um = [round(float(value), 1) for value in registration.reference_from_today.matrix[:3, 3]]
+        said = {"verdict": registration.verdict, "score": round(registration.score, 3), "shift_zyx_um": shift_um}
+        self._log("register wide stack", to=then.name, **said)
+        guess = Transform.identity(), FROM_STAGE
+        if registration.verdict is not Verdict.NOT_FOUND:
+            on_stage, on_stage_now = (self._stack_on_stage(each) for each in (before, now))
+            pose = relocate.pose_from_stacks(on_stage, on_stage_now, registration.reference_from_today)
+            guess = pose, FROM_WIDE
+        self._guesses[then.name] = self._aligned(then) or guess
+        return registration
+
+    def has_wide_stack(self, session: SessionRecord) -> bool:
+        """Tell whether a session has a wide stack of the scanner."""
+        return self._study.last_store(session, SESSION_ITSELF, WIDE) is not None
+
+    def wide_stack_stage(self, session: SessionRecord) -> StagePosition:
+        """Return where the middle of a session's wide stack lay on its stage."""
+        return self._stack_on_stage(self._wide_stack(session)).stage
+
+    def _wide_stack(self, session: SessionRecord) -> Stack:
+        store = self._study.last_store(session, SESSION_ITSELF, WIDE)
+        if store is None:
+            raise RelocationError(f"session {session.name} has no whole wide stack; map the surface")
+        return read_stack(store)
+
+    def _stack_on_stage(self, stack: Stack) -> relocate.StackOnStage:
+        stage, plan = (stack.provenance[name] for name in ("stage", "plan"))
+        return relocate.StackOnStage(
+            StagePosition.model_validate(stage), StackPlan.model_validate(plan), self._rig.config.orientation
+        )
+
+    def is_aligned(self, then: SessionRecord) -> bool:
+        """Tell whether a person said today where landmarks are, so that the fields of a session follow."""
+        return self._aligned(then) is not None
+
+    def forget_guesses(self) -> None:
+        """Guess the head pose anew: a person said where landmarks are."""
+        self._guesses.clear()
+
+    def _aligned(self, then: SessionRecord) -> tuple[Transform, PosePrior] | None:
+        """Return the pose that landmarks tell, by way of the session they belong to; None when they tell nothing."""
+        today, between = (read_alignment(self._folder(each)) for each in (self.record, then))
+        if today is None:
+            return None
+        back = Transform.identity()
+        if today.reference_session != then.name:
+            if between is None or between.reference_session != today.reference_session:
+                return None
+            back = between.today_from_then.transform().inverse()
+        fields = self._study.animal(self.record.animal).fields
+        places = [relocate.stage_zyx_um(each.position) for each in fields if each.reference_session == then.name]
+        prior = today.prior(back.apply(places)[:, 1:]) if places else FROM_VESSELS
+        if today.reference_session != then.name and between is not None:
+            prior = replace(prior, lateral_um=float(np.hypot(prior.lateral_um, between.sigma_um)))
+        return today.today_from_then.transform() @ back, prior
 
     def _prior(
         self, then: SessionRecord, registration: SurfaceRegistration, on_map: relocate.ImageOnStage
@@ -125,8 +194,12 @@ class FieldFinder:
     def _guess(self, reference_session: str) -> tuple[Transform, PosePrior]:
         if reference_session not in self._guesses:
             then = self._study.session(self.record.animal, reference_session)
-            if self.record.surface is not None and then.surface is not None:
+            if (aligned := self._aligned(then)) is not None:
+                self._guesses[reference_session] = aligned
+            elif self.record.surface is not None and then.surface is not None:
                 self.register_surface(then)
+            elif self.has_wide_stack(self.record) and self.has_wide_stack(then):
+                self.register_wide(then)
             else:
                 self._guesses[reference_session] = Transform.identity(), FROM_STAGE
         return self._guesses[reference_session]

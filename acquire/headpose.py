@@ -66,6 +66,8 @@ class PosePrior:
 
 # The vessels tell where and how far turned, but neither depth nor tilt: heads are re-mounted to within these.
 FROM_VESSELS = PosePrior(lateral_um=8.0, depth_um=30.0, yaw_deg=0.7, tilt_deg=2.0)
+# A wide stack of the scanner's whole field tells the depth and the tilt as well.
+FROM_WIDE = PosePrior(lateral_um=5.0, depth_um=6.0, yaw_deg=0.7, tilt_deg=0.8)
 # Stage coordinates alone: the head plate goes back into its holder.
 FROM_STAGE = PosePrior(lateral_um=60.0, depth_um=40.0, yaw_deg=3.0, tilt_deg=2.0)
 

@@ -374,6 +374,7 @@ class RelocationStep(Record):
     tilt_deg: float
     compute_s: float
     store: str | None = None
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @classmethod
     def of(
@@ -395,13 +396,15 @@ class RelocationStep(Record):
             yaw_deg=pose.yaw_deg,
             tilt_deg=pose.tilt_deg,
             compute_s=compute_s,
+            probability=registration.probability,
         )
 
     @property
     def evidence(self) -> str:
         """What the registration rests on, in words."""
         halves = "halves disagree" if self.agreement_um is None else f"halves agree to {self.agreement_um:.1f} um"
-        return f"score {self.score:.2f}, margin {self.margin:.2f} over the next best place, {halves}"
+        right = "" if self.probability is None else f"right with probability {self.probability:.3f}: "
+        return f"{right}score {self.score:.2f}, margin {self.margin:.2f} over the next best place, {halves}"
 
 
 class RelocationRecord(Record):
@@ -409,7 +412,8 @@ class RelocationRecord(Record):
 
     ``sigma_zyx_um`` is one sigma of the prediction on the stage; ``missed_zyx_um`` how far the field lies from where
     the other fields found today put it, when there are at least two. ``reference_store`` is the overview that was
-    looked for, seen from this file; ``dose_mj`` the light that the search brought into the tissue.
+    looked for, seen from this file; ``dose_mj`` the light that the search brought into the tissue; ``probability`` how
+    sure the last registration is that it is less than 3 um off.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -428,6 +432,7 @@ class RelocationRecord(Record):
     missed_zyx_um: tuple[float, float, float] | None = None
     reference_store: str | None = None
     dose_mj: NonNegative | None = None
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
     note: str = ""
 
 

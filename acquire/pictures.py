@@ -10,7 +10,7 @@ from scipy.ndimage import affine_transform
 
 from acquire import relocate
 from acquire.config import Orientation
-from acquire.finding import SURFACE_FILE
+from acquire.landmarks import SURFACE_FILE
 from acquire.model import FieldRecord, RelocationRecord, SessionRecord
 from acquire.store import Study
 from analysis.figures import draw_red_green, draw_vessel_map

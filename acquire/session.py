@@ -7,18 +7,26 @@ never images a field that it has not found. What the words mean is decided elsew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 from acquire import relocate
 from acquire.brightness import PowerProposal, match_power
-from acquire.errors import RelocationError, StudyError
+from acquire.errors import RelocationError, RigError, StudyError
 from acquire.files import writing
-from acquire.finding import SURFACE_FILE, FieldFinder
+from acquire.finding import FieldFinder
 from acquire.headpose import goniometer_advice
-from acquire.images import write_image
+from acquire.landmarks import (
+    SURFACE_FILE,
+    AlignmentRecord,
+    LandmarkList,
+    LandmarkRecord,
+    landmarks_found,
+    write_landmarks,
+)
+from acquire.marking import LandmarkBook
 from acquire.model import (
     FieldRecord,
     QualityRecord,
@@ -32,12 +40,14 @@ from acquire.model import (
 from acquire.quality import bad_planes, judge_stack
 from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
+from acquire.surface import XY, SurfaceMapper, Tiles
 from acquire.taking import StackTaker
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Verdict
+from analysis.register import StackRegistration
 from analysis.report import write_field_outputs
 from analysis.stack import read_image, read_stack
-from analysis.vessels import SurfaceRegistration
+from analysis.vessels import SurfaceRegistration, find_landmarks
 
 Progress = Callable[[str, float], None]
 SESSION_LASTS = timedelta(hours=12)
@@ -69,6 +79,8 @@ class Session:
         self._progress = progress
         self._taker = StackTaker(study, record, rig, self._tell)
         self._finder = FieldFinder(study, record, rig, self._taker, self._tell)
+        self._mapper = SurfaceMapper(study, record, rig, self._taker, self._tell)
+        self._book = LandmarkBook(study, record.animal, record.name, rig.config.orientation)
 
     @classmethod
     def open(
@@ -142,40 +154,151 @@ class Session:
 
     # ---- verbs -------------------------------------------------------------------------------------------------
 
-    def map_surface(self) -> SurfaceRegistration | None:
+    def map_surface(self, tiles: Tiles = (1, 1)) -> SurfaceRegistration | StackRegistration | None:
         """Image the surface vessels where the stage stands; register them to the map of the first session.
+
+        A rig without a surface camera takes a wide stack of its scanner's whole field instead: in the first session
+        where the stage stands, later at the same stage position. What is then not recognised is told by the verdict.
+
+        Parameters
+        ----------
+        tiles
+            Rows and columns of camera images that make the map, around where the stage stands; neighbours share a
+            fifth.
 
         Returns
         -------
-        SurfaceRegistration | None
-            How today's vessels lie on the map; None in the session that makes the map.
+        SurfaceRegistration | StackRegistration | None
+            How today's vessels, or today's wide stack, lie in the first; None in the session that makes the map.
 
         Raises
         ------
         RelocationError
             When the vessels do not fit the map.
+        RigError
+            When an image lies beyond the limits, before anything is moved; or the rig has nothing to map with.
         """
         self._progress("surface", 0.0)
-        if self.record.surface is not None:
-            raise StudyError(f"session {self.record.name} has its surface image; open a new session for another")
-        pixel_um = self.rig.config.surface_pixel_um
-        store = self._folder() / SURFACE_FILE
-        if not store.exists():
-            provenance = self._taker.provenance("surface", self.rig.position())
-            image = self.rig.snap_surface()
-            assert pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
-            write_image(store, image, pixel_um, provenance)
-        # It may be there already, when the disk was full as the record was to say so.
-        stage = StagePosition.model_validate(read_image(store).provenance["stage"])
-        self._save(surface=stage, surface_pixel_um=pixel_um)
-        self.rig.surface_z_um = stage.z_um
-        self._log("surface", stage=stage.model_dump())
-        first = next((s for s in self.study.sessions(self.record.animal) if s.surface is not None), self.record)
-        if first.name == self.record.name:
+        self._refuse_second_map()
+        if self.rig.config.roles.surface_camera is None:
+            return self._map_wide(tiles)
+        stage, pixel_um = self._mapper.keep_image(tiles), self.rig.config.surface_pixel_um
+        first = next((s for s in self.study.sessions(self.record.animal) if s.surface is not None), None)
+        if first is None:
+            points = find_landmarks(read_image(self._folder() / SURFACE_FILE).pixels, pixel_um or 1.0)
+            self._keep_landmarks(landmarks_found(self.record.animal, self.record.name, points))
+        self._keep_map(stage, pixel_um)
+        if first is None:
             return None
         registration = self._finder.register_surface(first)
         self._progress("surface", 1.0)
         return registration
+
+    def map_photograph(
+        self, file: Path, pixel_um: float, today_xy_um: Mapping[str, XY] | None = None
+    ) -> SurfaceRegistration | None:
+        """Make a photograph from another microscope the map of an animal that has none.
+
+        Parameters
+        ----------
+        file
+            PNG or TIFF.
+        pixel_um
+            Its pixel size, um.
+        today_xy_um
+            Stage positions (x, y) of landmarks of the photograph, um; without them the camera's image is registered
+            to it.
+
+        Raises
+        ------
+        RelocationError
+            When the camera's image is not found in it; the message says how to turn it and names its landmarks.
+        """
+        self._refuse_second_map()
+        owner = self._book.owner()
+        if owner.name != self.record.name:
+            raise StudyError(f"animal {self.record.animal} has its map since session {owner.name}")
+        found = self._mapper.keep_photograph(file, pixel_um, today_xy_um or {})
+        self._keep_landmarks(found.landmarks)
+        self._keep_map(found.middle, found.pixel_um)
+        return found.registration
+
+    def _refuse_second_map(self) -> None:
+        if self.record.surface is not None:
+            raise StudyError(f"session {self.record.name} has its surface image; open a new session for another")
+
+    def _keep_map(self, stage: StagePosition, pixel_um: float | None) -> None:
+        self._save(surface=stage, surface_pixel_um=pixel_um)
+        self.rig.surface_z_um = stage.z_um
+        self._log("surface", stage=stage.model_dump())
+
+    def _keep_landmarks(self, marks: LandmarkList) -> None:
+        if not self._book.read().landmarks:
+            write_landmarks(self._folder(), marks)
+
+    def _map_wide(self, tiles: Tiles) -> StackRegistration | None:
+        plan = self._mapper.wide_plan(self.study.record.overview_plan)
+        if plan is None or tiles != (1, 1):
+            raise RigError(
+                f"rig {self.rig.config.name} has no surface camera (roles.surface_camera)"
+                + (", and its scanner shows no more than an overview does" if plan is None else f" for tiles {tiles}")
+            )
+        if self._finder.has_wide_stack(self.record):
+            raise StudyError(f"session {self.record.name} has its wide stack; open a new session for another")
+        first = next((s for s in self.study.sessions(self.record.animal) if self._finder.has_wide_stack(s)), None)
+        here = self.rig.position()
+        self._mapper.keep_wide(plan, here if first is None else self._finder.wide_stack_stage(first))
+        self.rig.move_to(here)
+        return None if first is None else self._finder.register_wide(first)
+
+    def needs_wide_stack(self) -> bool:
+        """Tell whether the scanner's whole field is this session's map, and was not taken yet."""
+        by_scanner = self.rig.config.roles.surface_camera is None
+        can = by_scanner and self._mapper.wide_plan(self.study.record.overview_plan) is not None
+        return can and not self._finder.has_wide_stack(self.record)
+
+    def landmarks(self) -> tuple[LandmarkRecord, ...]:
+        """Return the landmarks of the animal's map, in the order in which they were made."""
+        return self._book.read().landmarks
+
+    def add_landmark(
+        self, yx_um: XY | None = None, name: str | None = None, *, stage_xy_um: XY | None = None
+    ) -> LandmarkRecord:
+        """Add a landmark by its place in the map (y, x), or its stage position (x, y) in the session that maps, um."""
+        mark = self._book.add(yx_um, stage_xy_um, name)
+        self._log("add landmark", **mark.model_dump(mode="json"))
+        return mark
+
+    def move_landmark(self, name: str, yx_um: XY | None = None, *, stage_xy_um: XY | None = None) -> LandmarkRecord:
+        """Put a landmark elsewhere; it keeps its name."""
+        mark = self._book.move(name, yx_um, stage_xy_um)
+        self._log("move landmark", **mark.model_dump(mode="json"))
+        return mark
+
+    def refuse_landmark(self, name: str) -> LandmarkRecord:
+        """Use a landmark no more; its name is not given again."""
+        mark = self._book.refuse(name)
+        self._log("refuse landmark", name=name)
+        return mark
+
+    def align_by_landmarks(self, today_xy_um: Mapping[str, XY]) -> AlignmentRecord:
+        """Tell how the head sits today by where landmarks are; fields are looked for accordingly from now on.
+
+        Parameters
+        ----------
+        today_xy_um
+            Stage position (x, y) of each landmark today, um: read off when it is centred under the objective, or
+            clicked in today's image. At least two, far apart; with four and more one that is wrong is left out.
+
+        Raises
+        ------
+        RelocationError
+            When they contradict each other, or are stretched against the map by more than 5 %.
+        """
+        alignment = self._book.align(today_xy_um)
+        self._finder.forget_guesses()
+        self._log("align", **alignment.model_dump(mode="json", exclude={"animal", "session", "format_version"}))
+        return alignment
 
     def new_field(
         self,
@@ -229,10 +352,13 @@ class Session:
         return goniometer_advice(self._finder.pose(field.reference_session), self.rig.config.orientation)
 
     def _map_surface_once(self, field: FieldRecord) -> None:
-        """Take today's surface image when there is one to compare it with, and none was taken yet."""
+        """Take today's surface image, or wide stack, when there is one to compare it with and none was taken yet."""
         then = self.study.session(self.record.animal, field.reference_session)
-        has_both = self.rig.config.roles.surface_camera is not None and then.surface is not None
-        if has_both and self.record.surface is None:
+        if self._finder.is_aligned(then):
+            return
+        has_camera = self.rig.config.roles.surface_camera is not None
+        lacks_image = has_camera and then.surface is not None and self.record.surface is None
+        if lacks_image or (self.needs_wide_stack() and self._finder.has_wide_stack(then)):
             self.map_surface()
 
     def find(self, field_name: str) -> Verdict:

@@ -20,7 +20,7 @@ from analysis.detect import Spine
 from analysis.errors import StackError
 from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
 from analysis.presence import Presence
-from analysis.register import UNSURE_AGREEMENT_UM, UNSURE_MARGIN, UNSURE_SCORE, register_stacks
+from analysis.register import UNSURE_PROBABILITY, register_stacks
 from analysis.size import measure_head_sizes
 from analysis.tables import (
     DENDRITE_COLUMNS,
@@ -195,10 +195,10 @@ def register_sessions(stacks: Sequence[Stack], tell: Progress) -> list[Transform
         found = register_stacks(stacks[0], stack)
         if found.verdict == Verdict.NOT_FOUND:
             raise StackError(
-                f"{stack.name} does not show the field of {stacks[0].name}: their best match scores {found.score:.2f} "
-                f"(at least {UNSURE_SCORE:.2f}), stands out by {found.margin:.2f} (at least {UNSURE_MARGIN:.2f}), and "
-                f"its halves agree to {found.agreement_um:.1f} um (at most {UNSURE_AGREEMENT_UM:g} um). Give stacks of "
-                "one field in the order of the sessions."
+                f"{stack.name} does not show the field of {stacks[0].name}: their best match is right with probability "
+                f"{found.probability:.2f} (at least {UNSURE_PROBABILITY:g} is asked); it scores {found.score:.2f}, "
+                f"stands out by {found.margin:.2f}, and its halves agree to {found.agreement_um:.1f} um. "
+                "Give stacks of one field in the order of the sessions."
             )
         transforms.append(found.reference_from_today)
     return transforms

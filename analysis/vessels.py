@@ -7,7 +7,7 @@ points of the map are landmarks a person can check and move. Coordinates are um 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,7 +50,7 @@ class LandmarkMatch:
     Parameters
     ----------
     name
-        V1, V2...: numbered from the clearest branch point of the map.
+        As it was given; else V1, V2...: numbered from the clearest branch point of the map.
     map_yx_um, today_yx_um
         Its place in the map's and in today's frame, shape (2,), um.
     residual_um
@@ -109,6 +109,7 @@ def register_surface(
     map_pixel_um: float,
     today_pixel_um: float,
     max_yaw_deg: float = 20.0,
+    landmarks: Mapping[str, ArrayLike] | None = None,
 ) -> SurfaceRegistration:
     """Find today's picture of the vessels in the map, and say whether it is believed.
 
@@ -121,6 +122,8 @@ def register_surface(
     max_yaw_deg
         Largest rotation searched each way, degrees. The scale is searched 5 % each way, the shift of the centres over
         half the larger picture.
+    landmarks
+        Names and places (y, x) of the map's landmarks, um; its clearest branch points when not given.
 
     Raises
     ------
@@ -136,14 +139,21 @@ def register_surface(
     if not (np.any(fine.values) and np.any(fine_today.values)):
         start = Transform.translation(fine.centre_um - fine_today.centre_um)
         return SurfaceRegistration(start, 0.0, 0.0, float("inf"), 0.0, Verdict.NOT_FOUND, (), None)
-    registration = _register_drawn(fine, fine_today, max_yaw_deg, span_um)
+    registration = _register_drawn(fine, fine_today, max_yaw_deg, span_um, landmarks)
     if registration.verdict is Verdict.NOT_FOUND:  # dark in one picture, bright with dye in the other?
-        reverse = _register_drawn(fine, replace(fine_today, values=-fine_today.values), max_yaw_deg, span_um)
+        reversed_today = replace(fine_today, values=-fine_today.values)
+        reverse = _register_drawn(fine, reversed_today, max_yaw_deg, span_um, landmarks)
         registration = max(registration, reverse, key=lambda each: each.score)
     return registration
 
 
-def _register_drawn(fine: FlatImage, fine_today: FlatImage, max_yaw_deg: float, span_um: float) -> SurfaceRegistration:
+def _register_drawn(
+    fine: FlatImage,
+    fine_today: FlatImage,
+    max_yaw_deg: float,
+    span_um: float,
+    landmarks: Mapping[str, ArrayLike] | None,
+) -> SurfaceRegistration:
     coarse, coarse_today = (_coarsen(flat) for flat in (fine, fine_today))
     start = Transform.translation(fine.centre_um - fine_today.centre_um)
     width_um = fine.pixel_um * fine.values.shape
@@ -155,8 +165,8 @@ def _register_drawn(fine: FlatImage, fine_today: FlatImage, max_yaw_deg: float, 
         found = refined.motion
     agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=BOTH)
     verdict = judge(refined.score, margin, agreement_um / float(width_um.max()))
-    landmarks = () if verdict is Verdict.NOT_FOUND else match_landmarks(fine, fine_today, found, span_um)
-    return SurfaceRegistration(found, refined.score, margin, agreement_um, overlap, verdict, landmarks, refined)
+    marks = () if verdict is Verdict.NOT_FOUND else match_landmarks(fine, fine_today, found, span_um, landmarks)
+    return SurfaceRegistration(found, refined.score, margin, agreement_um, overlap, verdict, marks, refined)
 
 
 def judge(score: float, margin: float, disagreement: float) -> Verdict:
@@ -233,28 +243,64 @@ def find_branch_points(vessels: FlatImage, span_um: float) -> Floats:
     return np.array(kept).reshape(-1, 2) + vessels.origin_um
 
 
+def find_landmarks(image: NDArray[np.generic], pixel_um: float) -> Floats:
+    """Return the clearest branch points of a picture's dark vessels, with enough around them to be recognised.
+
+    Parameters
+    ----------
+    image
+        Picture, shape (y, x).
+    pixel_um
+        Pixel size, um.
+
+    Returns
+    -------
+    NDArray
+        Shape (n, 2), um (y, x), the clearest first; at most ``MOST_LANDMARKS``.
+
+    Raises
+    ------
+    StackError
+        When the picture is not two-dimensional, or too small.
+    """
+    _refuse_unusable(image, pixel_um, "the vessel map")
+    span_um = _longest_um(image, pixel_um)
+    vessels = draw_vessels(image, pixel_um, max(pixel_um, span_um / FINE_PIXELS), span_um)
+    points = find_branch_points(vessels, span_um)
+    rim_um = LANDMARK_WINDOW * span_um / 2
+    last_um = vessels.origin_um + vessels.pixel_um * (np.array(vessels.values.shape) - 1)
+    inside = np.all((points >= vessels.origin_um + rim_um) & (points <= last_um - rim_um), axis=1)
+    return points[inside][:MOST_LANDMARKS]
+
+
 def match_landmarks(
-    vessels: FlatImage, today: FlatImage, map_from_today: Transform, span_um: float
+    vessels: FlatImage,
+    today: FlatImage,
+    map_from_today: Transform,
+    span_um: float,
+    landmarks: Mapping[str, ArrayLike] | None = None,
 ) -> tuple[LandmarkMatch, ...]:
-    """Find the clearest branch points of the map in today's picture, each by the picture around it."""
+    """Find landmarks of the map, its clearest branch points when none are given, each by the picture around it."""
+    known = landmarks or {f"V{n}": at for n, at in enumerate(find_branch_points(vessels, span_um), start=1)}
+    names, points = list(known), np.array([*known.values()], dtype=float).reshape(-1, 2)
     carried, inside = today.sampled_on(vessels, map_from_today)
     pixel = vessels.pixel_um
     half, span = round(LANDMARK_WINDOW * span_um / 2 / pixel[0]), round(LANDMARK_REACH * span_um / pixel[0])
-    places = np.round((find_branch_points(vessels, span_um) - vessels.origin_um) / pixel).astype(int)
-    fits = np.all((places >= half) & (places < np.array(inside.shape) - half), axis=1)
-    places = places[fits]
-    places = places[inside[tuple(places.T)] > 0][:MOST_LANDMARKS]
-    if len(places) == 0:
+    places = np.round((points - vessels.origin_um) / pixel).astype(int)
+    fits = np.flatnonzero(np.all((places >= half) & (places < np.array(inside.shape) - half), axis=1))
+    seen = [int(each) for each in fits if inside[tuple(places[each])] > 0]
+    seen = seen if landmarks else seen[:MOST_LANDMARKS]
+    if not seen:
         return ()
-    maps = match_windows(vessels.values * inside, carried, places - half, [2 * half] * 2, [span] * 2)
+    maps = match_windows(vessels.values * inside, carried, places[seen] - half, [2 * half] * 2, [span] * 2)
     matches: list[LandmarkMatch] = []
-    for place, correlation in zip(places, maps, strict=True):
+    for each, correlation in zip(seen, maps, strict=True):
         position, height = peak_position(correlation)
-        at_um = place * pixel + vessels.origin_um
         off_um = (position - span) * pixel
         if height >= LEAST_LANDMARK_CORRELATION:
-            seen_um = map_from_today.inverse().apply(at_um + off_um)
-            matches.append(LandmarkMatch(f"V{len(matches) + 1}", at_um, seen_um, float(np.linalg.norm(off_um))))
+            name = names[each] if landmarks else f"V{len(matches) + 1}"
+            seen_um = map_from_today.inverse().apply(points[each] + off_um)
+            matches.append(LandmarkMatch(name, points[each], seen_um, float(np.linalg.norm(off_um))))
     return tuple(matches)
 
 

@@ -359,7 +359,7 @@ def refuse_to_write(*_arguments):
 
 def known_registration(monkeypatch):
     """Register once and say the same each time: what registration finds is tested elsewhere."""
-    registration = StackRegistration(Transform.identity(), 0.95, 0.5, 0.1, 0.9, Verdict.FOUND)
+    registration = StackRegistration(Transform.identity(), 0.95, 0.5, 0.1, 0.9, 0.999, Verdict.FOUND)
     monkeypatch.setattr(finding, "register_stacks", lambda *_: registration)
     return registration
 

@@ -1,0 +1,134 @@
+"""What a person does with the landmarks of an animal: add, move, refuse, and say where they lie today.
+
+They belong to the session that made the map, the first; later sessions see and change the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from acquire.config import Orientation
+from acquire.errors import RelocationError, StudyError
+from acquire.landmarks import (
+    ALIGNMENT_FILE,
+    LANDMARKS_FILE,
+    SURFACE_FILE,
+    AlignmentRecord,
+    LandmarkList,
+    LandmarkRecord,
+    align,
+    read_landmarks,
+    write_landmarks,
+)
+from acquire.model import SessionRecord
+from acquire.relocate import ImageOnStage
+from acquire.store import Study, made_record, write_record
+from analysis.stack import read_image
+
+XY = tuple[float, float]
+YX = tuple[float, float]
+
+
+class LandmarkBook:
+    """The landmarks of one animal, as one of its sessions sees them.
+
+    Parameters
+    ----------
+    study
+        The opened study.
+    animal, session
+        Whose landmarks, and in which session they are seen.
+    orientation
+        How images lie on the stage.
+    """
+
+    def __init__(self, study: Study, animal: str, session: str, orientation: Orientation) -> None:
+        self._study, self._animal, self._session, self._orientation = study, animal, session, orientation
+
+    def owner(self) -> SessionRecord:
+        """Return the session that the landmarks belong to: the first that has any, or a map; else this one."""
+        sessions = self._study.sessions(self._animal)
+        named = (s for s in sessions if s.surface is not None or (self._folder(s) / LANDMARKS_FILE).is_file())
+        return next(named, self._study.session(self._animal, self._session))
+
+    def read(self) -> LandmarkList:
+        """Return all landmarks."""
+        owner = self.owner()
+        return read_landmarks(self._folder(owner), self._animal, owner.name)
+
+    def add(self, yx_um: YX | None, stage_xy_um: XY | None, name: str | None) -> LandmarkRecord:
+        """Add one by its place in the map, or by its stage position in the session that the landmarks belong to."""
+        marks = self.read()
+        mark = self._placed(name or marks.free_name(), yx_um, stage_xy_um)
+        self._write(marks.added(mark))
+        return mark
+
+    def move(self, name: str, yx_um: YX | None, stage_xy_um: XY | None) -> LandmarkRecord:
+        """Put one elsewhere; it keeps its name, and counts again when it was refused."""
+        marks = self.read()
+        mark = self._placed(marks.named(name).name, yx_um, stage_xy_um)
+        self._write(marks.changed(mark))
+        return mark
+
+    def refuse(self, name: str) -> LandmarkRecord:
+        """Use one no more; its name is not given again."""
+        marks = self.read()
+        mark = marks.named(name).model_copy(update={"refused": True})
+        self._write(marks.changed(mark))
+        return mark
+
+    def align(self, today_xy_um: Mapping[str, XY]) -> AlignmentRecord:
+        """Write down how the head sits today, told by where landmarks lie on today's stage.
+
+        Raises
+        ------
+        RelocationError
+            When the landmarks are of this very session, were refused, or contradict each other.
+        """
+        owner, marks = self.owner(), self.read()
+        if owner.name == self._session:
+            raise RelocationError(
+                f"the landmarks of {self._animal} were named in this session ({owner.name}); there is nothing to align"
+            )
+        for name in today_xy_um:
+            if marks.named(name).refused:
+                raise RelocationError(f"landmark {name} was refused; move it to where it is, or give another")
+        then_xy_um = {name: self._stage_xy_um(owner, marks.named(name)) for name in today_xy_um}
+        alignment = align(self._animal, self._session, owner.name, then_xy_um, today_xy_um)
+        write_record(self._study.session_folder(self._animal, self._session) / ALIGNMENT_FILE, alignment)
+        return alignment
+
+    def _placed(self, name: str, yx_um: YX | None, stage_xy_um: XY | None) -> LandmarkRecord:
+        """Return a landmark of a person, in the map when there is one."""
+        owner = self.owner()
+        if stage_xy_um is not None and owner.name != self._session:
+            raise StudyError(
+                f"the landmarks of {self._animal} belong to session {owner.name}, and the stage stands otherwise "
+                "today: give the landmark's place in the map"
+            )
+        if yx_um is not None and owner.surface is None:
+            raise StudyError(f"session {owner.name} has no map; give the landmark's stage position")
+        if stage_xy_um is not None and owner.surface is not None:
+            y_um, x_um = self._map_on_stage(owner).image_from_stage(stage_xy_um)
+            yx_um, stage_xy_um = (round(float(y_um), 2), round(float(x_um), 2)), None
+        return made_record(LandmarkRecord, name=name, map_yx_um=yx_um, stage_xy_um=stage_xy_um)
+
+    def _stage_xy_um(self, owner: SessionRecord, mark: LandmarkRecord) -> XY:
+        """Return the stage position of a landmark in the session that it belongs to (x, y), um."""
+        if mark.map_yx_um is None:
+            return mark.stage_xy_um or (0.0, 0.0)
+        y_um, x_um = self._map_on_stage(owner).stage_from_image().apply(mark.map_yx_um)
+        return round(float(x_um), 2), round(float(y_um), 2)
+
+    def _map_on_stage(self, owner: SessionRecord) -> ImageOnStage:
+        shape = read_image(self._folder(owner) / SURFACE_FILE).pixels.shape
+        if owner.surface is None or owner.surface_pixel_um is None:
+            raise StudyError(f"session {owner.name} has no map")
+        return ImageOnStage(owner.surface, owner.surface_pixel_um, (shape[0], shape[1]), self._orientation)
+
+    def _folder(self, session: SessionRecord) -> Path:
+        return self._study.session_folder(session.animal, session.name)
+
+    def _write(self, marks: LandmarkList) -> None:
+        write_landmarks(self._study.session_folder(marks.animal, marks.session), marks)

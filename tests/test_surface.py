@@ -1,0 +1,410 @@
+"""Maps of the surface and their landmarks, against the vessels as they are: mosaic, photograph, people, no camera."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+from scipy import ndimage
+
+from acquire.__main__ import main
+from acquire.config import find_config, read_rig_config
+from acquire.errors import RelocationError, RigError, StudyError
+from acquire.landmarks import LandmarkList, LandmarkRecord, align, read_landmarks
+from acquire.model import AnimalRecord, StagePosition, StudyRecord
+from acquire.opening import open_rig
+from acquire.relocate import ImageOnStage, stage_zyx_um
+from acquire.session import Session
+from acquire.store import Study
+from analysis.correlate import flatten, match_windows, peak_position
+from analysis.model import Transform, Verdict
+from analysis.mosaic import lay_mosaic
+from analysis.stack import read_image
+from devices.vessels import MAP_PIXEL_UM
+
+PIXEL_UM, TRUE_PIXEL_UM = 3.0, 3.03  # the config's camera is wrong by 1 %: 9 um from image to image
+SEED = 1
+
+
+def rig_config(*, camera=True):
+    config = read_rig_config("simulated")
+    settings = {
+        **config.load_settings,
+        "seed": SEED,
+        "shutter_file": None,
+        "surface_pixels": 384,
+        "surface_pixel_um": TRUE_PIXEL_UM,
+        "half_width_um": 450.0,
+    }
+    changes = {"load_settings": settings, "watchdog": None, "surface_pixel_um": PIXEL_UM, "timeout_s": 60.0}
+    if not camera:
+        changes["roles"] = config.roles.model_copy(update={"surface_camera": None})
+    return config.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def rig():
+    with open_rig(rig_config()) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def blind_rig():
+    with open_rig(rig_config(camera=False)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def study(tmp_path):
+    with Study.create(tmp_path / "study", StudyRecord(name="surface")) as opened:
+        opened.new_animal(AnimalRecord(id="M1"))
+        yield opened
+
+
+def open_session(study, rig, day=0.0):
+    return Session.open(study, "M1", rig, day=day, new=True)
+
+
+def surface_of(session):
+    return read_image(session.study.session_folder("M1", session.record.name) / "surface.ome.zarr")
+
+
+def off_truth_um(rig, session, pixel_um):
+    """Return how far what patches of a session's map show lies from where the map says, um, shape (n, 2)."""
+    pixels = surface_of(session).pixels.astype(np.float32)
+    on_stage = ImageOnStage(session.record.surface, pixel_um, pixels.shape, rig.config.orientation)
+    yx_um = np.indices(pixels.shape).reshape(2, -1).T * pixel_um
+    tissue_px = on_stage.stage_from_image().apply(yx_um) / MAP_PIXEL_UM + rig.loaded.scene.vessels.centre_px
+    truth = ndimage.map_coordinates(rig.loaded.scene.vessels.brightness, tissue_px.T, order=1).reshape(pixels.shape)
+    flat, true = (flatten(image, (1.0, 1.0), (12.0, 12.0)) for image in (pixels, truth))
+    side, span = 64, 14
+    lit = pixels > 0
+    starts = [
+        (y, x)
+        for y in range(20, pixels.shape[0] - side - 20, 40)
+        for x in range(20, pixels.shape[1] - side - 20, 40)
+        if lit[y - 20 : y + side + 20, x - 20 : x + side + 20].all()
+    ]
+    maps = match_windows(flat, true, np.array(starts), (side, side), (span, span))
+    peaks = [peak_position(each) for each in maps]
+    return np.array([(position - span) * pixel_um for position, height in peaks if height > 0.6])
+
+
+def today_xy_um(rig, session_number, xy_um):
+    """Return where a point of the surface lies on the stage of a later session, x and y in um."""
+    _, y, x = rig.loaded.pose(session_number).to_stage([[0.0, xy_um[1], xy_um[0]]])[0]
+    return float(x), float(y)
+
+
+# ---- mosaic ------------------------------------------------------------------------------------------------------
+
+
+def test_tiles_are_laid_where_they_belong():
+    chance = np.random.default_rng(3)
+    smooth = ndimage.gaussian_filter(chance.standard_normal((420, 620)), 3)
+    scene = 1000 + 4000 * (smooth - smooth.min())
+    light = 1 - 0.3 * (np.linspace(-1, 1, 200)[:, None] ** 2 + np.linspace(-1, 1, 200) ** 2) / 2
+    told = np.array([(y, x) for y in (-80.0, 80.0) for x in (-160.0, 0.0, 160.0)])
+    moved = np.round(chance.uniform(-3, 3, told.shape))
+    tiles = []
+    for middle in (told + moved).astype(int):
+        y, x = middle + np.array((210 - 100, 310 - 100))
+        tiles.append(np.rint(scene[y : y + 200, x : x + 200] * light + chance.normal(0, 20, (200, 200))))
+    tiles[2] = np.full((200, 200), 900.0)  # one shows nothing: it stays where the stage said
+    mosaic = lay_mosaic(tiles, told)
+    shown = [0, 1, 3, 4, 5]
+    assert list(np.flatnonzero(mosaic.is_registered)) == shown
+    assert mosaic.places_px[2] == pytest.approx(told[2], abs=1e-6)
+    off = mosaic.places_px[shown] - (told + moved)[shown]
+    assert np.abs(off - off.mean(axis=0)).max() < 0.2
+
+
+def test_a_mosaic_has_no_seams(rig, study):
+    with open_session(study, rig) as session:
+        start = StagePosition(x_um=60.0, y_um=-40.0, z_um=5.0)
+        rig.move_to(start)
+        assert session.map_surface((2, 2)) is None
+        assert session.record.surface.lateral_distance_um(start) < 1.0
+        assert rig.position().lateral_distance_um(start) < 1.0
+        off_um = off_truth_um(rig, session, TRUE_PIXEL_UM)
+        assert len(off_um) > 80
+        assert np.percentile(np.abs(off_um), 95) < 1.5
+        assert np.abs(off_um).max() < 3.0
+        pixels = surface_of(session).pixels
+        assert pixels.shape[0] > 1.7 * 384
+        log = (study.session_folder("M1", session.record.name) / "log.jsonl").read_text().splitlines()
+        told = next(json.loads(line) for line in log if '"mosaic"' in line)
+        assert told["not_registered"] == [] and max(told["moved_um"]) > 3.0
+        assert rig.seconds_lit == 0.0
+        session.close()
+    with open_session(study, rig, day=2.0) as later:
+        rig.move_to(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))
+        found = later.map_surface()
+        assert found.verdict is Verdict.FOUND
+        names = {mark.name for mark in later.landmarks()}
+        assert len(found.landmarks) >= 3 and {mark.name for mark in found.landmarks} <= names
+        assert all(mark.residual_um < 15 for mark in found.landmarks)
+
+
+def test_a_mosaic_beyond_the_limits_moves_nothing(rig, study):
+    with open_session(study, rig) as session:
+        rig.move_to(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))
+        with pytest.raises(
+            RigError, match=r"of the 9 images of a map of 1 x 9 lie beyond the limits: x = -?36\d\d\.\d um"
+        ):
+            session.map_surface((1, 9))
+        assert rig.position().lateral_distance_um(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)) < 0.5
+        assert session.record.surface is None
+        assert session.map_surface() is None
+
+
+# ---- landmarks ---------------------------------------------------------------------------------------------------
+
+
+def test_landmarks_keep_their_names(rig, study):
+    with open_session(study, rig) as session:
+        rig.move_to(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))
+        session.map_surface()
+        marks = session.landmarks()
+        assert [mark.name for mark in marks] == [f"V{n}" for n in range(1, len(marks) + 1)] and len(marks) >= 4
+        assert all(mark.made_by == "program" for mark in marks)
+        added = session.add_landmark((400.0, 500.0))
+        assert added.name == f"V{len(marks) + 1}" and added.made_by == "person"
+        moved = session.move_landmark("V2", (300.0, 310.0))
+        session.refuse_landmark("V1")
+        again = session.landmarks()
+        assert [mark.name for mark in again] == [mark.name for mark in marks] + [added.name]
+        assert again[0].refused and again[0].map_yx_um == marks[0].map_yx_um
+        assert again[1] == moved and again[2] == marks[2]
+        assert session.add_landmark((1.0, 2.0), "bend").name == "bend"
+        folder = study.session_folder("M1", session.record.name)
+        assert read_landmarks(folder, "M1", session.record.name).landmarks == session.landmarks()
+        with pytest.raises(StudyError, match=r"has no landmark V99 \(known: V1, V2"):
+            session.move_landmark("V99", (0.0, 0.0))
+        with pytest.raises(StudyError, match="has a landmark V2 already"):
+            session.add_landmark((0.0, 0.0), "V2")
+        with pytest.raises(RelocationError, match="there is nothing to align"):
+            session.align_by_landmarks({"V2": (0.0, 0.0), "V3": (9.0, 9.0)})
+    with open_session(study, rig, day=1.0) as later:
+        assert later.landmarks()[-1].name == "bend"
+        with pytest.raises(RelocationError, match="landmark V1 was refused"):
+            later.align_by_landmarks({"V1": (0.0, 0.0), "V2": (9.0, 9.0)})
+        found = later.map_surface()
+        assert "V1" not in {mark.name for mark in found.landmarks}
+
+
+def test_people_align_as_well_as_the_camera(rig, study):
+    """Landmarks centred to 5 um lead to the fields of the first session; the stage alone would miss them."""
+    with open_session(study, rig) as session:
+        rig.move_to(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))
+        session.map_surface()
+        x, y, z = rig.loaded.good_places(1)[0]
+        rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
+        field = session.new_field()
+        first = session.record
+        marks = {mark.name: mark for mark in session.landmarks()}
+    with open_session(study, rig, day=3.0) as later:
+        on_map = ImageOnStage(first.surface, PIXEL_UM, (384, 384), rig.config.orientation)
+        then = {name: on_map.stage_from_image().apply(mark.map_yx_um)[::-1] for name, mark in marks.items()}
+        chance = np.random.default_rng(0)
+        seen = {name: today_xy_um(rig, later.record.number, at) + chance.normal(0, 5, 2) for name, at in then.items()}
+        told = later.align_by_landmarks({name: (float(a), float(b)) for name, (a, b) in list(seen.items())[:4]})
+        pose = told.today_from_then.transform()
+        true = rig.loaded.pose(later.record.number).to_stage([stage_zyx_um(field.position)])[0]
+        missed = pose.apply(stage_zyx_um(field.position)) - true
+        assert np.hypot(*missed[1:]) < 3 * told.sigma_um
+        assert np.hypot(*(np.array(stage_zyx_um(field.position)) - true)[1:]) > 40
+        record = later.relocate(field.name)
+        assert later.record.surface is None  # no image was needed
+        assert record.verdict is Verdict.FOUND
+        assert record.sigma_zyx_um[1] < 30
+        number = later.record.number
+    with Session.open(study, "M1", rig) as again:  # what was typed is kept for the next command
+        assert again.record.number == number
+        assert again._finder.pose(first.name).today_from_then.yaw_deg == pytest.approx(told.yaw_deg, abs=3.0)
+        assert again._finder.is_aligned(study.session("M1", first.name))
+
+
+CORNERS = {"V1": (0.0, 0.0), "V2": (900.0, 0.0), "V3": (0.0, 800.0), "V4": (700.0, 900.0)}
+TURNED = Transform.similarity(yaw_deg=7.0, scale=1.0, centre_yx_um=(100.0, 200.0))
+
+
+def turned(names, *, scale=1.0):
+    points = {name: TURNED.apply(np.array(CORNERS[name])[::-1] * scale)[::-1] for name in names}
+    return {name: (float(x) + 40.0, float(y) - 70.0) for name, (x, y) in points.items()}
+
+
+@pytest.mark.parametrize("names", [("V1", "V2"), ("V1", "V2", "V3", "V4")])
+def test_an_alignment_is_the_turn_and_the_shift(names):
+    told = align("M1", "b", "a", CORNERS, turned(names))
+    assert told.yaw_deg == pytest.approx(7.0, abs=1e-6)
+    for name, (x, y) in turned(CORNERS).items():
+        then_x, then_y = CORNERS[name]
+        assert told.today_from_then.transform().apply((5.0, then_y, then_x)) == pytest.approx((5.0, y, x), abs=1e-6)
+    assert told.sigma_um == 10.0 and told.left_out == ()
+    near, far = (told.prior(np.array([[place, place]])).lateral_um for place in (300.0, 3000.0))
+    assert near >= 10.0 and far > 1.2 * near
+
+
+def test_a_landmark_that_is_another_one_is_named_and_left_out():
+    places = turned(CORNERS)
+    places["V3"] = (places["V3"][0] + 150.0, places["V3"][1])
+    told = align("M1", "b", "a", CORNERS, places)
+    assert told.left_out == ("V3",)
+    assert told.yaw_deg == pytest.approx(7.0, abs=1e-6)
+    assert {pair.name: round(pair.residual_um) for pair in told.pairs}["V3"] == 150
+    three = {name: places[name] for name in ("V1", "V2", "V3")}
+    with pytest.raises(RelocationError, match=r"contradict each other .* V3 seems to be another place|contradict"):
+        align("M1", "b", "a", CORNERS, three)
+
+
+def test_landmarks_that_are_stretched_or_too_few_are_refused():
+    with pytest.raises(RelocationError, match=r"lie 8 % farther apart than then \(limit 5 %"):
+        align("M1", "b", "a", CORNERS, turned(("V1", "V2"), scale=1.08))
+    assert align("M1", "b", "a", CORNERS, turned(("V1", "V2"), scale=1.02)).stretch == pytest.approx(0.02)
+    with pytest.raises(RelocationError, match="1 landmark was given; the head's turn needs 2"):
+        align("M1", "b", "a", CORNERS, turned(("V1",)))
+    with pytest.raises(RelocationError, match="the landmarks lie 0 um apart"):
+        align("M1", "b", "a", {"V1": (1.0, 1.0), "V2": (1.0, 1.0)}, {"V1": (3.0, 3.0), "V2": (3.0, 3.0)})
+
+
+def test_a_name_is_never_given_twice():
+    marks = LandmarkList(animal="M1", session="s")
+    for _ in range(3):
+        marks = marks.added(LandmarkRecord(name=marks.free_name(), map_yx_um=(1.0, 2.0)))
+    marks = marks.changed(marks.named("V3").model_copy(update={"refused": True}))
+    assert marks.free_name() == "V4"
+    assert list(marks.on_map()) == ["V1", "V2"]
+
+
+# ---- photograph --------------------------------------------------------------------------------------------------
+
+
+def photograph(rig, file, *, yaw_deg=8.0, pixel_um=4.0, side=420):
+    """Photograph the brain on another microscope: turned, its centre elsewhere, brighter to one side."""
+    orientation = np.array(rig.config.orientation.stage_from_image)[::-1, ::-1]
+    offsets = (np.indices((side, side)).reshape(2, -1).T - (side - 1) / 2) * pixel_um
+    turn = Transform.similarity(yaw_deg=yaw_deg, scale=1.0, centre_yx_um=(0.0, 0.0))
+    tissue = turn.apply(offsets) @ orientation.T + (30.0, -80.0)
+    vessels = rig.loaded.scene.vessels
+    seen = ndimage.map_coordinates(vessels.brightness, (tissue / MAP_PIXEL_UM + vessels.centre_px).T, order=1)
+    lit = seen.reshape(side, side) * np.linspace(0.7, 1.0, side)
+    Picture.fromarray((lit / lit.max() * 230).astype(np.uint8)).save(file)
+
+
+def test_a_photograph_becomes_the_map(rig, study, tmp_path):
+    photograph(rig, tmp_path / "window.png")
+    with open_session(study, rig) as session:
+        rig.move_to(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))
+        found = session.map_photograph(tmp_path / "window.png", 4.0)
+        assert found.verdict is Verdict.FOUND
+        assert abs(found.map_from_today.yaw_deg) == pytest.approx(8.0, abs=0.3)
+        # It lies where the camera says, whose own um are wrong by 1 %: 8 um at the photograph's rim.
+        off_um = off_truth_um(rig, session, session.record.surface_pixel_um)
+        assert len(off_um) > 40
+        assert np.median(np.linalg.norm(off_um, axis=1)) < 8.0
+        assert len(session.landmarks()) >= 4
+        with pytest.raises(StudyError, match="has its surface image"):
+            session.map_surface()
+    with open_session(study, rig, day=2.0) as later:
+        assert later.map_surface().verdict is Verdict.FOUND
+
+
+def test_a_wrong_photograph_is_refused_and_says_what_to_do(rig, study, tmp_path):
+    photograph(rig, tmp_path / "window.png")
+    mirrored = Picture.open(tmp_path / "window.png").transpose(Picture.Transpose.FLIP_LEFT_RIGHT)
+    mirrored.save(tmp_path / "mirrored.png")
+    with open_session(study, rig) as session:
+        rig.move_to(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))
+        with pytest.raises(RelocationError, match=r"turn the photograph .* is not mirrored.* V1 at y \d+, x \d+ um"):
+            session.map_photograph(tmp_path / "mirrored.png", 4.0)
+        assert session.record.surface is None and session.landmarks() == ()
+
+
+def test_a_photograph_is_placed_by_landmarks_without_a_camera(rig, blind_rig, study, tmp_path):
+    file = tmp_path / "window.png"
+    photograph(rig, file, yaw_deg=35.0)
+    with open_session(study, blind_rig) as session:
+        blind_rig.move_to(StagePosition(x_um=10.0, y_um=0.0, z_um=0.0))
+        with pytest.raises(RelocationError, match="has no surface camera; centre two landmarks") as refused:
+            session.map_photograph(file, 4.0)
+        said = re.findall(r"(V\d+) at y (\d+), x (\d+) um", str(refused.value))
+        assert len(said) >= 4
+        turn = Transform.similarity(yaw_deg=35.0, scale=1.0, centre_yx_um=(0.0, 0.0))
+        axes = np.array(rig.config.orientation.stage_from_image)[::-1, ::-1]
+        places = {}
+        for name, y, x in said[:3]:
+            at = turn.apply(np.array([float(y), float(x)]) - (420 - 1) / 2 * 4.0) @ axes.T + (30.0, -80.0)
+            places[name] = (float(at[1]), float(at[0]))
+        assert session.map_photograph(file, 4.0, places) is None
+        off_um = off_truth_um(rig, session, session.record.surface_pixel_um)
+        assert np.median(np.linalg.norm(off_um, axis=1)) < 4.0
+        assert session.record.surface_pixel_um == pytest.approx(4.0, rel=0.01)
+
+
+# ---- no camera ---------------------------------------------------------------------------------------------------
+
+
+def test_without_a_camera_the_wide_field_leads_back(blind_rig, study):
+    with open_session(study, blind_rig) as session:
+        x, y, z = blind_rig.loaded.good_places(1)[0]
+        blind_rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
+        assert session.needs_wide_stack()
+        assert session.map_surface() is None
+        assert not session.needs_wide_stack()
+        field = session.new_field()
+        with pytest.raises(StudyError, match="has its wide stack"):
+            session.map_surface()
+        with pytest.raises(RigError, match="has no surface camera"):
+            open_session(study, blind_rig).map_surface((2, 2))
+    with open_session(study, blind_rig, day=3.0) as later:
+        blind_rig.move_to(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))
+        record = later.relocate(field.name)
+        assert record.verdict is Verdict.FOUND
+        true = blind_rig.loaded.pose(later.record.number).to_stage([stage_zyx_um(field.position)])[0]
+        assert np.linalg.norm(np.array(stage_zyx_um(record.predicted)) - true) < 10
+        assert np.linalg.norm(np.array(stage_zyx_um(field.position)) - true) > 40
+        assert record.sigma_zyx_um[0] < 10
+        log = (study.session_folder("M1", later.record.name) / "log.jsonl").read_text().splitlines()
+        taken = next(json.loads(line) for line in log if '"event": "wide stack"' in line)
+        assert taken["dose_mj"] > 1.0
+
+
+def test_without_a_camera_landmarks_are_stage_positions(blind_rig, study):
+    with open_session(study, blind_rig) as session:
+        assert session.landmarks() == ()
+        with pytest.raises(StudyError, match="has no map; give the landmark's stage position"):
+            session.add_landmark((10.0, 10.0))
+        for x_um, y_um in CORNERS.values():
+            session.add_landmark(stage_xy_um=(x_um, y_um))
+        first = session.record.name
+    with open_session(study, blind_rig, day=1.0) as later:
+        with pytest.raises(StudyError, match="the stage stands otherwise today"):
+            later.add_landmark(stage_xy_um=(0.0, 0.0))
+        told = later.align_by_landmarks(turned(("V2", "V3")))
+        assert told.reference_session == first and told.yaw_deg == pytest.approx(7.0, abs=0.01)
+
+
+# ---- commands ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rig_file(tmp_path):
+    text = find_config("simulated").read_text().replace("seed = 0", "seed = 1\nhalf_width_um = 200.0")
+    file = tmp_path / "rig.toml"
+    file.write_text(text.replace("exclusive = false", "exclusive = false\ntimeout_s = 60.0"))
+    return file
+
+
+def test_the_commands_map_and_align(rig_file, tmp_path, capsys):
+    study, at = tmp_path / "study", ["--study", str(tmp_path / "study"), "--animal", "M1"]
+    assert main(["new-study", str(study)]) == main(["new-animal", str(study), "M1"]) == 0
+    assert main(["map-surface", "--rig", str(rig_file), *at, "--landmark", "V1", "12"]) == 1
+    assert "give a name and two numbers, as in --landmark V1 120 -340" in capsys.readouterr().err
+    assert main(["map-surface", "--rig", str(rig_file), *at]) == 0
+    told = capsys.readouterr().out
+    assert "this is the map of M1; landmarks: " in told and "V1: y " in told
+    again = ["--rig", str(rig_file), *at, "--new-session", "--day", "2"]
+    assert main(["relocate", *again, "--landmark", "V1", "0", "-10", "--landmark", "V2", "5", "5"]) == 1
+    assert "one of them is another place" in capsys.readouterr().err
