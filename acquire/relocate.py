@@ -25,8 +25,9 @@ from acquire.model import (
 from analysis.model import Floats, Transform, Verdict
 from analysis.register import StackRegistration
 
-# From the middle of an overview to a field that it still finds, z y x, um; measured by tests/bench/capture.py.
-CAPTURE_UM = np.array([22.0, 45.0, 45.0])
+# From the middle of an overview to a field that it still finds, z y x, um: tests/bench/capture.py measures somewhat
+# more along one axis at a time; along several at once less is shared.
+CAPTURE_UM = np.array([25.0, 50.0, 50.0])
 START_STEP_UM = np.array([32.0, 60.0, 60.0])
 DEEPER_UM = 30.0  # what an overview of twice the depth captures more, each way
 SEARCH_SIGMAS = 2.5
@@ -78,6 +79,20 @@ class ImageOnStage:
         to_stage = Transform.translation((self.stage.y_um, self.stage.x_um))
         return to_stage @ Transform(turn) @ Transform.translation(-centre_um)
 
+    def image_from_stage(self, xy_um: tuple[float, float]) -> Floats:
+        """Return where a stage position (x, y) lies in the image (y, x), um."""
+        return self.stage_from_image().inverse().apply(xy_um[::-1])
+
+    def stage_at(self, yx_um: Floats) -> StagePosition:
+        """Return the stage position of a point of the image (y, x), um, at the image's depth."""
+        y_um, x_um = (float(value) for value in self.stage_from_image().apply(yx_um))
+        return StagePosition(x_um=x_um, y_um=y_um, z_um=self.stage.z_um)
+
+    def offset_um(self, stage: StagePosition) -> Floats:
+        """Return how far a stage position lies from the image's centre, in the image's axes (y, x), um."""
+        centre_um = (np.array(self.shape) - 1) / 2 * self.pixel_um
+        return self.image_from_stage((stage.x_um, stage.y_um)) - centre_um
+
 
 def pose_from_surface(then: ImageOnStage, today: ImageOnStage, then_from_today: Transform) -> Transform:
     """Return the head pose that a registration of two surface images tells.
@@ -89,18 +104,67 @@ def pose_from_surface(then: ImageOnStage, today: ImageOnStage, then_from_today: 
     then_from_today
         Map from today's image to the map, on (y, x, 1) in um from the first pixel.
     """
-    flat = today.stage_from_image() @ then_from_today.inverse() @ then.stage_from_image().inverse()
+    return lateral_pose(today.stage_from_image() @ then_from_today.inverse() @ then.stage_from_image().inverse())
+
+
+def lateral_pose(flat: Transform) -> Transform:
+    """Return a motion in the plane of the stage, on (y, x, 1), as a head pose: it tells no depth and no tilt."""
     pose = np.eye(4)
     pose[1:3, 1:3] = flat.matrix[:2, :2]
     pose[1:3, 3] = flat.matrix[:2, 2]
     return Transform(pose)
 
 
-def turn_on_stage_deg(reference_from_today: Transform, orientation: Orientation) -> Floats:
-    """Return how the head was turned since the reference, on the stage: yaw, tilt y, tilt x, degrees."""
+@dataclass(frozen=True)
+class StackOnStage:
+    """How the voxels of a stack lie on the stage.
+
+    Parameters
+    ----------
+    stage
+        Stage position of the stack's middle.
+    plan
+        Its geometry.
+    orientation
+        The rig's orientation.
+    """
+
+    stage: StagePosition
+    plan: StackPlan
+    orientation: Orientation
+
+    def stage_from_stack(self) -> Transform:
+        """Return the map from points of the stack to the stage, both (z, y, x), um."""
+        middle_um = (np.array(self.plan.shape) - 1) / 2 * np.array(self.plan.voxel_um)
+        turn = np.eye(4)
+        turn[:3, :3] = _stage_axes(self.orientation)
+        return Transform.translation(stage_zyx_um(self.stage)) @ Transform(turn) @ Transform.translation(-middle_um)
+
+
+def pose_from_stacks(then: StackOnStage, today: StackOnStage, then_from_today: Transform) -> Transform:
+    """Return the head pose that a registration of two stacks tells: turned and shifted as their middle is.
+
+    The little stretch that tissue shows in a stack does not hold for the whole head.
+    """
+    pose = today.stage_from_stack() @ then_from_today.inverse() @ then.stage_from_stack().inverse()
+    middle_um = np.array(stage_zyx_um(then.stage))
+    u, _, vt = np.linalg.svd(pose.matrix[:3, :3])
+    rigid = np.eye(4)
+    rigid[:3, :3] = u @ vt
+    rigid[:3, 3] = pose.apply(middle_um) - rigid[:3, :3] @ middle_um
+    return Transform(rigid)
+
+
+def _stage_axes(orientation: Orientation) -> Floats:
     axes = np.eye(3)
     axes[0, 0] = orientation.deeper_is
     axes[1:, 1:] = np.array(orientation.stage_from_image)[::-1, ::-1]
+    return axes
+
+
+def turn_on_stage_deg(reference_from_today: Transform, orientation: Orientation) -> Floats:
+    """Return how the head was turned since the reference, on the stage: yaw, tilt y, tilt x, degrees."""
+    axes = _stage_axes(orientation)
     u, _, vt = np.linalg.svd(reference_from_today.inverse().matrix[:3, :3])  # the turn alone, without the stretch
     turned = np.eye(4)
     turned[:3, :3] = axes @ u @ vt @ axes.T
@@ -217,6 +281,7 @@ class SearchResult:
             steps=self.steps,
             rig_s=max(0.0, seconds - compute_s),
             compute_s=compute_s,
+            probability=self.steps[-1].probability if self.steps else None,
         )
 
 

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from analysis.errors import StackError
 from analysis.model import Stack, Transform, Verdict
 from analysis.motion import fit_motion, fit_motion_robustly
-from analysis.register import judge, register_stacks
+from analysis.register import estimate_probability, judge, register_stacks
 
 REAL = os.environ.get("SAMEFIELD_REAL_FIELD")
 needs_real_field = pytest.mark.skipif(REAL is None, reason="SAMEFIELD_REAL_FIELD does not point to the recorded field")
 CENTRE_UM = (25.0, 40.0, 40.0)
+SHARE = st.floats(0, 1)
 
 
 def grow_field(seed: int) -> NDArray[np.float64]:
@@ -140,10 +143,54 @@ def test_a_stack_too_small_is_refused_with_its_size(shape: tuple[int, ...]) -> N
         register_stacks(reference, Stack(np.ones(shape), (2.0, 0.4, 0.4), "tiny"))
 
 
-@pytest.mark.parametrize("case", [(0.3, 0.6, 0.5), (0.9, 0.05, 0.5), (0.9, 0.6, 9.0)])
+@pytest.mark.parametrize("case", [(0.1, 0.6, 0.5), (0.9, 0.05, 0.5), (0.9, 0.6, 9.0)])
 def test_one_bad_sign_is_enough_to_withhold_found(case: tuple[float, float, float]) -> None:
-    assert judge(0.9, 0.6, 0.5) is Verdict.FOUND
-    assert judge(*case) is not Verdict.FOUND
+    assert judge(estimate_probability(0.9, 0.6, 0.5, 0.9), 0.5) is Verdict.FOUND
+    assert judge(estimate_probability(*case, 0.9), case[2]) is not Verdict.FOUND
+
+
+def test_halves_far_apart_are_never_found() -> None:
+    assert judge(1.0, 5.0) is Verdict.FOUND
+    assert judge(1.0, 7.0) is Verdict.UNSURE
+
+
+@given(
+    score=st.floats(0, 1), margin=st.floats(0, 1), agreement_um=st.floats(0, allow_infinity=True), by=st.floats(0, 1)
+)
+def test_probability_grows_with_every_sign(score: float, margin: float, agreement_um: float, by: float) -> None:
+    less = estimate_probability(score, margin, agreement_um, 0.7)
+    assert 0.0 <= less <= 1.0
+    assert estimate_probability(min(1.0, score + by), margin, agreement_um, 0.7) >= less
+    assert estimate_probability(score, min(1.0, margin + by), agreement_um, 0.7) >= less
+    assert estimate_probability(score, margin, min(agreement_um, 1e9) * by, 0.7) >= less
+
+
+def grow_parallel_field(seed: int, apart_um: float) -> NDArray[np.float64]:
+    """Return nearly equal straight dendrites side by side; only their spines tell them apart."""
+    rng = np.random.default_rng(seed)
+    along = np.arange(-30.0, 110.0, 0.25)
+    points = []
+    for y in np.arange(-30.0, 110.0, apart_um):
+        wave = np.column_stack([np.full(len(along), 25.0), y + 0.5 * np.sin(along / 15.0), along])
+        points.append(np.column_stack([wave, np.ones(len(along))]))
+        bases = wave[rng.uniform(size=len(along)) < 0.1]
+        side = rng.choice((-1.0, 1.0), len(bases)) * rng.uniform(0.6, 1.4, len(bases))
+        heads = bases + np.column_stack([rng.normal(0, 0.3, len(bases)), side, np.zeros(len(bases))])
+        points.append(np.column_stack([heads, np.full(len(bases), 0.8)]))
+    return np.concatenate(points)
+
+
+@pytest.mark.parametrize("apart_um", [4.0, 6.0, 9.0])
+@pytest.mark.parametrize("shift", [(0.0, 1.0, 2.0), (3.0, -7.0, 5.0), (-2.0, 13.0, -11.0)])
+def test_dendrites_that_look_alike_are_not_confused_silently(apart_um: float, shift: tuple[float, ...]) -> None:
+    rng, field = np.random.default_rng(11), grow_parallel_field(7, apart_um)
+    pose = Transform.rigid(shift, yaw_deg=1.0, centre_zyx_um=CENTRE_UM)
+    reference, today = (image_field(field, each, rng) for each in (Transform.identity(), pose))
+    found = register_stacks(reference, today)
+    off_um = np.linalg.norm(found.reference_from_today.apply(pose.apply(CENTRE_UM)) - CENTRE_UM)
+    assert found.verdict is not Verdict.FOUND or off_um < 2.0
+    other = image_field(grow_parallel_field(8, apart_um), Transform.identity(), rng)
+    assert register_stacks(reference, other).verdict is not Verdict.FOUND
 
 
 def test_motion_fit_ignores_a_third_of_wrong_pairs() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from analysis.model import Stack, Transform
-from analysis.register import register_stacks
+from analysis.register import StackRegistration, register_stacks
 from analysis.stack import read_stack
 
 SHIFT_UM = np.array([8.0, 20.0, 20.0])
@@ -93,21 +93,62 @@ def draw_cases(sessions: list[Recorded], count: int, seed: int) -> Iterator[Case
         yield Case(sessions[one], session, pose, moved(session, pose))
 
 
+def signs_of(found: StackRegistration) -> dict[str, Any]:
+    """Return what a registration says of itself."""
+    return {
+        "verdict": str(found.verdict),
+        "probability": found.probability,
+        "score": found.score,
+        "margin": found.margin,
+        "agreement_um": min(found.agreement_um, 999.0),
+        "overlap_found": found.overlap,
+    }
+
+
 def look_for(case: Case) -> dict[str, Any]:
     """Register one case; return verdict, time and residuals of the shared marks, um."""
     started = time.perf_counter()
     found = register_stacks(case.reference.stack, case.today)
     seconds = time.perf_counter() - started
-    residual = case.residuals_um(found.reference_from_today)
+    pair = f"{case.reference.number}-{case.session.number}"
+    return {"pair": pair, "seconds": seconds, **signs_of(found), **misses(case, found.reference_from_today)}
+
+
+def beside(case: Case, find: Callable[[Stack, Stack], Transform]) -> dict[str, Any]:
+    """Let an alternative register a case; return time and residuals of the shared marks, um."""
+    started = time.perf_counter()
+    found = find(case.reference.stack, case.today)
+    return {"seconds": time.perf_counter() - started, **misses(case, found)}
+
+
+def misses(case: Case, reference_from_today: Transform) -> dict[str, Any]:
+    """Return how far shared marks miss one another (medians), and how far they are off together, um."""
+    residual = case.residuals_um(reference_from_today)
     return {
-        "pair": f"{case.reference.number}-{case.session.number}",
-        "verdict": str(found.verdict),
-        "seconds": seconds,
-        "score": found.score,
-        "margin": found.margin,
-        "agreement_um": found.agreement_um,
         "marks": len(residual),
         "lateral_um": float(np.median(np.hypot(residual[:, 1], residual[:, 2]))),
         "axial_um": float(np.median(np.abs(residual[:, 0]))),
         "off_um": float(np.linalg.norm(np.median(residual, axis=0))),
     }
+
+
+def wrong_views(sessions: list[Recorded], count: int, seed: int) -> Iterator[tuple[str, Stack, Stack]]:
+    """Return pairs that do not show one place: a session and another's mirror image, and two sides of the field."""
+    chance = np.random.default_rng([seed, 3])
+    for number in range(count):
+        one, other = chance.choice(len(sessions), 2, replace=False)
+        reference, today = sessions[one].stack, sessions[other].stack
+        if number % 2:
+            flipped = np.flip(today.pixels, axis=int(chance.integers(3)))
+            yield "mirrored", reference, Stack(flipped, today.voxel_um)
+        else:
+            half = today.pixels.shape[2] // 2
+            left, right = reference.pixels[:, :, :half], today.pixels[:, :, half:]
+            yield "other place", Stack(left, reference.voxel_um), Stack(right, today.voxel_um)
+
+
+def look_at_wrong(kind: str, reference: Stack, today: Stack) -> dict[str, Any]:
+    """Register a pair that has no right place."""
+    started = time.perf_counter()
+    found = register_stacks(reference, today)
+    return {"quantity": kind, **signs_of(found), "off_um": None, "seconds": time.perf_counter() - started}

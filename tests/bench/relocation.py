@@ -1,8 +1,10 @@
 """Find fields again on the simulated cortex after random re-mounts, and refuse those that are not there.
 
 Every mount draws shift, depth, yaw, tilt, deformation, clarity and day anew; the error is measured against where the
-tissue really is. The same again with fields that were put elsewhere: none of them may be called found. The last line is
-one JSON object; exit code 1 when a figure asked for is not reached.
+tissue really is. The same again with fields that were put elsewhere: none of them may be called found. With
+``--sample`` it is recorded sessions that are turned and shifted, and their linked marks tell the error; ``--baselines``
+lets alternatives try the first of the same cases. The last line is one JSON object; exit code 1 when a figure asked for
+is not reached.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import posed
+from baselines import alternatives
 
 from acquire.config import RigConfig, read_rig_config
 from acquire.model import AnimalRecord, FieldRecord, RelocationRecord, StagePosition, StudyRecord
@@ -52,6 +56,15 @@ ASKED = {
     "compute_s_a_stack": (5.0, np.less_equal),
     "absent_called_found": (0, np.less_equal),
 }
+
+ASKED_RECORDED = {
+    "found": (0.95, np.greater_equal),
+    "lateral_median_um": (0.8, np.less_equal),
+    "axial_median_um": (0.8, np.less_equal),
+    "found_too_far": (0, np.less_equal),
+    "wrong_called_found": (0, np.less_equal),
+}
+TOO_FAR_UM = 3.0
 
 
 def config_of(seed: int) -> RigConfig:
@@ -162,6 +175,45 @@ def figures_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return figures
 
 
+def run_sample(folder: Path, count: int, seed: int, baselines: int, out: Path | None) -> dict[str, Any]:
+    """Register recorded sessions under imposed poses, views that do not belong together, and some cases otherwise."""
+    sessions = posed.read_sessions(folder)
+    cases = [{**posed.look_for(case), "there": True} for case in posed.draw_cases(sessions, count, seed)]
+    wrong = [{**posed.look_at_wrong(*view), "there": False} for view in posed.wrong_views(sessions, count, seed)]
+    beside = {
+        name: [posed.beside(case, find) for case in posed.draw_cases(sessions, min(baselines, count), seed)]
+        for name, find in (alternatives().items() if baselines else ())
+    }
+    if out:
+        out.write_text("".join(json.dumps(row) + "\n" for row in cases + wrong), encoding="utf-8")
+    found = [row for row in cases if row["verdict"] == Verdict.FOUND]
+    return {
+        "cases": count,
+        "found": len(found) / count,
+        "unsure": sum(row["verdict"] == Verdict.UNSURE for row in cases),
+        "lateral_median_um": median_of(found, "lateral_um"),
+        "axial_median_um": median_of(found, "axial_um"),
+        "found_too_far": sum(row["off_um"] > TOO_FAR_UM for row in found),
+        "wrong": len(wrong),
+        "wrong_called_found": sum(row["verdict"] == Verdict.FOUND for row in wrong),
+        "wrong_unsure": sum(row["verdict"] == Verdict.UNSURE for row in wrong),
+        "seconds_a_case": median_of(cases, "seconds"),
+        "alternatives": {name: succeeded(rows) for name, rows in beside.items()},
+        "samefield_on_those": succeeded(cases[:baselines]) if baselines else None,
+    }
+
+
+def succeeded(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how often the marks are less than ``TOO_FAR_UM`` off together, their residuals then, and the time."""
+    good = [row for row in rows if row["off_um"] <= TOO_FAR_UM and row.get("verdict") in (None, Verdict.FOUND)]
+    medians = {name: median_of(good, name) for name in ("lateral_um", "axial_um")}
+    return {"cases": len(rows), "success": len(good) / len(rows), **medians, "seconds": median_of(rows, "seconds")}
+
+
+def median_of(rows: list[dict[str, Any]], column: str) -> float:
+    return round(float(np.median([row[column] for row in rows])), 3) if rows else float("nan")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mounts", type=int, default=200)
@@ -171,7 +223,12 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="where each relocation goes, a line each (JSON)")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--sample", type=Path, help="folder of recorded sessions; without it the cortex is simulated")
+    parser.add_argument("--baselines", type=int, default=0, help="recorded cases that the alternatives try as well")
     given = parser.parse_args()
+    if given.sample is not None:
+        recorded = run_sample(given.sample, given.mounts, given.seed, given.baselines, given.out)
+        return tell({"seed": given.seed, **recorded}, ASKED_RECORDED)
     shares = [min(MOUNTS_A_CORTEX, given.mounts - done) for done in range(0, given.mounts, MOUNTS_A_CORTEX)]
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
@@ -183,7 +240,11 @@ def main() -> int:
             if given.out:
                 given.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     figures = {"mounts": given.mounts, "seed": given.seed, **figures_of(rows)}
-    missed = [name for name, (limit, holds) in ASKED.items() if not holds(figures[name], limit)]
+    return tell(figures, ASKED)
+
+
+def tell(figures: dict[str, Any], asked: dict[str, Any]) -> int:
+    missed = [name for name, (limit, holds) in asked.items() if not holds(figures[name], limit)]
     print(json.dumps({**figures, "missed": missed}))
     return 1 if missed else 0
 
