@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from analysis.model import Transform, Verdict
 
 LIST_OPTIONS = ("--days", "--field", "--groups")
 LANDMARK_OPTION, LANDMARK_VALUES = "--landmark", 3
+LONGEST_INTERVAL_S = 86400.0
+CLOSING_S = 3.0
 EXIT_NOT_FOUND = 3
 EXIT_INTERRUPTED = 130
 
@@ -144,13 +147,16 @@ def new_animal(
     study: Annotated[Path, typer.Argument(help="The study's folder.")],
     animal: Annotated[str, typer.Argument(help="The animal's id.")],
     group: Annotated[str, typer.Option(help="Its group.")] = "",
+    power_limit_mw: Annotated[
+        float | None, typer.Option("--power-limit-mw", help="Never more than this at the sample, whatever a plan says.")
+    ] = None,
 ) -> None:
     """Add an animal to a study."""
     from acquire.model import AnimalRecord
     from acquire.store import Study, made_record
 
     with Study(study) as opened:
-        opened.new_animal(made_record(AnimalRecord, id=animal, group=group))
+        opened.new_animal(made_record(AnimalRecord, id=animal, group=group, power_limit_mw=power_limit_mw))
         out.print(f"added {animal} to {study}")
 
 
@@ -174,8 +180,16 @@ def _session(
         with open_rig(config) as rig:
             for line in config.missing():
                 err.print(f"note: {line}")
-            with Session.open(opened, animal, rig, day=day, new=new_session, progress=progress) as session:
-                yield session
+            try:
+                with Session.open(opened, animal, rig, day=day, new=new_session, progress=progress) as session:
+                    if session.goes_on:
+                        err.print(
+                            f"note: session {session.record.name} goes on; was the head re-mounted: --new-session"
+                        )
+                    yield session
+            finally:
+                for alarm in rig.alarms:
+                    err.print(f"warning: {alarm}", markup=False)
 
 
 @app.command("new-field")
@@ -313,7 +327,12 @@ def acquire(
         bool, typer.Option("--resume", help="Go on with what was cut short; leave whole stacks.")
     ] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Stacks of each field, one after the other.")] = 1,
-    interval_s: Annotated[float, typer.Option("--interval-s", min=0.0, help="From start to start, s.")] = 0.0,
+    interval_s: Annotated[
+        float, typer.Option("--interval-s", min=0.0, max=LONGEST_INTERVAL_S, help="From start to start, s.")
+    ] = 0.0,
+    match_power: Annotated[
+        bool, typer.Option("--match-power", help="Take them with the power that gives the first day's brightness.")
+    ] = False,
     retake: Annotated[bool, typer.Option("--retake", help="Take bad planes again at once.")] = False,
     accept_unsure: Annotated[bool, typer.Option("--accept-unsure", help="Take fields that are unsure.")] = False,
     landmarks: LandmarkOption = None,
@@ -323,7 +342,14 @@ def acquire(
     """Find the fields again and take their stacks; exit code 3 when one was not found."""
     from acquire.commands import Taking, take_fields
 
-    taking = Taking(resume=resume, repeats=repeats, interval_s=interval_s, accept_unsure=accept_unsure, retake=retake)
+    taking = Taking(
+        resume=resume,
+        repeats=repeats,
+        interval_s=interval_s,
+        accept_unsure=accept_unsure,
+        retake=retake,
+        match_power=match_power,
+    )
     with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
         _align(session, landmarks)
         missed = take_fields(session, fields, taking, out.print)
@@ -483,18 +509,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _leave_gently() -> None:
-    """Let a request to end, from the system or from a closed terminal, take the same ways out as Ctrl-C."""
+    """Let a request to end, from the system or from a closed terminal, take the same ways out as Ctrl-C.
+
+    Those close the light. More requests in the seconds that this takes are not obeyed: it is what they ask for.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
-    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+    asked_s = -math.inf
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        nonlocal asked_s
+        if time.monotonic() - asked_s > CLOSING_S:
+            asked_s = time.monotonic()
+            raise KeyboardInterrupt
+
+    # SIGTSTP (Ctrl-Z) too: a program that is suspended cannot close the light.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK", "SIGTSTP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    """Leave like Ctrl-C when the system or a closed terminal asks for it: every way out closes the light."""
-    raise KeyboardInterrupt
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, interrupt)
 
 
 def _usage(error: Exception) -> str:

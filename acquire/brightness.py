@@ -70,11 +70,13 @@ def match_power(reference: Stack, today: Stack, power_mw: float, *, limit_mw: fl
     Raises
     ------
     RigError
-        When the power or its limit is not positive.
+        When the power is negative, or its limit not positive.
     """
-    if power_mw <= 0 or limit_mw <= 0:
-        raise RigError(f"power {power_mw:g} mW, limit {limit_mw:g} mW: both must be above 0 to match brightness")
+    if power_mw < 0 or limit_mw <= 0:
+        raise RigError(f"power {power_mw:g} mW, limit {limit_mw:g} mW: must not be negative to match brightness")
     kept_mw = min(power_mw, limit_mw)
+    if power_mw == 0:
+        return PowerProposal(0.0, 1.0, "the plan asks for 0 mW: no brightness to match")
     then_planes, now_planes = _planes_in_common(reference, today)
     if not len(then_planes):
         return PowerProposal(kept_mw, 1.0, f"the stacks share no plane: keep {kept_mw:.1f} mW and relocate the field")

@@ -43,6 +43,8 @@ class Taking:
         Take fields whose verdict is unsure.
     retake
         Take the bad planes of each stack again, once, as soon as it was judged.
+    match_power
+        Take them with the power that gives the brightness of the day they were kept.
     """
 
     resume: bool = False
@@ -50,6 +52,7 @@ class Taking:
     interval_s: float = 0.0
     accept_unsure: bool = False
     retake: bool = False
+    match_power: bool = False
 
 
 def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, say: Callable[[str], None]) -> int:
@@ -72,13 +75,16 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             say(f"{name}: {verdict}; no stack taken")
             missed += 1
             continue
+        power_mw = None
         if session.study.field(animal, name).reference_session != session.record.name:
-            say(f"{name}: {session.propose_power(name).says}")
+            proposal = session.propose_power(name)
+            power_mw = proposal.power_mw if taking.match_power else None
+            say(f"{name}: {proposal.says}")
         for store in session.cut_short_before(name) if taking.resume else ():
             say(f"{name}: {store} was cut short in another session and is not gone on with; a new stack is taken")
         for repeat in range(taking.repeats):
             started = time.monotonic()
-            session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume)
+            session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume, power_mw=power_mw)
             _say_quality(session, name, say)
             if taking.retake:
                 _retake(session, name, say)

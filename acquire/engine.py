@@ -25,6 +25,7 @@ from acquire.channels import Exposure
 from acquire.drift import follow_drift
 from acquire.errors import RigError
 from acquire.frames import AlignedPlane, align_frames
+from acquire.meter import LightBudget
 from acquire.model import PlaneRecord, StackPlan, StagePosition, TakenPlane, utc_now
 from acquire.rig import Rig, ScanSettings
 from acquire.timed import Burst, BurstPlane, TimedFrame, burst_planes, planes_per_burst, why_not_timed
@@ -93,6 +94,8 @@ class StackEngine(PMDAEngine):
         Every plane is handed to each of them, in order.
     progress
         Called with (planes kept, planes asked for) after each plane was kept.
+    budget
+        How much light the planes may cost; no limit when not given.
     """
 
     def __init__(
@@ -104,19 +107,22 @@ class StackEngine(PMDAEngine):
         planes: Sequence[int],
         sinks: Iterable[PlaneSink],
         progress: Callable[[int, int], None] | None = None,
+        budget: LightBudget | None = None,
     ) -> None:
         self._rig = rig
         self._plan = plan
         self._planes = list(planes)
         self._sinks = tuple(sinks)
         self._progress = progress
+        self._budget = budget or LightBudget(lambda: rig.lit)
         self._previous: NDArray[np.uint16] | None = None
         self._drift_yx_um = (0.0, 0.0)
         self._centre = centre
-        self._asked_mw, self._dimmed = 0.0, False
+        self._asked_mw = 0.0
         self._power: tuple[float | None, float | None] = (None, None)
         self._exposures = rig.exposures(plan)
-        self._began = {self._exposures[0]: rig.scan_settings()}
+        self._exposure = self._exposures[0]
+        self._began = {self._exposure: rig.scan_settings()}
         self.planes_kept = 0
 
     def setup_sequence(self, sequence: MDASequence) -> None:
@@ -147,11 +153,9 @@ class StackEngine(PMDAEngine):
             self._go_to(event)
 
     def _go_to(self, event: MDAEvent) -> None:
+        """Move under the least power, which the beam has had since the plane before."""
         self._rig.move_z(float(event.z_pos or 0.0))
         self._asked_mw = self._plan.plane_power_mw(self._plane(event))
-        if self._rig.config.roles.power is not None:
-            self._rig.set_power_mw(self._asked_mw)
-        self._dimmed = False
 
     def exec_event(self, event: MDAEvent) -> Iterator[tuple[NDArray[Any], MDAEvent, Any]]:
         """Take the frames of planes, keep them and their mean, show the mean to whoever listens."""
@@ -176,6 +180,8 @@ class StackEngine(PMDAEngine):
         exposed = []
         for exposure in self._exposures:
             self._rig.choose(exposure)
+            self._exposure = exposure
+            self._refuse_overdose(self._plan.frames_per_plane * self._frame_mj(self._asked_mw))
             frames: list[NDArray[np.uint16]] = []
             aligned = self._replaced(frames, self._aligned(frames, self._plan.frames_per_plane))
             if aligned is None:
@@ -215,6 +221,7 @@ class StackEngine(PMDAEngine):
     def _take_burst(self, steps: list[BurstPlane]) -> list[HeldPlane]:
         """Return the planes that were taken before somebody wanted to stop or to pause; else all."""
         count, pixel_um = self._plan.frames_per_plane, self._plan.voxel_um[1]
+        self._refuse_overdose(sum(count * self._frame_mj(step.power_mw or 0.0) for step in steps))
         self._rig.tell("burst", first_plane=steps[0].plane, planes=len(steps), frames=count * len(steps))
         burst = Burst(self._rig, steps, count)
         with contextlib.ExitStack() as undo:
@@ -224,6 +231,7 @@ class StackEngine(PMDAEngine):
             aligning = []
             with burst:
                 for frame in burst:
+                    self._budget.expose(self._frame_mj(steps[len(frames) // count].power_mw or 0.0))
                     self._refuse_shape(frame.pixels)
                     frames.append(frame)
                     if len(frames) % count == 0:
@@ -252,29 +260,42 @@ class StackEngine(PMDAEngine):
         """Take frames for those that moved too far, at most as many as the plan allows; None when to stop."""
         most = self._plan.frames_per_plane + self._plan.replacement_frames
         while aligned and (wanted := self._plan.frames_per_plane - int(aligned.kept.sum())) > 0 and len(frames) < most:
-            aligned = self._aligned(frames, min(wanted, most - len(frames)))
+            more = min(wanted, most - len(frames))
+            if not self._budget.affords(more * self._frame_mj(self._asked_mw)):
+                break
+            aligned = self._aligned(frames, more)
         return aligned
+
+    def _frame_mj(self, power_mw: float) -> float:
+        """Return what a frame of the present channel brings into the tissue, mJ."""
+        settings = self._began.get(self._exposure) or self._began[self._exposures[0]]
+        return power_mw * settings.exposure_ms / 1000
+
+    def _refuse_overdose(self, more_mj: float) -> None:
+        if not self._budget.affords(more_mj):
+            raise RigError(
+                f"the stack has cost {self._budget.spent_mj:.1f} mJ after {self.planes_kept} of {len(self._planes)} "
+                f"planes and may cost {self._budget.limit_mj:.1f} mJ; let the field rest, or raise dose_limit_mj; "
+                "then go on with --resume"
+            )
 
     def _aligned(self, frames: list[NDArray[np.uint16]], more: int) -> AlignedPlane | None:
         """Take ``more`` frames and register all of them; None when somebody asked to stop.
 
-        Registering takes longer than a frame: the beam, which stands still then, has the least power meanwhile.
+        The beam has the plane's power only for them: it stands still while they are registered and the drive moves.
         """
-        if self._dimmed:
-            self._rig.set_power_mw(self._asked_mw)
-            self._dimmed = False
+        self._rig.set_power_mw(self._asked_mw)
         for _ in range(more):
             self._rig.wait_while_paused()
             if self._rig.stop_requested:
                 return None
             self._rig.open_light()
+            self._budget.expose(self._frame_mj(self._asked_mw))
             frames.append(self._snap())
         if self._rig.stop_requested:
             return None
         self._power = self._rig.confirm_power_mw(self._asked_mw)
-        if len(frames) > 1 and self._rig.config.roles.power is not None:
-            self._rig.dim()
-            self._dimmed = True
+        self._rig.dim()
         return align_frames(frames, self._plan.voxel_um[1])
 
     def _snap(self) -> NDArray[np.uint16]:
@@ -381,6 +402,7 @@ def take_stack(
     *,
     progress: Callable[[int, int], None] | None = None,
     planes: Sequence[int] | None = None,
+    budget: LightBudget | None = None,
 ) -> None:
     """Take a stack centred at a position, shallowest plane first.
 
@@ -398,11 +420,14 @@ def take_stack(
         Called with (planes kept, planes asked for) after each plane was kept.
     planes
         Which planes of the plan; all when not given.
+    budget
+        How much light the planes may cost; no limit when not given. It is counted in it.
 
     Raises
     ------
     RigError
-        When the place or the power is refused, or a device does not obey. The light is off then.
+        When the place or the power is refused, the budget does not suffice for the next plane, or a device does not
+        obey. The light is off then.
     StackCancelledError
         When :meth:`Rig.stop` was called.
     """
@@ -418,7 +443,7 @@ def take_stack(
     sequence = MDASequence(
         stage_positions=(AbsolutePosition(x=centre.x_um, y=centre.y_um),), z_plan=ZAbsolutePositions(absolute=z_um)
     )
-    engine = StackEngine(rig, plan, centre, planes=wanted, sinks=sinks, progress=progress)
+    engine = StackEngine(rig, plan, centre, planes=wanted, sinks=sinks, progress=progress, budget=budget)
     # A runner for this stack alone: one that met a KeyboardInterrupt stays "running" and refuses every later stack.
     runner = MDARunner()
     runner.set_engine(engine)

@@ -29,7 +29,6 @@ from acquire.headpose import (
     left_out_residuals_um,
     propose_order,
 )
-from acquire.images import read_journal
 from acquire.landmarks import SURFACE_FILE, read_alignment, read_landmarks
 from acquire.model import FieldRecord, RelocationRecord, SessionRecord, StackPlan, StagePosition
 from acquire.relocate import Look
@@ -225,6 +224,7 @@ class FieldFinder:
         if refusal := self._rig.why_not(predicted, field.overview_plan):
             raise RelocationError(f"field {field.name} is predicted at {predicted}, but there {refusal}")
         stores: list[Path] = []
+        before_mj = self._study.dose_mj(self.record, field.name)
         result = relocate.search(
             predicted,
             pose.uncertainty_um(then_um),
@@ -236,7 +236,8 @@ class FieldFinder:
         record = result.record(self.record, field, predicted, time.perf_counter() - started)
         record = self._compared_with_others(field, self._with_images(record, field, stores))
         sigma = tuple(round(float(value), 2) for value in pose.uncertainty_um(then_um))
-        record = record.model_copy(update={"sigma_zyx_um": sigma})
+        dose_mj = round(self._study.dose_mj(self.record, field.name) - before_mj, 4)
+        record = record.model_copy(update={"sigma_zyx_um": sigma, "dose_mj": dose_mj})
         self._keep_earlier(field)
         write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
@@ -261,15 +262,13 @@ class FieldFinder:
         return look
 
     def _with_images(self, record: RelocationRecord, field: FieldRecord, stores: list[Path]) -> RelocationRecord:
-        """Add which images were compared, so that the search can be replayed, and what light they cost."""
+        """Add which images were compared, so that the search can be replayed."""
         folder = self._folder(self.record) / field.name
         steps = [
             step.model_copy(update={"store": store.name}) for step, store in zip(record.steps, stores, strict=True)
         ]
         reference = Path(os.path.relpath(self._taker.reference_store(field), folder)).as_posix()
-        dose_mj = sum(plane.dose_mj for store in stores for plane in read_journal(store))
-        changes = {"steps": tuple(steps), "reference_store": reference, "dose_mj": round(dose_mj, 4)}
-        return record.model_copy(update=changes)
+        return record.model_copy(update={"steps": tuple(steps), "reference_store": reference})
 
     def _keep_earlier(self, field: FieldRecord) -> None:
         """Keep the record of an earlier search of this session under another name: none is overwritten."""

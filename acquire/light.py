@@ -15,6 +15,7 @@ from pymmcore_plus.experimental.unicore import UniMMCore
 from acquire.config import RigConfig
 from acquire.errors import DEVICE_FAULTS, RigError, asking
 from acquire.guard import Guard
+from acquire.meter import LightMeter, Lit
 from acquire.watchdog import Watchdog
 
 CLOSE_ATTEMPTS = 3
@@ -24,7 +25,7 @@ PAUSE_POLL_S = 0.05
 class LightPath:
     """The shutter with its guards, and who wants it closed.
 
-    ``alarms`` says what the guards had to do; ``seconds_lit`` how long the light was on, without the present time.
+    ``alarms`` says what the guards had to do; ``meter`` how much light there was.
 
     Parameters
     ----------
@@ -35,19 +36,18 @@ class LightPath:
     watchdog
         The process that closes the shutter when this program cannot.
     went_off
-        Is told how long the light was on, s, when it has gone off; called from any thread.
+        Is told how much light there was, when it has gone off; called from any thread.
     """
 
     def __init__(
-        self, core: UniMMCore, config: RigConfig, watchdog: Watchdog | None, went_off: Callable[[float], object]
+        self, core: UniMMCore, config: RigConfig, watchdog: Watchdog | None, went_off: Callable[[Lit], object]
     ) -> None:
         self._core = core
         self._config = config
         self._went_off = went_off
         self.alarms: list[str] = []
-        self.seconds_lit = 0.0
+        self.meter = LightMeter()
         self._guard = Guard(self._shut, config.stall_s, watchdog, self.alarms.append)
-        self._lit_since: float | None = None
         self._stop = self._paused = False
 
     def dismiss_guards(self) -> None:
@@ -99,13 +99,13 @@ class LightPath:
         RigError
             When it does not open, when the watchdog does not answer, or when a guard has closed it since it was opened.
         """
-        if self._lit_since is not None:
+        if self.is_lit:
             self.beat()
             return
         shutter = self._config.roles.shutter
         if shutter is not None:
             self._guard.light_on()
-        self._lit_since = time.monotonic()
+        self.meter.switch_on()
         if shutter is not None:
             with self.asking(f"opening the shutter {shutter}"):
                 self._core.setShutterOpen(shutter, True)
@@ -119,18 +119,18 @@ class LightPath:
         """Raise RigError when the light should be on and is not: what was imaged is dark."""
         self.beat()
         shutter = self._config.roles.shutter
-        if shutter is None or self._lit_since is None:
+        if shutter is None or not self.is_lit:
             return
         with self.asking(f"reading the shutter {shutter}"):
             is_open = self._core.getShutterOpen(shutter)
         # Read first, asked later: whoever stops in between has closed it rightly.
-        if not is_open and self._lit_since is not None:
+        if not is_open and self.is_lit:
             raise RigError(f"shutter {shutter} reads closed after it was opened; check the interlock and its key")
 
     @property
     def is_lit(self) -> bool:
         """Whether the light was switched on and not off since."""
-        return self._lit_since is not None
+        return self.meter.is_on
 
     def check_guards(self) -> None:
         """Call the guards up and dismiss them, the shutter closed all the while; RigError when one does not answer."""
@@ -154,15 +154,13 @@ class LightPath:
 
     def close(self) -> None:
         """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
-        lit_since, self._lit_since = self._lit_since, None
-        lit_s = 0.0 if lit_since is None else time.monotonic() - lit_since
-        self.seconds_lit += lit_s
+        lit = self.meter.switch_off()  # first: whoever checks the light meanwhile must not take it for a fault
         try:
             self._shut()
         finally:
             self._guard.light_off()
-        if lit_since is not None:
-            self._went_off(lit_s)
+        if lit is not None:
+            self._went_off(lit)
 
     def _shut(self) -> None:
         shutter = self._config.roles.shutter

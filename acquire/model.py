@@ -306,11 +306,12 @@ class FieldRecord(Record):
 
 
 class AnimalRecord(Record):
-    """An animal: its group, and where and how each of its fields is taken."""
+    """An animal: its group, the power it may get, and where and how each of its fields is taken."""
 
     format_version: Literal[1] = FORMAT_VERSION
     id: Identifier
     group: str = ""
+    power_limit_mw: Positive | None = None
     fields: tuple[FieldRecord, ...] = ()
 
     def field(self, name: str) -> FieldRecord:

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acquire.channels import Exposure, exposures_of
-from acquire.config import PropertyRole, RigConfig, Roles
+from acquire.config import PowerCalibration, PropertyRole, RigConfig, Roles
 from acquire.core import ChannelCore
 from acquire.errors import RigError, StudyError
 from acquire.light import LightPath
+from acquire.meter import Lit
 from acquire.model import StackPlan, StagePosition
 from acquire.readout import Readout
 from acquire.watchdog import Watchdog
@@ -141,22 +142,32 @@ class Rig:
             When it does not open, when the watchdog does not answer, or when a guard has closed it since it was opened.
         """
         if not self._light.is_lit:
-            power_mw, limit_mw = self.power_mw(), self.config.limits.power_mw
-            if power_mw is not None and power_mw > limit_mw * (1 + READ_BACK_TOLERANCE):
-                raise RigError(
-                    f"{self.config.roles.power} reads {power_mw:.1f} mW, above the limit of {limit_mw:.1f} mW; "
-                    "the light stays off; lower the power by hand and check the device"
-                )
+            power_mw = self._harmless_power_mw()
             self.tell("light on", power_mw=power_mw)  # told first: what cannot be written down is not switched on
+            self._light.meter.set_power(power_mw or 0.0)
         self._light.open()
+
+    def _harmless_power_mw(self) -> float | None:
+        """Return the power as the device reports it; RigError when it is above the limit or outside the table."""
+        role, table, limit_mw = self.config.roles.power, self.config.power, self.config.limits.power_mw
+        value = self.property_value(role)
+        if value is None or table is None:
+            return None
+        power_mw, low, high = table.power_at(value), table.value[0], table.value[-1]
+        stays_off = "the light stays off; lower the power by hand and check the device"
+        if power_mw > limit_mw * (1 + READ_BACK_TOLERANCE):
+            raise RigError(f"{role} reads {power_mw:.1f} mW, above the limit of {limit_mw:.1f} mW; {stays_off}")
+        if not low - READ_BACK_TOLERANCE <= value <= high + READ_BACK_TOLERANCE:
+            raise RigError(f"{role} reads {value:g}, outside its table [power], {low:g} to {high:g}; {stays_off}")
+        return power_mw
 
     def close_light(self) -> None:
         """Close the shutter; if it does not obey, set the power to its least; raises when neither works."""
         self._light.close()
 
-    def _tell_light_off(self, lit_s: float) -> None:
+    def _tell_light_off(self, lit: Lit) -> None:
         try:
-            self.tell("light off", lit_s=round(lit_s, 3))
+            self.tell("light off", lit_s=round(lit.seconds, 3), mj=round(lit.mj, 4))
         except StudyError as error:  # a full disk: the light is off, and that matters more than its line
             self.alarms.append(f"the light went off, but that is not in the log: {error}")
 
@@ -210,35 +221,52 @@ class Rig:
         return self._light.interrupted
 
     @property
-    def seconds_lit(self) -> float:
-        """How long the light was on, without the present time, s."""
-        return self._light.seconds_lit
+    def lit(self) -> Lit:
+        """All light since the rig was opened, by the clock; its energy is 0 on a rig that does not know its power."""
+        return self._light.meter.total
 
     # ---- power -------------------------------------------------------------------------------------------------
 
     def power_setting(self, power_mw: float) -> float:
-        """Return the property value for a power; refuses more than the limit or than the table holds."""
+        """Return the property value for a power; refuses more than the limit, and what the table does not hold."""
         table = self.config.power
         if table is None:
             raise RigError(f"rig {self.config.name} has no power table; add [power] to its config")
-        limit_mw = min(self.config.limits.power_mw, table.power_mw[-1])
-        if not 0 <= power_mw <= limit_mw:
-            raise RigError(f"power {power_mw:.1f} mW is outside 0 to {limit_mw:.1f} mW; lower power_mw in the plan")
+        if refusal := self._why_not_power(power_mw, power_mw, table):
+            raise RigError(refusal)
         return table.value_at(power_mw)
+
+    def _why_not_power(self, least_mw: float, most_mw: float, table: PowerCalibration) -> str | None:
+        low_mw, high_mw = table.power_mw[0], min(self.config.limits.power_mw, table.power_mw[-1])
+        for power_mw in (most_mw, least_mw):
+            if not low_mw <= power_mw <= high_mw:
+                return (
+                    f"power {power_mw:.1f} mW is outside {low_mw:g} to {high_mw:.1f} mW, which the rig allows by its "
+                    "limit and its table [power]; change power_mw or power_limit_mw"
+                )
+        return None
 
     def set_power_mw(self, power_mw: float) -> None:
         """Set the power at the sample and read it back."""
-        role = self.config.roles.power
-        if role is None:
-            return
-        value = self.power_setting(power_mw)
-        self._set_number(role, value)
+        if self.config.roles.power is not None:
+            self._set_power(self.power_setting(power_mw), power_mw)
 
     def dim(self) -> None:
         """Set the least power that the table holds, the shutter as it is."""
-        role, table = self.config.roles.power, self.config.power
-        if role is not None and table is not None:
-            self._set_number(role, table.value[0])
+        if self.config.power is not None:
+            self._set_power(self.config.power.value[0], self.config.power.power_mw[0])
+
+    def _set_power(self, value: float, power_mw: float) -> None:
+        role, meter = self.config.roles.power, self._light.meter
+        if role is None:
+            return
+        meter.set_power(max(power_mw, meter.power_mw))  # while it changes, and when it fails, the higher one counts
+        self._set_number(role, value)
+        meter.set_power(power_mw)
+
+    def stepped_power(self, power_mw: float) -> None:
+        """Say that a device set another power by itself."""
+        self._light.meter.set_power(power_mw)
 
     def confirm_power_mw(self, power_mw: float) -> tuple[float | None, float | None]:
         """Return power at the sample (mW) and property value as read back; RigError when they are not those set."""
@@ -291,11 +319,8 @@ class Rig:
         too_far = self.why_not(position.moved(z_um=-half)) or self.why_not(position.moved(z_um=half))
         if too_far or self.config.power is None:
             return too_far
-        power_mw = max(plan.plane_power_mw(0), plan.plane_power_mw(plan.planes - 1))
-        limit_mw = min(limits.power_mw, self.config.power.power_mw[-1])
-        if not power_mw <= limit_mw:
-            return f"the plan asks for {power_mw:.1f} mW, the rig allows {limit_mw:.1f} mW; lower power_limit_mw"
-        return None
+        ends_mw = plan.plane_power_mw(0), plan.plane_power_mw(plan.planes - 1)
+        return self._why_not_power(min(ends_mw), max(ends_mw), self.config.power)
 
     @property
     def z_range_um(self) -> tuple[float, float]:

@@ -7,6 +7,7 @@ never images a field that it has not found. What the words mean is decided elsew
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -70,12 +71,18 @@ class Session:
         The opened rig.
     progress
         Called with what is being done and its share done (0 to 1).
+
+    Attributes
+    ----------
+    goes_on
+        Whether it was begun before and is gone on with: the head must not have been mounted anew since.
     """
 
     def __init__(self, study: Study, record: SessionRecord, rig: Rig, progress: Progress = _silent) -> None:
         self.study = study
         self.record = record
         self.rig = rig
+        self.goes_on = False
         self._progress = progress
         self._taker = StackTaker(study, record, rig, self._tell)
         self._finder = FieldFinder(study, record, rig, self._taker, self._tell)
@@ -131,6 +138,7 @@ class Session:
         if isinstance(rig.loaded, Remountable):
             rig.loaded.mount(record.number, record.day)
         session = cls(study, record, rig, progress)
+        session.goes_on = bool(earlier) and record.name == earlier[-1].name
         rig.tell = session._log
         rig.surface_z_um = None if record.surface is None else record.surface.z_um
         session._log("open", rig=rig.config.name, cannot=rig.config.missing())
@@ -140,12 +148,15 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Leave the rig dark; the session can be gone on with until it is closed."""
         self.rig.close_light()
+        with contextlib.suppress(StudyError):  # a full disk: what ended the block, if anything, matters more
+            self._leave("leave")
 
     def close(self) -> None:
-        """End the sitting: light off, time written down."""
+        """End the sitting: light off, time written down; what comes later is another session."""
         self.rig.close_light()
-        self._log("close", seconds_lit=round(self.rig.seconds_lit, 2), alarms=list(self.rig.alarms))
+        self._leave("close")
         self._save(closed=utc_now())
 
     def stop(self) -> None:
@@ -382,7 +393,9 @@ class Session:
         stores = self.study.left_out(self.record.animal, field_name)
         return [store for store in stores if own not in store.parents]
 
-    def take_stack(self, field_name: str, *, accept_unsure: bool = False, resume: bool = False) -> Path:
+    def take_stack(
+        self, field_name: str, *, accept_unsure: bool = False, resume: bool = False, power_mw: float | None = None
+    ) -> Path:
         """Take the field's stack where it was found today, and judge it.
 
         Parameters
@@ -394,6 +407,8 @@ class Session:
         resume
             Go on with the stack that was cut short in this session, at its first missing plane; a new one when there
             is none.
+        power_mw
+            Power in the first plane of a new stack instead of the plan's, mW; what :meth:`propose_power` says.
 
         Raises
         ------
@@ -404,7 +419,8 @@ class Session:
         unfinished = self.study.unfinished_store(self.record, field.name) if resume else None
         if unfinished is None:
             position, reference_from_today = self._place_today(field, accept_unsure)
-            store = self._taker.take(field, "stack", position, field.plan, reference_from_today)
+            plan = field.plan if power_mw is None else field.plan.model_copy(update={"power_mw": power_mw})
+            store = self._taker.take(field, "stack", position, plan, reference_from_today)
         else:
             store = self._taker.resume(field, unfinished)
         self._judge(field, store)
@@ -462,9 +478,10 @@ class Session:
         store = self.study.last_store(self.record, field_name, "overview")
         if store is None:
             raise RelocationError(f"field {field_name} has no overview in this session; relocate it first")
-        limit_mw = min(field.plan.power_limit_mw, self.rig.config.limits.power_mw)
+        plan = self._taker.limited(field.plan)
+        limit_mw = min(plan.power_limit_mw, self.rig.config.limits.power_mw)
         reference, today = self._taker.reference_overview(field), read_stack(store)
-        return match_power(reference, today, field.plan.power_mw, limit_mw=limit_mw)
+        return match_power(reference, today, plan.power_mw, limit_mw=limit_mw)
 
     def quality(self, field_name: str) -> QualityRecord:
         """Return what was judged of the last stack of a field in this session; judge it when that was not written."""
@@ -491,6 +508,10 @@ class Session:
         return analysis
 
     # ---- how ---------------------------------------------------------------------------------------------------
+
+    def _leave(self, event: str) -> None:
+        lit = self.rig.lit
+        self._log(event, lit_s=round(lit.seconds, 2), mj=round(lit.mj, 2), alarms=list(self.rig.alarms))
 
     def _place_today(self, field: FieldRecord, accept_unsure: bool) -> tuple[StagePosition, TransformRecord | None]:
         if field.reference_session == self.record.name:

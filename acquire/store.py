@@ -6,6 +6,7 @@ system lets go of the lock when a program dies.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from datetime import datetime
@@ -22,6 +23,8 @@ from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, Stag
 
 R = TypeVar("R", bound=Record)
 STUDY_FILE, ANIMAL_FILE, SESSION_FILE = "study.json", "animal.json", "session.json"
+LOG_FILE = "log.jsonl"
+LIGHT_IN_NO_PLANE = "light in no plane"
 
 
 def read_record(path: Path, kind: type[R]) -> R:
@@ -229,7 +232,7 @@ class Study:
     def log(self, record: SessionRecord, event: str, **details: Any) -> None:
         """Append one line to the session's log: time, event, details."""
         line = json.dumps({"time": utc_now().isoformat(), "event": event, **details}, default=str)
-        append_line(self.session_folder(record.animal, record.name) / "log.jsonl", line)
+        append_line(self.session_folder(record.animal, record.name) / LOG_FILE, line)
 
     def new_store(self, session: SessionRecord, field: str, kind: str) -> Path:
         """Return a free name for the next store of a kind: ``stack``, then ``stack-2``..."""
@@ -270,9 +273,23 @@ class Study:
         return [store for store in last if store is not None and store.parents[1].name not in used]
 
     def dose_mj(self, session: SessionRecord, field: str) -> float:
-        """Return the energy that everything taken of a field in a session brought into it, mJ."""
+        """Return the energy that everything taken of a field in a session brought into it, mJ.
+
+        Of a program that was killed the light of the plane in hand is missing, or of the planes of its burst.
+        """
         folder = self.session_folder(session.animal, session.name) / field
-        return sum(record.dose_mj for journal in folder.glob(f"*{JOURNAL}") for record in read_plane_lines(journal))
+        kept = sum(record.dose_mj for journal in folder.glob(f"*{JOURNAL}") for record in read_plane_lines(journal))
+        lost = (line for line in self.log_lines(session, LIGHT_IN_NO_PLANE) if line.get("field") == field)
+        return kept + sum(float(line.get("mj", 0.0)) for line in lost)
+
+    def log_lines(self, session: SessionRecord, event: str) -> list[dict[str, Any]]:
+        """Return the whole lines of a session's log that tell of one kind of event."""
+        log = self.session_folder(session.animal, session.name) / LOG_FILE
+        lines = []
+        for line in log.read_bytes().splitlines() if log.is_file() else []:
+            with contextlib.suppress(ValueError):  # cut short by a full disk or a power failure
+                lines.append(json.loads(line))
+        return [line for line in lines if isinstance(line, dict) and line.get("event") == event]
 
     def stacks(self, animal: str, field: str) -> list[tuple[SessionRecord, Path]]:
         """Return the sessions that have a complete stack of a field, with the last one of each, in order."""

@@ -16,8 +16,9 @@ from scipy import ndimage
 
 from acquire.engine import take_stack
 from acquire.errors import RelocationError, RigError
-from acquire.images import StackWriter, read_journal, write_image
+from acquire.images import StackWriter, write_image
 from acquire.landmarks import SURFACE_FILE, LandmarkList, landmarks_found, photograph_on_image
+from acquire.meter import LightBudget
 from acquire.model import SessionRecord, StackPlan, StagePosition
 from acquire.relocate import ImageOnStage
 from acquire.rig import Rig
@@ -214,17 +215,20 @@ class SurfaceMapper:
 
     def keep_wide(self, plan: StackPlan, position: StagePosition) -> Path:
         """Take a wide stack with its middle at a position, into the session's folder."""
-        plan = self._rig.set_scan(plan)
+        plan = self._rig.set_scan(self._taker.limited(plan))
         if refusal := self._rig.why_not(position, plan):
             raise RigError(f"wide stack refused: {refusal}")
         path = self._study.new_store(self._record, SESSION_ITSELF, WIDE)
+        light = LightBudget(lambda: self._rig.lit)
         with StackWriter(path, plan, self._taker.provenance(WIDE, position, plan=plan)) as writer:
-            take_stack(self._rig, plan, position, [writer], progress=lambda n, of: self._progress("wide stack", n / of))
-        dose_mj = sum(plane.dose_mj for plane in read_journal(path))
-        self._log("wide stack", store=path.name, stage=position.model_dump(), dose_mj=round(dose_mj, 3))
+            take_stack(self._rig, plan, position, [writer], progress=self._wide_progress, budget=light)
+        self._log("wide stack", store=path.name, stage=position.model_dump(), dose_mj=round(light.spent_mj, 3))
         return path
 
     # ---- how ---------------------------------------------------------------------------------------------------
+
+    def _wide_progress(self, done: int, planes: int) -> None:
+        self._progress("wide stack", done / planes)
 
     def _image_on_stage(self, stage: StagePosition, shape: tuple[int, ...]) -> ImageOnStage:
         pixel_um = self._rig.config.surface_pixel_um or 1.0

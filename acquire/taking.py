@@ -5,8 +5,11 @@ This room moves nothing by itself but for a stack, and decides nothing about whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +17,22 @@ from numpy.typing import NDArray
 from acquire import relocate
 from acquire.drift import align_stack
 from acquire.engine import PlanesInMemory, take_stack
-from acquire.errors import RelocationError
+from acquire.errors import RelocationError, StudyError
 from acquire.files import append_line
 from acquire.images import JOURNAL, ImageProvenance, StackWriter
-from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TakenPlane, TransformRecord
+from acquire.meter import LightBudget
+from acquire.model import (
+    FieldRecord,
+    PlaneRecord,
+    SessionRecord,
+    StackPlan,
+    StagePosition,
+    TakenPlane,
+    TransformRecord,
+)
 from acquire.quality import QualityWatch, consecutive_runs
 from acquire.rig import Rig
-from acquire.store import Study
+from acquire.store import LIGHT_IN_NO_PLANE, Study
 from analysis.model import Stack, Verdict
 from analysis.register import register_stacks
 from analysis.stack import read_stack
@@ -29,6 +41,16 @@ LOOKS_FILE = f"looks{JOURNAL}"
 RESUME_PLANES = 3  # saved planes that are taken again, to see whether the tissue moved
 RESUME_SHIFT_UM = 5.0  # farther than this the stack is not gone on with
 RESUME_SCORE = 0.3
+LIGHT_AROUND_FRAMES = 1.1  # the shutter is open somewhat longer than the frames take
+LEAST_LIGHT_MJ = 1e-3
+
+
+class RecordKeeper(Protocol):
+    """What keeps planes and says which."""
+
+    @property
+    def records(self) -> Sequence[PlaneRecord]:
+        """The planes it holds."""
 
 
 class LookedAtPlanes(PlanesInMemory):
@@ -97,17 +119,26 @@ class StackTaker:
         reference_from_today: TransformRecord | None = None,
     ) -> Path:
         """Take one stack into the study; whatever happens, it is readable and says whether it is whole."""
-        plan = self.rig.set_scan(plan)
+        plan = self.rig.set_scan(self.limited(plan))
         if refusal := self.rig.why_not(position, plan):
             raise RelocationError(f"{kind} of {field.name} refused: {refusal}")
         self._refuse_overdose(field, plan)
         provenance = self.provenance(kind, position, field, plan, reference_from_today)
         path = self.study.new_store(self.record, field.name, kind)
-        with StackWriter(path, plan, provenance) as writer:
+        writer = StackWriter(path, plan, provenance)
+        with self._counting_light(field, writer) as budget, writer:
             watch = self._watch()
             progress = self._stack_progress(field, kind, watch)
-            take_stack(self.rig, plan, position, [writer, watch], progress=progress)
+            take_stack(self.rig, plan, position, [writer, watch], progress=progress, budget=budget)
         return path
+
+    def limited(self, plan: StackPlan) -> StackPlan:
+        """Return a plan with its power capped by the animal's own limit."""
+        limit_mw = self.study.animal(self.record.animal).power_limit_mw
+        if limit_mw is None:
+            return plan
+        changes = {name: min(getattr(plan, name), limit_mw) for name in ("power_mw", "power_limit_mw")}
+        return plan.model_copy(update=changes)
 
     def resume(self, field: FieldRecord, store: Path) -> Path:
         """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
@@ -137,11 +168,12 @@ class StackTaker:
 
     def _fill(self, field: FieldRecord, writer: StackWriter, position: StagePosition) -> Path:
         """Take the planes that a stack lacks."""
-        with writer:
+        with self._counting_light(field, writer) as budget, writer:
             plan = self.rig.set_scan(field.plan)
             watch = self._watch()
             progress = self._stack_progress(field, "stack", watch)
-            take_stack(self.rig, plan, position, [writer, watch], progress=progress, planes=writer.missing)
+            missing = writer.missing
+            take_stack(self.rig, plan, position, [writer, watch], progress=progress, planes=missing, budget=budget)
         return writer.path
 
     def _where_the_tissue_is(self, field: FieldRecord, seen: StackWriter, wanted: Sequence[int]) -> StagePosition:
@@ -153,7 +185,8 @@ class StackTaker:
         again = LookedAtPlanes(seen.path.with_name(LOOKS_FILE))
         looked_at = saved[first : first + RESUME_PLANES]
         self._refuse_overdose(field, plan, [*looked_at, *wanted])
-        take_stack(self.rig, plan.of_first_channel(), seen.stage, [again], planes=looked_at)
+        with self._counting_light(field, again) as budget:
+            take_stack(self.rig, plan.of_first_channel(), seen.stage, [again], planes=looked_at, budget=budget)
         moved = align_stack(before, np.stack(again.planes), plan.voxel_um, RESUME_SHIFT_UM, first_plane=first)
         self._log("resume", field=field.name, store=seen.path.name, shift_zyx_um=moved.shift_zyx_um, score=moved.score)
         shift = moved.shift_zyx_um if moved.score >= RESUME_SCORE else self._shift_of_overview(field, seen)
@@ -183,13 +216,29 @@ class StackTaker:
 
         return tell
 
+    @contextmanager
+    def _counting_light(self, field: FieldRecord, keeper: RecordKeeper) -> Iterator[LightBudget]:
+        """Give what the planes of the block may cost; write down the light that ended in none of them."""
+        limit_mj, before_mj = field.plan.dose_limit_mj, _dose_mj(keeper)
+        left_mj = math.inf if limit_mj is None else limit_mj - self.study.dose_mj(self.record, field.name)
+        budget = LightBudget(lambda: self.rig.lit, left_mj)
+        try:
+            yield budget
+        finally:
+            lost_mj = budget.spent_mj - (_dose_mj(keeper) - before_mj)
+            if lost_mj > LEAST_LIGHT_MJ:
+                try:
+                    self._log(LIGHT_IN_NO_PLANE, field=field.name, mj=round(lost_mj, 4))
+                except StudyError as error:  # a full disk; what stopped the stack matters more
+                    self.rig.alarms.append(f"{lost_mj:.1f} mJ in {field.name} are in no plane and not logged: {error}")
+
     def _refuse_overdose(self, field: FieldRecord, plan: StackPlan, planes: Sequence[int] | None = None) -> None:
         """Raise when the planes would bring the field's light of this session above the plan's limit."""
         if field.plan.dose_limit_mj is None:
             return
         so_far = self.study.dose_mj(self.record, field.name)
         powers = [plan.plane_power_mw(plane) for plane in (range(plan.planes) if planes is None else planes)]
-        more = sum(powers) * self.rig.lit_ms(plan) / 1000 * plan.frames_per_plane
+        more = LIGHT_AROUND_FRAMES * sum(powers) * self.rig.lit_ms(plan) / 1000 * plan.frames_per_plane
         if so_far + more > field.plan.dose_limit_mj:
             raise RelocationError(
                 f"{field.name} has had {so_far:.1f} mJ in this session and the stack needs {more:.1f} mJ, "
@@ -220,6 +269,10 @@ class StackTaker:
 
     def _log(self, event: str, **details: object) -> None:
         self.study.log(self.record, event, **details)
+
+
+def _dose_mj(keeper: RecordKeeper) -> float:
+    return sum(record.dose_mj for record in keeper.records)
 
 
 def longest_run(planes: Sequence[int]) -> list[int]:

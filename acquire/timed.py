@@ -235,6 +235,8 @@ class Burst:
             frame = self._next(number)
             if (number + 1) % self._per_plane == 0:
                 self._rig.check_light()  # somebody else may have closed the shutter: then the plane is dark
+            if (power_mw := self._steps[min(number + 1, len(self._steps) - 1)].power_mw) is not None:
+                self._rig.stepped_power(power_mw)
             # Whoever stops says so before the light goes off: a frame that was here before had light.
             if self._rig.interrupted or frame is None:
                 return

@@ -101,6 +101,9 @@ def test_without_anything_bright_the_power_stays() -> None:
         assert f"nothing is bright in {which}" in proposal.says
 
 
-def test_a_power_of_nothing_is_refused() -> None:
-    with pytest.raises(RigError, match="power 0 mW"):
-        match_power(stack(10.0), stack(10.0), 0.0, limit_mw=10.0)
+def test_without_light_there_is_no_brightness_to_match() -> None:
+    proposal = match_power(stack(10.0), stack(10.0), 0.0, limit_mw=10.0)
+    assert proposal.power_mw == 0.0
+    assert "0 mW" in proposal.says
+    with pytest.raises(RigError, match="power -1 mW"):
+        match_power(stack(10.0), stack(10.0), -1.0, limit_mw=10.0)

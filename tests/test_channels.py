@@ -160,10 +160,10 @@ def test_channels_that_the_devices_lack_are_refused_at_opening(name, channels, s
 
 def test_unknown_channels_are_refused_before_the_light_goes_on(rig_and_plan):
     rig, plan = rig_and_plan
-    lit_s = rig.seconds_lit
+    lit_s = rig.lit.seconds
     with pytest.raises(RigError, match=f"the channel violet; this rig has {', '.join(rig.config.channels)}"):
         rig.set_scan(plan.model_copy(update={"channels": ("violet",)}))
-    assert rig.seconds_lit == lit_s
+    assert rig.lit.seconds == lit_s
     with open_rig(changed("simulated", channels={})) as bare, pytest.raises(RigError, match="one channel without name"):
         bare.set_scan(DETECTORS)
 

@@ -14,6 +14,7 @@ import tifffile
 
 import acquire
 from acquire.__main__ import main
+from acquire.session import Session
 
 TABLES = {
     "spines.csv": "session,spine_id,dendrite,head_z_um,head_y_um,head_x_um,base_z_um,base_y_um,base_x_um,along_um,"
@@ -181,7 +182,7 @@ def test_a_relocation_that_may_not_be_done_says_why(tmp_path, capsys):
     path.write_text(json.dumps(animal))
     args = ["relocate", "--rig", "simulated", "--study", study, "--animal", "M1", "--new-session", "--day", 4]
     assert run(*args) == 1
-    assert "the plan asks for 60.0 mW, the rig allows 50.0 mW" in complaint(capsys)
+    assert "power 60.0 mW is outside 0 to 50.0 mW, which the rig allows" in complaint(capsys)
     animal["fields"][0]["overview_plan"].update(step_um=1e-9)
     path.write_text(json.dumps(animal))
     assert run(*args[:-3]) == 1
@@ -189,18 +190,43 @@ def test_a_relocation_that_may_not_be_done_says_why(tmp_path, capsys):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends programs without a signal")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_program_that_is_asked_to_end_says_that_the_light_is_off(tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGTSTP"])  # the last is Ctrl-Z
+def test_a_program_that_is_asked_to_end_says_that_the_light_is_off(tmp_path, name):
     args = [sys.executable, "-m", "acquire", "demo", "--out", str(tmp_path / "demo")]
     with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         while not list(tmp_path.glob("demo/animals/M001/sessions/*/F01/overview.planes.jsonl")):
             assert program.poll() is None, program.stderr.read()
             time.sleep(0.05)
-        program.send_signal(number)
+        for _ in range(5):
+            program.send_signal(getattr(signal, name))
         _, told = program.communicate(timeout=30)
     assert program.returncode == 130
     assert "stopped; the light is off" in told
     assert "Traceback" not in told
+
+
+def test_a_session_that_goes_on_and_what_the_guards_did_are_told(tmp_path, capsys, monkeypatch):
+    study = tmp_path / "study"
+    at = ["--rig", "demo", "--study", study, "--animal", "M1"]
+    run("new-study", study)
+    assert run("new-animal", study, "M1", "--power-limit-mw", 20) == 0
+    assert json.loads((study / "animals/M1/animal.json").read_text())["power_limit_mw"] == 20.0
+    assert run("new-field", *at) == 0
+    assert "goes on" not in capsys.readouterr().err
+    new_field = Session.new_field
+
+    def alarming(session, *args):
+        session.rig.alarms.append("the program stalled for 6.0 s")
+        return new_field(session, *args)
+
+    monkeypatch.setattr(Session, "new_field", alarming)
+    assert run("new-field", *at) == 0
+    told = capsys.readouterr().err
+    assert "goes on; was the head re-mounted: --new-session" in " ".join(told.split())
+    assert "warning: the program stalled for 6.0 s" in told
+    (log,) = study.glob("animals/M1/sessions/*/log.jsonl")
+    (*_, left) = [json.loads(line) for line in log.read_text().splitlines()]
+    assert (left["event"], left["alarms"]) == ("leave", ["the program stalled for 6.0 s"])
 
 
 def test_a_refused_place_leaves_no_field_behind(tmp_path, capsys):
@@ -233,7 +259,7 @@ def test_the_demo_prints_what_it_promises(tmp_path, capsys):
     page = Path(result["report"]).read_text(encoding="utf-8")
     for word in ("Vessel map", "found again", "One dendrite", "gained"):
         assert word.lower() in page.lower()
-    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "://" not in page.replace("http://www.w3.org", "")
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ HARMLESS = {
 }
 """Faults that a stack survives: the light is off and the stack is whole, and why that is right."""
 
-NUMBERS = {"half more": lambda value: float(value) * 1.5, "not a number": lambda _: float("nan")}
+NUMBERS = {"half more": lambda value: float(value) * 1.5 or 0.5, "not a number": lambda _: float("nan")}
 CONTRARY = {"the contrary": lambda value: not value}
 LIES = {
     "getCameraDevice": {"another camera": lambda _: "SurfaceCamera"},

@@ -128,7 +128,10 @@ def test_a_shutter_that_does_not_close_is_shouted_and_the_power_goes_down(rig, m
 @pytest.mark.parametrize(
     ("plan", "complaint"),
     [
-        (PLAN.model_copy(update={"power_mw": 55.0, "power_limit_mw": 60.0}), "the rig allows 50.0 mW"),
+        (
+            PLAN.model_copy(update={"power_mw": 55.0, "power_limit_mw": 60.0}),
+            "outside 0 to 50.0 mW, which the rig allows",
+        ),
         (PLAN.model_copy(update={"depth_um": 1200.0}), r"z = -570.0 um is outside the limits -500.0 to 500.0 um"),
     ],
 )

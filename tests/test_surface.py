@@ -136,7 +136,7 @@ def test_a_mosaic_has_no_seams(rig, study):
         log = (study.session_folder("M1", session.record.name) / "log.jsonl").read_text().splitlines()
         told = next(json.loads(line) for line in log if '"mosaic"' in line)
         assert told["not_registered"] == [] and max(told["moved_um"]) > 3.0
-        assert rig.seconds_lit == 0.0
+        assert rig.lit.seconds == 0.0
         session.close()
     with open_session(study, rig, day=2.0) as later:
         rig.move_to(StagePosition(x_um=0.0, y_um=0.0, z_um=0.0))

@@ -171,7 +171,10 @@ def test_planes_that_do_not_follow_each_other_are_bursts_of_their_own(rig, monke
 
 @pytest.mark.parametrize(
     ("z_um", "power_mw", "complaint"),
-    [(501.0, 15.0, r"z = 501\.0 um is outside the limits"), (30.0, 55.0, r"power 55\.0 mW is outside 0 to 50\.0 mW")],
+    [
+        (501.0, 15.0, r"z = 501\.0 um is outside the limits"),
+        (30.0, 55.0, r"power 55\.0 mW is outside 0 to 50\.0 mW"),
+    ],
 )
 def test_limits_are_asked_before_anything_is_sent(rig, z_um, power_mw, complaint):
     plan = PLAN.model_copy(update={"power_mw": power_mw, "power_limit_mw": 60.0, "attenuation_length_um": None})

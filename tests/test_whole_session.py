@@ -137,4 +137,4 @@ def test_the_log_tells_the_course(course):
 
 def test_the_idle_rig_is_dark(course):
     assert not course.rig.core.getShutterOpen("Shutter")
-    assert course.rig.seconds_lit > 0
+    assert course.rig.lit.seconds > 0
