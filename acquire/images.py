@@ -202,7 +202,7 @@ class StackWriter:
         check_space(path, 2 * int(np.prod(plan.stored_shape)) * (1 + (plan.frames_per_plane if frames else 0)))
         self.path = path
         self.records: list[PlaneRecord] = []
-        self._attributes = provenance.model_dump(mode="json")
+        self._attributes = provenance.model_copy(update={"plan": plan}).model_dump(mode="json")
         self._planes = plan.planes
         self._begin_worker()
         about, channels = self._samefield(False), Channels.of(plan, provenance.saturation)
@@ -249,9 +249,7 @@ class StackWriter:
         """
         known = {name: whole._attributes.get(name) for name in ImageProvenance.model_fields}
         provenance = ImageProvenance.model_validate({**known, "retake_of": whole.path.name})
-        if provenance.plan is None:
-            raise StudyError(f"{whole.path} does not say how it was taken; take a new stack")
-        writer = cls(path, provenance.plan, provenance)
+        writer = cls(path, whole.plan, provenance)
         for record in whole.records:
             if record.plane not in planes:
                 copied = record.model_copy(update={"copied_from": record.copied_from or whole.path.name})
@@ -276,6 +274,14 @@ class StackWriter:
     def stage(self) -> StagePosition:
         """Stage position of the middle of the stack."""
         return StagePosition.model_validate(self._attributes["stage"])
+
+    @property
+    def plan(self) -> StackPlan:
+        """The plan that the stack was begun with, which the field's may differ from by now."""
+        try:
+            return StackPlan.model_validate(self._attributes["plan"])
+        except (KeyError, ValidationError) as error:
+            raise StudyError(f"{self.path} does not say how it was taken; take a new stack") from error
 
     @property
     def missing(self) -> list[int]:

@@ -112,11 +112,11 @@ class StackTaker:
     def resume(self, field: FieldRecord, store: Path) -> Path:
         """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
         writer = StackWriter.reopen(store)
-        where = (
-            self._where_the_tissue_is(field, writer, writer.missing)
-            if writer.records and writer.missing
-            else writer.stage
-        )
+        if writer.records and writer.missing:
+            where = self._where_the_tissue_is(field, writer, writer.missing)
+        else:
+            self._refuse_overdose(field, self.rig.set_scan(writer.plan), writer.missing)
+            where = writer.stage
         return self._fill(field, writer, where)
 
     def retake(self, field: FieldRecord, store: Path, planes: Sequence[int]) -> Path:
@@ -136,9 +136,9 @@ class StackTaker:
         return self._fill(field, StackWriter.retaking(path, whole, planes), where)
 
     def _fill(self, field: FieldRecord, writer: StackWriter, position: StagePosition) -> Path:
-        """Take the planes that a stack lacks."""
+        """Take the planes that a stack lacks, with the plan that it was begun with."""
         with writer:
-            plan = self.rig.set_scan(field.plan)
+            plan = self.rig.set_scan(writer.plan)
             watch = self._watch()
             progress = self._stack_progress(field, "stack", watch)
             take_stack(self.rig, plan, position, [writer, watch], progress=progress, planes=writer.missing)
@@ -146,7 +146,7 @@ class StackTaker:
 
     def _where_the_tissue_is(self, field: FieldRecord, seen: StackWriter, wanted: Sequence[int]) -> StagePosition:
         """Take the richest saved planes of a stack again, before others are; return where its middle is now."""
-        plan = self.rig.set_scan(field.plan)
+        plan = self.rig.set_scan(seen.plan)
         saved = longest_run([record.plane for record in seen.records])
         before = seen.planes(saved)
         first = richest_planes(before, RESUME_PLANES)

@@ -10,7 +10,7 @@ from acquire.commands import Taking, take_fields
 from acquire.config import read_rig_config
 from acquire.engine import StackCancelledError
 from acquire.errors import RelocationError
-from acquire.images import is_complete, read_journal, read_plane_lines
+from acquire.images import ImageProvenance, StackWriter, is_complete, read_journal, read_plane_lines
 from acquire.model import AnimalRecord, Light, StackPlan, StagePosition, StudyRecord
 from acquire.opening import open_rig
 from acquire.session import Session
@@ -62,6 +62,26 @@ def test_a_cancelled_stack_is_readable_and_resumes_where_it_ended(session):
     assert is_complete(store)
     np.testing.assert_array_equal(read_stack(store).pixels[:5], before)
     assert [record.plane for record in read_journal(store)] == list(range(13))
+
+
+def plan_anew(session, **changes):
+    """Have the field taken otherwise from now on."""
+    field = session.study.field("M1", "F01")
+    session.study.save_field("M1", field.model_copy(update={"plan": field.plan.model_copy(update=changes)}))
+
+
+def test_a_stack_is_gone_on_with_by_the_plan_it_was_begun_with(session):
+    store = cut_short(session, after=5)
+    begun_with = session.study.field("M1", "F01").plan
+    plan_anew(session, depth_um=24.0, step_um=2.0, power_mw=30.0)  # as many planes, of the same size
+    session.take_stack("F01", resume=True)
+    z_um = np.array([record.stage.z_um for record in read_journal(store)])
+    np.testing.assert_allclose(np.abs(np.diff(z_um)), 1.0, atol=0.5)  # the drive is not exact, nor does tissue rest
+    again = read_journal(session.retake("F01", [8]))
+    assert again[8].stage.z_um == pytest.approx(z_um[8], abs=0.7)
+    looks = read_plane_lines(store.with_name("looks.planes.jsonl"))
+    for record in [*read_journal(store), *again, *looks]:
+        assert record.power_mw == pytest.approx(begun_with.plane_power_mw(record.plane), rel=0.02)
 
 
 def let_slip(monkeypatch, rig, x_um, y_um=0.0):
@@ -161,6 +181,16 @@ def test_more_light_than_the_plan_allows_is_refused_before_the_shutter_opens(ses
     with pytest.raises(RelocationError, match=r"above the limit of 0\.0 mJ"):
         session.take_stack("F01")
     assert session.rig.images_taken == before
+
+
+def test_a_stack_that_was_cut_short_before_its_first_plane_is_no_way_around_the_limit(session):
+    plan_anew(session, dose_limit_mj=0.02)
+    store = session.study.new_store(session.record, "F01", "stack")
+    provenance = ImageProvenance(kind="stack", animal="M1", session="s", day=0.0, rig={}, stage=session.rig.position())
+    StackWriter(store, session.rig.set_scan(PLAN), provenance).abandon()
+    with pytest.raises(RelocationError, match=r"above the limit of 0\.0 mJ"):
+        session.take_stack("F01", resume=True)
+    assert read_journal(store) == []
 
 
 def test_the_richest_planes_are_those_with_structure():
