@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from yaozarrs import v05
 from zarr.codecs import BloscCodec
 
-from acquire.errors import StudyError
+from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, check_space, sync_file, writing
 from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TakenPlane, TransformRecord, utc_now
 
@@ -32,6 +32,8 @@ JOURNAL = ".planes.jsonl"
 COLOURS = {"green": "00FF00", "red": "FF0000", "blue": "0000FF", "cyan": "00FFFF", "magenta": "FF00FF"}
 # Fast enough to write a plane while the next is taken; shuffled bits make noise in the low ones cost little.
 COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=2)
+# What zarr, blosc, json and pydantic raise at a file that is damaged: cut short, overwritten, or edited by hand.
+DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 
 
 def software_version() -> str:
@@ -105,6 +107,16 @@ def _ome(name: str, axes: str, voxel_um: tuple[float, ...], channels: Channels) 
 
 
 @contextmanager
+def _reading(what: object) -> Iterator[None]:
+    """Turn whatever a damaged file makes its readers raise into a StudyError."""
+    try:
+        yield
+    except DAMAGE as error:
+        said = validation_summary(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        raise StudyError(f"{what} cannot be read ({' '.join(said.split())}); take a new stack") from error
+
+
+@contextmanager
 def _making(path: Path) -> Iterator[Path]:
     """Yield a hidden name to make a store under; it gets its own when the block ends well, else nothing is left."""
     if path.exists():
@@ -173,14 +185,16 @@ def read_plane_lines(journal: Path) -> list[PlaneRecord]:
     if not journal.is_file():
         return []
     records: list[PlaneRecord] = []
-    for line in journal.read_bytes().splitlines():
+    with _reading(journal):
+        lines = journal.read_bytes().splitlines()
+    for line in lines:
         with suppress(ValidationError):  # cut short by a full disk or a power failure: others may follow
             records.append(PlaneRecord.model_validate_json(line))
     return records
 
 
-def _sync_chunk(store: Path, place: tuple[int, ...]) -> None:
-    sync_file(store.joinpath("0", "c", *(str(index) for index in place)))
+def _chunk_path(store: Path, place: tuple[int, ...]) -> Path:
+    return store.joinpath("0", "c", *(str(index) for index in place))
 
 
 class StackWriter:
@@ -202,8 +216,7 @@ class StackWriter:
         check_space(path, 2 * int(np.prod(plan.stored_shape)) * (1 + (plan.frames_per_plane if frames else 0)))
         self.path = path
         self.records: list[PlaneRecord] = []
-        self._attributes = provenance.model_copy(update={"plan": plan}).model_dump(mode="json")
-        self._planes = plan.planes
+        self._provenance = provenance.model_copy(update={"plan": plan})
         self._begin_worker()
         about, channels = self._samefield(False), Channels.of(plan, provenance.saturation)
         with _making(path) as part:
@@ -222,19 +235,24 @@ class StackWriter:
         Raises
         ------
         StudyError
-            When the store cannot be read, or a saved plane does not have the checksum that the journal gives.
+            When the store is damaged, its journal lacks planes that it has, or a saved plane does not have the checksum
+            that the journal gives: taking them again would rewrite raw data.
         """
         writer = cls.__new__(cls)
-        try:
-            writer.path = path
+        writer.path = path
+        with _reading(path):
             writer._open_stores()
-            attributes: Any = writer._group.attrs["samefield"]
-            writer._attributes = dict(attributes)
-        except (OSError, KeyError, ValueError) as error:
-            raise StudyError(f"{path} cannot be gone on with: {error}; take a new stack") from error
-        writer._planes, writer.records = int(writer._array.shape[-3]), read_journal(path)
+            about: Any = writer._group.attrs["samefield"]
+            known = {name: about.get(name) for name in ImageProvenance.model_fields}
+            writer._provenance = ImageProvenance.model_validate(known)
+        shape, dtype = writer._array.shape, writer._array.dtype
+        if shape != writer.plan.stored_shape or dtype != np.uint16:
+            raise StudyError(f"{path} holds {dtype} pixels of the shape {shape}, not its plan's; take a new stack")
+        writer.records = read_journal(path)
+        if len(unlisted := [plane for plane in writer.missing if writer._has_pixels(plane)]) > 1:  # the last may be cut
+            raise StudyError(f"{journal_path(path)} lacks {len(unlisted)} planes that were saved; take a new stack")
         arrays = [array for array in (writer._array, writer._frames) if array is not None]
-        check_space(path, sum(array.nbytes for array in arrays) * len(writer.missing) // writer._planes)
+        check_space(path, sum(array.nbytes for array in arrays) * len(writer.missing) // writer.plan.planes)
         writer._begin_worker()
         for record in writer.records:
             if checksum(writer._saved(record.plane)) != record.crc32:
@@ -247,8 +265,7 @@ class StackWriter:
 
         Raw frames are not copied: those of the other planes stay where they were taken.
         """
-        known = {name: whole._attributes.get(name) for name in ImageProvenance.model_fields}
-        provenance = ImageProvenance.model_validate({**known, "retake_of": whole.path.name})
+        provenance = whole._provenance.model_copy(update={"retake_of": whole.path.name})
         writer = cls(path, whole.plan, provenance)
         for record in whole.records:
             if record.plane not in planes:
@@ -261,6 +278,7 @@ class StackWriter:
         self._array = zarr.open_array(self.path / "0", mode="r+")
         frames = frames_path(self.path) / "0"
         self._frames = zarr.open_array(frames, mode="r+") if frames.exists() else None
+        self._frames_group = zarr.open_group(frames.parent, mode="r+") if frames.exists() else None
 
     def _begin_worker(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack writer")
@@ -273,20 +291,19 @@ class StackWriter:
     @property
     def stage(self) -> StagePosition:
         """Stage position of the middle of the stack."""
-        return StagePosition.model_validate(self._attributes["stage"])
+        return self._provenance.stage
 
     @property
     def plan(self) -> StackPlan:
         """The plan that the stack was begun with, which the field's may differ from by now."""
-        try:
-            return StackPlan.model_validate(self._attributes["plan"])
-        except (KeyError, ValidationError) as error:
-            raise StudyError(f"{self.path} does not say how it was taken; take a new stack") from error
+        if self._provenance.plan is None:
+            raise StudyError(f"{self.path} does not say how it was taken; take a new stack")
+        return self._provenance.plan
 
     @property
     def missing(self) -> list[int]:
         """Planes that are not saved yet, nor being saved."""
-        return sorted(set(range(self._planes)) - {record.plane for record in self.records})
+        return sorted(set(range(self.plan.planes)) - {record.plane for record in self.records})
 
     def planes(self, wanted: Sequence[int]) -> NDArray[np.uint16]:
         """Return saved planes of the channel that shows the dendrites, shape (n, y, x)."""
@@ -295,7 +312,8 @@ class StackWriter:
 
     def _saved(self, plane: int) -> NDArray[np.uint16]:
         """Return a plane with all its channels, shape (y, x) or (c, y, x)."""
-        return np.asarray(self._array[self._place(plane)], dtype=np.uint16)
+        with _reading(f"plane {plane} of {self.path}"):
+            return np.asarray(self._array[self._place(plane)], dtype=np.uint16)
 
     def append(self, taken: TakenPlane) -> None:
         """Keep one plane: it is written while the next is taken. What went wrong with the one before raises here."""
@@ -322,11 +340,18 @@ class StackWriter:
 
     def _sync(self, plane: int, frames: int) -> None:
         """Have the chunks of a plane reach the disk: a pulled plug takes no plane that the journal holds."""
-        channels: list[tuple[int, ...]] = [()] if self._array.ndim == 3 else [(c,) for c in range(self._array.shape[0])]
-        for channel in channels:
-            _sync_chunk(self.path, (*channel, plane, 0, 0))
+        for place in self._chunks(plane):
+            sync_file(_chunk_path(self.path, place))
             for number in range(0 if self._frames is None else min(frames, self._frames.shape[0])):
-                _sync_chunk(frames_path(self.path), (number, *channel, plane, 0, 0))
+                sync_file(_chunk_path(frames_path(self.path), (number, *place)))
+
+    def _chunks(self, plane: int) -> list[tuple[int, ...]]:
+        """Return where the chunks of a plane lie, one a channel."""
+        rest = (plane, 0, 0)
+        return [rest] if self._array.ndim == 3 else [(channel, *rest) for channel in range(self._array.shape[0])]
+
+    def _has_pixels(self, plane: int) -> bool:
+        return any(_chunk_path(self.path, place).exists() for place in self._chunks(plane))
 
     def _settle(self) -> None:
         """Wait for the plane that is being written; raise what went wrong with it."""
@@ -339,7 +364,7 @@ class StackWriter:
         self._settle()
         self._worker.shutdown()
         if missing := self.missing:
-            raise StudyError(f"{self.path} lacks {len(missing)} of {self._planes} planes (first {missing[0]})")
+            raise StudyError(f"{self.path} lacks {len(missing)} of {self.plan.planes} planes (first {missing[0]})")
         self._update(complete=True)
         return self.path
 
@@ -355,7 +380,7 @@ class StackWriter:
     def _samefield(self, complete: bool) -> dict[str, Any]:
         records = sorted(self.records, key=lambda record: record.plane)
         return {
-            **self._attributes,
+            **self._provenance.model_dump(mode="json"),
             "software_version": software_version(),
             "written": utc_now().isoformat(),
             "complete": complete,
@@ -364,9 +389,9 @@ class StackWriter:
 
     def _update(self, *, complete: bool) -> None:
         with writing(self.path):
-            if self._frames is not None:
+            if self._frames_group is not None:
                 about = {**self._samefield(complete), "kind": "frames", "of": self.path.name}
-                zarr.open_group(frames_path(self.path), mode="r+").attrs.update({"samefield": about})
+                self._frames_group.attrs.update({"samefield": about})
             self._group.attrs.update({"samefield": self._samefield(complete)})
 
     def __enter__(self) -> Self:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from acquire import relocate
 from acquire.drift import align_stack
 from acquire.engine import PlanesInMemory, take_stack
-from acquire.errors import RelocationError
+from acquire.errors import RelocationError, StudyError
 from acquire.files import append_line
 from acquire.images import JOURNAL, ImageProvenance, StackWriter
 from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TakenPlane, TransformRecord
@@ -115,8 +115,9 @@ class StackTaker:
         if writer.records and writer.missing:
             where = self._where_the_tissue_is(field, writer, writer.missing)
         else:
-            self._refuse_overdose(field, self.rig.set_scan(writer.plan), writer.missing)
             where = writer.stage
+            if writer.missing:
+                self._refuse_overdose(field, self.rig.set_scan(writer.plan), writer.missing)
         return self._fill(field, writer, where)
 
     def retake(self, field: FieldRecord, store: Path, planes: Sequence[int]) -> Path:
@@ -126,9 +127,13 @@ class StackTaker:
         ------
         RelocationError
             When the stack has no such planes, or its tissue is not recognised any more.
+        StudyError
+            When the stack or its journal is damaged.
         """
         whole = StackWriter.reopen(store)
-        last = max(record.plane for record in whole.records)
+        if whole.missing:
+            raise StudyError(f"the journal of {store} lacks {len(whole.missing)} of its planes; take a new stack")
+        last = whole.plan.planes - 1
         if not planes or not 0 <= min(planes) <= max(planes) <= last:
             raise RelocationError(f"{store.name} has the planes 0 to {last}, not {sorted(planes)}; name some of those")
         where = self._where_the_tissue_is(field, whole, planes)

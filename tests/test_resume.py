@@ -9,8 +9,8 @@ import pytest
 from acquire.commands import Taking, take_fields
 from acquire.config import read_rig_config
 from acquire.engine import StackCancelledError
-from acquire.errors import RelocationError
-from acquire.images import ImageProvenance, StackWriter, is_complete, read_journal, read_plane_lines
+from acquire.errors import RelocationError, StudyError
+from acquire.images import ImageProvenance, StackWriter, is_complete, journal_path, read_journal, read_plane_lines
 from acquire.model import AnimalRecord, Light, StackPlan, StagePosition, StudyRecord
 from acquire.opening import open_rig
 from acquire.session import Session
@@ -238,6 +238,19 @@ def test_a_good_stack_is_not_taken_again_and_wrong_planes_are_refused(session):
     assert session.retake("F01") is None
     with pytest.raises(RelocationError, match=r"has the planes 0 to 12, not \[13\]"):
         session.retake("F01", [13])
+
+
+def test_no_plane_of_a_damaged_stack_is_taken_again(session):
+    journal = journal_path(session.take_stack("F01"))
+    lines, before = journal.read_text().splitlines(keepends=True), session.rig.images_taken
+    journal.write_text("".join(lines[:5] + lines[6:]))
+    with pytest.raises(StudyError, match=r"journal of .*stack\.ome\.zarr lacks 1 of its planes; take a new stack"):
+        session.retake("F01", [3])
+    journal.unlink()
+    with pytest.raises(StudyError, match=r"stack\.planes\.jsonl lacks 13 planes that were saved; take a new stack"):
+        session.retake("F01", [3])
+    assert session.rig.images_taken == before
+    assert session.take_stack("F01").name == "stack-2.ome.zarr"
 
 
 def test_nothing_is_taken_again_when_the_tissue_went_away(session, monkeypatch):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from acquire import files
 from acquire.errors import StudyError
-from acquire.images import ImageProvenance, StackWriter, is_complete, journal_path, write_image
+from acquire.images import ImageProvenance, StackWriter, frames_path, is_complete, journal_path, write_image
 from acquire.model import (
     AnimalRecord,
     FieldRecord,
@@ -244,6 +244,87 @@ def test_a_saved_plane_that_changed_is_noticed(tmp_path):
     zarr.open_array(path / "0", mode="r+")[0] = plane(9)
     with pytest.raises(StudyError, match=r"plane 0 of .* is not what was saved"):
         StackWriter.reopen(path)
+
+
+def rewritten(file, change):
+    """Change what a JSON file of a store says."""
+
+    def damage(store):
+        said = json.loads((store / file).read_text())
+        (store / file).write_text(json.dumps(change(said) or said))
+
+    return damage
+
+
+def of_samefield(**changes):
+    return rewritten("zarr.json", lambda said: said["attributes"]["samefield"].update(changes))
+
+
+def bytes_in(file, data):
+    return lambda store: (store / file).write_bytes(data)
+
+
+def line_of(**changes):
+    return record(0).model_copy(update=changes).model_dump_json()
+
+
+FIRST_CHUNK = "0/c/0/0/0"
+DAMAGE = {
+    "no attributes": (lambda store: (store / "zarr.json").unlink(), "cannot be read"),
+    "attributes cut short": (bytes_in("zarr.json", b'{"attributes": {"ome"'), "cannot be read"),
+    "attributes no text": (bytes_in("zarr.json", b"\xff\xfe\x00"), "cannot be read"),
+    "attributes a list": (bytes_in("zarr.json", b"[]"), "cannot be read"),
+    "attributes null": (bytes_in("zarr.json", b"null"), "cannot be read"),
+    "attributes of another": (rewritten("zarr.json", lambda said: {**said, "attributes": {}}), "cannot be read"),
+    "samefield a number": (
+        rewritten("zarr.json", lambda said: said["attributes"].update(samefield=3)),
+        "cannot be read",
+    ),
+    "no stage": (of_samefield(stage=None), r"cannot be read \(stage: "),
+    "a stage of two": (of_samefield(stage=[1, 2]), r"cannot be read \(stage: "),
+    "no plan": (of_samefield(plan=None), "does not say how it was taken"),
+    "a plan without sense": (of_samefield(plan={"step_um": -1}), r"cannot be read \(plan.step_um: "),
+    "another plan": (of_samefield(plan=PLAN.model_copy(update={"pixels": 32}).model_dump()), "not its plan's"),
+    "no array": (lambda store: (store / "0" / "zarr.json").unlink(), "cannot be read"),
+    "array a list": (bytes_in("0/zarr.json", b"[]"), "cannot be read"),
+    "array without planes": (rewritten("0/zarr.json", lambda said: said.update(shape=[0, 16, 16])), "not its plan's"),
+    "array of bytes": (rewritten("0/zarr.json", lambda said: said.update(data_type="uint8")), "not its plan's"),
+    "no chunk": (lambda store: (store / FIRST_CHUNK).unlink(), "plane 0 of .* is not what was saved"),
+    "chunk empty": (bytes_in(FIRST_CHUNK, b""), "plane 0 of .* cannot be read"),
+    "chunk zeros": (bytes_in(FIRST_CHUNK, bytes(300)), "plane 0 of .* cannot be read"),
+    "chunk garbage": (bytes_in(FIRST_CHUNK, bytes(range(256)) * 2), "plane 0 of .* cannot be read"),
+    "no journal": (lambda store: journal_path(store).unlink(), r"planes\.jsonl lacks [25] planes that were saved"),
+    "journal garbage": (
+        lambda store: journal_path(store).write_bytes(b"\xff\x00{[]\n3\n"),
+        r"planes\.jsonl lacks [25] planes that were saved",
+    ),
+    "journal of another": (
+        lambda store: journal_path(store).write_text(line_of(plane=99)),
+        r"planes\.jsonl lacks [25] planes that were saved",
+    ),
+    "a plane too many": (
+        lambda store: files.append_line(journal_path(store), line_of(plane=9)),
+        "plane 9 of .* cannot be read",
+    ),
+    "no attributes of frames": (lambda store: (frames_path(store) / "zarr.json").unlink(), "cannot be read"),
+    "frames cut short": (lambda store: (frames_path(store) / "0" / "zarr.json").write_text("{"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("planes", [2, 5], ids=["cut short", "whole"])
+@pytest.mark.parametrize(("damage", "told"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_stack_is_refused_in_a_sentence(tmp_path, planes, damage, told):
+    path = tmp_path / "stack.ome.zarr"
+    writer = StackWriter(path, PLAN, PROVENANCE)
+    for index in range(planes):
+        writer.append(taken(index))
+    writer.abandon()
+    StackWriter.reopen(path)
+    damage(path)
+    with pytest.raises(StudyError, match=f"{told}.*; take a new stack$") as refusal:
+        StackWriter.reopen(path)
+    assert "\n" not in str(refusal.value)
+    assert str(tmp_path) in str(refusal.value)
 
 
 def test_every_frame_is_kept_as_it_came(tmp_path):
