@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,13 +55,11 @@ class Taking:
 def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, say: Callable[[str], None]) -> int:
     """Find fields and take their stacks; return how many were not found."""
     animal = session.record.animal
-    names = list(fields or [field.name for field in session.study.animal(animal).fields])
-    if not names:
+    kept = [field.name for field in session.study.animal(animal).fields]
+    if not (fields or kept):
         raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
-    missed, left = 0, list(names)
-    while left:
-        name = (left if fields else session.order(left))[0]
-        left.remove(name)
+    missed = 0
+    for name in _one_by_one(session, fields, kept):
         if taking.resume and session.has_whole_stack(name):
             say(f"{name}: whole already")
             if taking.retake:
@@ -87,6 +85,15 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
     return missed
 
 
+def _one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[str]) -> Iterator[str]:
+    """Yield the fields that were named, each once; without any the others, so that the head pose is known soonest."""
+    left = list(dict.fromkeys(named or others))
+    while left:
+        name = (left if named else session.order(left))[0]
+        left.remove(name)
+        yield name
+
+
 def find_fields(session: Session, fields: Sequence[str] | None) -> list[RelocationRecord]:
     """Find fields again; those not named in the order in which the head pose is known soonest.
 
@@ -96,18 +103,13 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> list[Relocati
         When there is nothing to find again.
     """
     kept = session.study.animal(session.record.animal).fields
-    left = list(fields or [field.name for field in kept if field.reference_session != session.record.name])
-    if not left:
+    earlier = [field.name for field in kept if field.reference_session != session.record.name]
+    if not (fields or earlier):
         raise StudyError(
             f"animal {session.record.animal} has {len(kept)} fields, none of them from an earlier session; "
             "there is nothing to find again (keep one with new-field, or give --new-session)"
         )
-    records = []
-    while left:
-        name = (left if fields else session.order(left))[0]
-        left.remove(name)
-        records.append(session.relocate(name))
-    return records
+    return [session.relocate(name) for name in _one_by_one(session, fields, earlier)]
 
 
 def map_surface(

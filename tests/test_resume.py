@@ -118,6 +118,16 @@ def test_resuming_a_session_leaves_whole_stacks_alone(session):
     assert said[-1] == "F01: whole already"
 
 
+def stacks_of(session):
+    folder = session.study.session_folder("M1", session.record.name) / "F01"
+    return sorted(path.name for path in folder.glob("stack*.ome.zarr"))
+
+
+def test_a_field_that_is_named_twice_is_taken_once(session):
+    take_fields(session, ["F01", "F01"], Taking(), lambda _line: None)
+    assert stacks_of(session) == ["stack.ome.zarr"]
+
+
 def test_repeats_are_stacks_of_their_own(session):
     take_fields(session, None, Taking(repeats=3), lambda _line: None)
     folder = session.study.session_folder("M1", session.record.name) / "F01"
