@@ -34,9 +34,10 @@ class Taking:
     Parameters
     ----------
     resume
-        Go on with stacks that were cut short in this session, and leave those that are whole.
+        Go on with what was cut short in this session: the last stack of a field, and what it lacks of its repeats.
     repeats
-        Stacks of each field, one after the other: same-day repeats measure false turnover.
+        Stacks of each field, one after the other: same-day repeats measure false turnover. With ``resume``, so many
+        in the session.
     interval_s
         Time from the start of one repeat to the start of the next, s.
     accept_unsure
@@ -60,7 +61,10 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
         raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
     missed = 0
     for name in _one_by_one(session, fields, kept):
-        if taking.resume and session.has_whole_stack(name):
+        repeats = taking.repeats
+        if taking.resume:
+            repeats = session.study.stacks_left(session.record, name, repeats)
+        if not repeats:
             say(f"{name}: whole already")
             if taking.retake:
                 _retake(session, name, say)
@@ -74,15 +78,19 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             say(f"{name}: {session.propose_power(name).says}")
         for store in session.cut_short_before(name) if taking.resume else ():
             say(f"{name}: {store} was cut short in another session and is not gone on with; a new stack is taken")
-        for repeat in range(taking.repeats):
-            started = time.monotonic()
-            session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume)
-            _say_quality(session, name, say)
-            if taking.retake:
-                _retake(session, name, say)
-            if repeat + 1 < taking.repeats:
-                time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
+        _take_repeats(session, name, taking, repeats, say)
     return missed
+
+
+def _take_repeats(session: Session, name: str, taking: Taking, repeats: int, say: Callable[[str], None]) -> None:
+    for repeat in range(repeats):
+        started = time.monotonic()
+        session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume)
+        _say_quality(session, name, say)
+        if taking.retake:
+            _retake(session, name, say)
+        if repeat + 1 < repeats:
+            time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
 
 
 def _one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[str]) -> Iterator[str]:

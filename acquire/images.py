@@ -165,13 +165,18 @@ def frames_path(store: Path) -> Path:
     return store.with_name(f"{'frames' if kind == 'stack' else kind + '_frames'}{dash}{number}.ome.zarr")
 
 
+def said_of_making(store: Path) -> dict[str, Any]:
+    """Return what a store of ours says of its making; nothing when it is damaged, or no store of ours."""
+    try:
+        said = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]["samefield"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def is_complete(store: Path) -> bool:
     """Tell whether a store of ours says that it is whole."""
-    try:
-        attributes = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        return bool(attributes["samefield"]["complete"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return bool(said_of_making(store).get("complete"))
 
 
 def read_journal(store: Path) -> list[PlaneRecord]:

@@ -123,6 +123,15 @@ def stacks_of(session):
     return sorted(path.name for path in folder.glob("stack*.ome.zarr"))
 
 
+def test_resuming_takes_what_is_missing_of_the_repeats(session):
+    session.take_stack("F01")
+    take_fields(session, None, Taking(resume=True, repeats=2), lambda _line: None)
+    assert stacks_of(session) == ["stack-2.ome.zarr", "stack.ome.zarr"]
+    said = []
+    take_fields(session, None, Taking(resume=True, repeats=2), said.append)
+    assert said == ["F01: whole already"]
+
+
 def test_a_field_that_is_named_twice_is_taken_once(session):
     take_fields(session, ["F01", "F01"], Taking(), lambda _line: None)
     assert stacks_of(session) == ["stack.ome.zarr"]

@@ -369,6 +369,47 @@ def test_a_session_folder_that_went_leaves_the_others_in_order(study):
     assert [record.name for record in study.sessions("M1")] == [second.name, third.name]
 
 
+def test_repeats_that_are_missing_are_counted(study):
+    session = study.new_session("M1", rig="simulated")
+
+    def add(planes, retake_of=None):
+        store = study.new_store(session, "F01", "stack")
+        writer = StackWriter(store, PLAN, PROVENANCE.model_copy(update={"retake_of": retake_of}))
+        for index in range(planes):
+            writer.append(taken(index))
+        if planes == PLAN.planes:
+            writer.finish()
+        else:
+            writer.abandon()
+
+    def left():
+        return [study.stacks_left(session, "F01", repeats) for repeats in (1, 2, 3)]
+
+    assert left() == [1, 2, 3]
+    add(5)
+    assert left() == [0, 1, 2]
+    add(2, retake_of="stack.ome.zarr")
+    assert left() == [1, 2, 3]  # the planes that were to be taken again, then the repeats
+    add(5, retake_of="stack.ome.zarr")
+    assert left() == [0, 1, 2]
+    add(3)
+    assert left() == [1, 1, 2]
+    add(5)
+    assert left() == [0, 0, 1]
+
+
+def test_an_overview_that_does_not_say_where_it_was_taken_is_none(study):
+    session = study.new_session("M1", rig="simulated")
+    store = study.new_store(session, "F01", "overview")
+    with StackWriter(store, PLAN, PROVENANCE) as writer:
+        for index in range(PLAN.planes):
+            writer.append(taken(index))
+    assert study.store_at(session, "F01", "overview", ORIGIN) == store  # not its raw frames
+    assert study.last_store(session, "F01", "overview") == store
+    of_samefield(stage=None)(store)
+    assert study.store_at(session, "F01", "overview", ORIGIN) is None
+
+
 def test_stacks_that_cannot_be_compared_are_named(study):
     session = study.new_session("M1", rig="simulated")
     store = study.new_store(session, "F01", "stack")
