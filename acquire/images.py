@@ -174,6 +174,11 @@ def said_of_making(store: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
+def keeps_frames(plan: StackPlan) -> bool:
+    """Tell whether the raw frames of a stack are kept beside it; one frame is its own mean."""
+    return plan.keep_frames and plan.frames_per_plane > 1
+
+
 def is_complete(store: Path) -> bool:
     """Tell whether a store of ours says that it is whole."""
     return bool(said_of_making(store).get("complete"))
@@ -216,26 +221,32 @@ class StackWriter:
     """
 
     def __init__(self, path: Path, plan: StackPlan, provenance: ImageProvenance) -> None:
-        averaged = plan.keep_frames and plan.frames_per_plane > 1  # one frame is its own mean
-        frames = plan.frames_per_plane + plan.replacement_frames if averaged else 0
-        check_space(path, 2 * int(np.prod(plan.stored_shape)) * (1 + (plan.frames_per_plane if frames else 0)))
+        frames = plan.frames_per_plane if keeps_frames(plan) else 0
+        check_space(path, 2 * int(np.prod(plan.stored_shape)) * (1 + frames))
         self.path = path
         self.records: list[PlaneRecord] = []
         self._provenance = provenance.model_copy(update={"plan": plan})
         self._begin_worker()
-        about, channels = self._samefield(False), Channels.of(plan, provenance.saturation)
+        about, channels = {"samefield": self._samefield(False)}, Channels.of(plan, provenance.saturation)
         with _making(path) as part:
-            _make_image(part, plan.stored_shape, plan.voxel_um, {"samefield": about}, channels, name=path.name)
+            _make_image(part, plan.stored_shape, plan.voxel_um, about, channels, name=path.name)
             if frames:
-                beside, shape = frames_path(path), (frames, *plan.stored_shape)
-                with _making(beside) as frames_part:
-                    of = {"samefield": {**about, "kind": "frames", "of": path.name}}
-                    _make_image(frames_part, shape, plan.voxel_um, of, channels, name=beside.name)
+                self._make_frames()
         self._open_stores()
+
+    def _make_frames(self) -> None:
+        """Make the store of raw frames, with room for those that replace others."""
+        plan, path = self.plan, frames_path(self.path)
+        shape = (plan.frames_per_plane + plan.replacement_frames, *plan.stored_shape)
+        about, channels = self._of_frames(False), Channels.of(plan, self._provenance.saturation)
+        with _making(path) as part:
+            _make_image(part, shape, plan.voxel_um, {"samefield": about}, channels, name=path.name)
 
     @classmethod
     def reopen(cls, path: Path) -> StackWriter:
         """Go on with a stack that was cut short, from the planes that its journal says are saved.
+
+        Where its store of raw frames was taken away, one is made anew for the planes that are missing.
 
         Raises
         ------
@@ -256,12 +267,15 @@ class StackWriter:
         writer.records = read_journal(path)
         if len(unlisted := [plane for plane in writer.missing if writer._has_pixels(plane)]) > 1:  # the last may be cut
             raise StudyError(f"{journal_path(path)} lacks {len(unlisted)} planes that were saved; take a new stack")
-        arrays = [array for array in (writer._array, writer._frames) if array is not None]
-        check_space(path, sum(array.nbytes for array in arrays) * len(writer.missing) // writer.plan.planes)
-        writer._begin_worker()
         for record in writer.records:
             if checksum(writer._saved(record.plane)) != record.crc32:
                 raise StudyError(f"plane {record.plane} of {path} is not what was saved; take a new stack")
+        if writer.missing and writer._frames is None and keeps_frames(writer.plan):
+            writer._make_frames()
+            writer._open_stores()
+        arrays = [array for array in (writer._array, writer._frames) if array is not None]
+        check_space(path, sum(array.nbytes for array in arrays) * len(writer.missing) // writer.plan.planes)
+        writer._begin_worker()
         return writer
 
     @classmethod
@@ -281,9 +295,9 @@ class StackWriter:
     def _open_stores(self) -> None:
         self._group = zarr.open_group(self.path, mode="r+")
         self._array = zarr.open_array(self.path / "0", mode="r+")
-        frames = frames_path(self.path) / "0"
-        self._frames = zarr.open_array(frames, mode="r+") if frames.exists() else None
-        self._frames_group = zarr.open_group(frames.parent, mode="r+") if frames.exists() else None
+        frames = frames_path(self.path)
+        self._frames = zarr.open_array(frames / "0", mode="r+") if frames.exists() else None
+        self._frames_group = zarr.open_group(frames, mode="r+") if frames.exists() else None
 
     def _begin_worker(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack writer")
@@ -392,11 +406,18 @@ class StackWriter:
             "planes": [record.model_dump(mode="json") for record in records],
         }
 
+    def _of_frames(self, complete: bool) -> dict[str, Any]:
+        """Return what the raw frames say of their making; of the planes only those whose frames are there."""
+        about, store = self._samefield(complete), frames_path(self.path)
+        held = [
+            plane for plane in about["planes"] if _chunk_path(store, (0, *self._chunks(plane["plane"])[0])).exists()
+        ]
+        return {**about, "kind": "frames", "of": self.path.name, "planes": held}
+
     def _update(self, *, complete: bool) -> None:
         with writing(self.path):
             if self._frames_group is not None:
-                about = {**self._samefield(complete), "kind": "frames", "of": self.path.name}
-                self._frames_group.attrs.update({"samefield": about})
+                self._frames_group.attrs.update({"samefield": self._of_frames(complete)})
             self._group.attrs.update({"samefield": self._samefield(complete)})
 
     def __enter__(self) -> Self:

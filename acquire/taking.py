@@ -16,7 +16,7 @@ from acquire.drift import align_stack
 from acquire.engine import PlanesInMemory, take_stack
 from acquire.errors import RelocationError, StudyError
 from acquire.files import append_line
-from acquire.images import JOURNAL, ImageProvenance, StackWriter
+from acquire.images import JOURNAL, ImageProvenance, StackWriter, frames_path
 from acquire.model import FieldRecord, SessionRecord, StackPlan, StagePosition, TakenPlane, TransformRecord
 from acquire.quality import QualityWatch, consecutive_runs
 from acquire.rig import Rig
@@ -111,7 +111,10 @@ class StackTaker:
 
     def resume(self, field: FieldRecord, store: Path) -> Path:
         """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
+        had_frames = frames_path(store).exists()
         writer = StackWriter.reopen(store)
+        if frames_path(store).exists() and not had_frames:
+            self._log("raw frames were taken away", store=store.name, lost=len(writer.records))
         if writer.records and writer.missing:
             where = self._where_the_tissue_is(field, writer, writer.missing)
         else:

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from acquire import files
 from acquire.errors import StudyError
-from acquire.images import ImageProvenance, StackWriter, frames_path, is_complete, journal_path, write_image
+from acquire.images import (
+    ImageProvenance,
+    StackWriter,
+    frames_path,
+    is_complete,
+    journal_path,
+    said_of_making,
+    write_image,
+)
 from acquire.model import (
     AnimalRecord,
     FieldRecord,
@@ -307,6 +315,7 @@ DAMAGE = {
         "plane 9 of .* cannot be read",
     ),
     "no attributes of frames": (lambda store: (frames_path(store) / "zarr.json").unlink(), "cannot be read"),
+    "no array of frames": (lambda store: shutil.rmtree(frames_path(store) / "0"), "cannot be read"),
     "frames cut short": (lambda store: (frames_path(store) / "0" / "zarr.json").write_text("{"), "cannot be read"),
 }
 
@@ -360,6 +369,26 @@ def test_the_frames_of_a_stack_that_was_cut_short_are_not_called_whole(tmp_path)
         for index in again.missing:
             again.append(taken(index))
     assert is_complete(tmp_path / "frames.ome.zarr")
+
+
+def test_frames_that_were_taken_away_are_kept_again_from_there_on(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    writer = StackWriter(path, PLAN, PROVENANCE)
+    for index in (0, 1):
+        writer.append(taken(index))
+    writer.abandon()
+    shutil.rmtree(frames_path(path))
+    with StackWriter.reopen(path) as again:
+        for index in again.missing:
+            again.append(taken(index))
+    raw = zarr.open_array(frames_path(path) / "0", mode="r")
+    assert raw[0, :, 0, 0].tolist() == [0, 0, 102, 103, 104]
+    told = said_of_making(frames_path(path))
+    assert [each["plane"] for each in told["planes"]] == [2, 3, 4]
+    assert [each["plane"] for each in said_of_making(path)["planes"]] == [0, 1, 2, 3, 4]
+    shutil.rmtree(frames_path(path))
+    assert StackWriter.reopen(path).missing == []  # nothing is to come: nothing is made
+    assert not frames_path(path).exists()
 
 
 def test_a_session_folder_that_went_leaves_the_others_in_order(study):
