@@ -467,13 +467,17 @@ class Session:
         return match_power(reference, today, field.plan.power_mw, limit_mw=limit_mw)
 
     def quality(self, field_name: str) -> QualityRecord:
-        """Return what was judged of the last stack of a field in this session; judge it when that was not written."""
+        """Return what was judged of the last stack of a field in this session; judge it when that cannot be read."""
         store = self.study.last_store(self.record, field_name, "stack")
         if store is None:
             raise StudyError(f"field {field_name} has no whole stack in this session; take one first")
         written = store.parent / "quality.json"
-        if written.is_file() and (quality := read_record(written, QualityRecord)).stack == store.name:
-            return quality
+        try:
+            if written.is_file() and (quality := read_record(written, QualityRecord)).stack == store.name:
+                return quality
+        except StudyError as error:
+            self._tell(f"{field_name} is judged anew: {error}", 0.0)
+            self._log("judge anew", field=field_name, because=str(error))
         return self._judge(self.study.field(self.record.animal, field_name), store)
 
     def analyse(self, field_name: str) -> FieldAnalysis:

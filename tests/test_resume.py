@@ -11,10 +11,10 @@ from acquire.config import read_rig_config
 from acquire.engine import StackCancelledError
 from acquire.errors import RelocationError, StudyError
 from acquire.images import ImageProvenance, StackWriter, is_complete, journal_path, read_journal, read_plane_lines
-from acquire.model import AnimalRecord, Light, StackPlan, StagePosition, StudyRecord
+from acquire.model import AnimalRecord, Light, QualityRecord, StackPlan, StagePosition, StudyRecord
 from acquire.opening import open_rig
 from acquire.session import Session
-from acquire.store import Study
+from acquire.store import Study, read_record
 from acquire.taking import richest_planes
 from analysis.stack import read_stack
 
@@ -257,6 +257,17 @@ def test_a_good_stack_is_not_taken_again_and_wrong_planes_are_refused(session):
     assert session.retake("F01") is None
     with pytest.raises(RelocationError, match=r"has the planes 0 to 12, not \[13\]"):
         session.retake("F01", [13])
+
+
+def test_a_broken_quality_file_is_told_and_made_anew(session):
+    file = session.take_stack("F01").with_name("quality.json")
+    whole, told = read_record(file, QualityRecord), []
+    session._progress = lambda what, _share: told.append(what)
+    for text in ("", "{", '{"light": "blue"}', "\0"):
+        file.write_text(text)
+        assert session.quality("F01") == read_record(file, QualityRecord) == whole
+    assert len(told) == 4
+    assert all(what.startswith(f"F01 is judged anew: {file} cannot be understood") for what in told)
 
 
 def test_no_plane_of_a_damaged_stack_is_taken_again(session):
