@@ -444,7 +444,7 @@ class Session:
 
     def _judge(self, field: FieldRecord, store: Path) -> QualityRecord:
         """Write down and log how good a stack is."""
-        whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.depth_um)
+        whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.extent_zyx_um[0])
         quality = judge_stack(read_stack(store), field, self.record, reference_depth_um=whole_depth_um)
         write_record(store.parent / "quality.json", quality)
         self._log("stack", field=field.name, store=store.name, quality=quality.light, advice=quality.advice)

@@ -91,6 +91,15 @@ def test_records_survive_the_round_trip(x, z, step):
     assert FieldRecord.model_validate_json(field.model_dump_json()) == field
 
 
+@given(depth=st.floats(0, 200), step=st.floats(0.1, 20))
+def test_a_plan_says_the_depth_that_its_planes_cover(depth, step):
+    plan = StackPlan(depth_um=depth, step_um=step)
+    offsets_um = plan.plane_offsets_um
+    assert len(offsets_um) == plan.planes
+    assert plan.extent_zyx_um[0] == pytest.approx(offsets_um[-1] - offsets_um[0])
+    assert abs(plan.extent_zyx_um[0] - depth) <= step / 2 + 1e-6
+
+
 def test_what_is_no_study_is_named(tmp_path):
     with pytest.raises(StudyError, match=r"is no study: it has no study\.json"):
         Study(tmp_path)
