@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,10 @@ class Taking:
     Parameters
     ----------
     resume
-        Go on with stacks that were cut short in this session, and leave those that are whole.
+        Go on with what was cut short in this session: the last stack of a field, and what it lacks of its repeats.
     repeats
-        Stacks of each field, one after the other: same-day repeats measure false turnover.
+        Stacks of each field, one after the other: same-day repeats measure false turnover. With ``resume``, so many
+        in the session.
     interval_s
         Time from the start of one repeat to the start of the next, s.
     accept_unsure
@@ -58,14 +59,15 @@ class Taking:
 def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, say: Callable[[str], None]) -> int:
     """Find fields and take their stacks; return how many were not found."""
     animal = session.record.animal
-    names = list(fields or [field.name for field in session.study.animal(animal).fields])
-    if not names:
+    kept = [field.name for field in session.study.animal(animal).fields]
+    if not (fields or kept):
         raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
-    missed, left = 0, list(names)
-    while left:
-        name = (left if fields else session.order(left))[0]
-        left.remove(name)
-        if taking.resume and session.has_whole_stack(name):
+    missed = 0
+    for name in _one_by_one(session, fields, kept):
+        repeats = taking.repeats
+        if taking.resume:
+            repeats = session.study.stacks_left(session.record, name, repeats)
+        if not repeats:
             say(f"{name}: whole already")
             if taking.retake:
                 _retake(session, name, say)
@@ -75,22 +77,35 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             say(f"{name}: {verdict}; no stack taken")
             missed += 1
             continue
-        power_mw = None
-        if session.study.field(animal, name).reference_session != session.record.name:
-            proposal = session.propose_power(name)
-            power_mw = proposal.power_mw if taking.match_power else None
-            say(f"{name}: {proposal.says}")
         for store in session.cut_short_before(name) if taking.resume else ():
             say(f"{name}: {store} was cut short in another session and is not gone on with; a new stack is taken")
-        for repeat in range(taking.repeats):
-            started = time.monotonic()
-            session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume, power_mw=power_mw)
-            _say_quality(session, name, say)
-            if taking.retake:
-                _retake(session, name, say)
-            if repeat + 1 < taking.repeats:
-                time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
+        _take_repeats(session, name, taking, repeats, say)
     return missed
+
+
+def _take_repeats(session: Session, name: str, taking: Taking, repeats: int, say: Callable[[str], None]) -> None:
+    power_mw = None
+    if session.study.field(session.record.animal, name).reference_session != session.record.name:
+        proposal = session.propose_power(name)
+        power_mw = proposal.power_mw if taking.match_power else None
+        say(f"{name}: {proposal.says}")
+    for repeat in range(repeats):
+        started = time.monotonic()
+        session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume, power_mw=power_mw)
+        _say_quality(session, name, say)
+        if taking.retake:
+            _retake(session, name, say)
+        if repeat + 1 < repeats:
+            time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
+
+
+def _one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[str]) -> Iterator[str]:
+    """Yield the fields that were named, each once; without any the others, so that the head pose is known soonest."""
+    left = list(dict.fromkeys(named or others))
+    while left:
+        name = (left if named else session.order(left))[0]
+        left.remove(name)
+        yield name
 
 
 def find_fields(session: Session, fields: Sequence[str] | None) -> list[RelocationRecord]:
@@ -102,18 +117,13 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> list[Relocati
         When there is nothing to find again.
     """
     kept = session.study.animal(session.record.animal).fields
-    left = list(fields or [field.name for field in kept if field.reference_session != session.record.name])
-    if not left:
+    earlier = [field.name for field in kept if field.reference_session != session.record.name]
+    if not (fields or earlier):
         raise StudyError(
             f"animal {session.record.animal} has {len(kept)} fields, none of them from an earlier session; "
             "there is nothing to find again (keep one with new-field, or give --new-session)"
         )
-    records = []
-    while left:
-        name = (left if fields else session.order(left))[0]
-        left.remove(name)
-        records.append(session.relocate(name))
-    return records
+    return [session.relocate(name) for name in _one_by_one(session, fields, earlier)]
 
 
 def map_surface(

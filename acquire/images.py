@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from yaozarrs import v05
 from zarr.codecs import BloscCodec
 
-from acquire.errors import StudyError
+from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, check_space, sync_file, writing
 from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TakenPlane, TransformRecord, utc_now
 
@@ -32,6 +32,8 @@ JOURNAL = ".planes.jsonl"
 COLOURS = {"green": "00FF00", "red": "FF0000", "blue": "0000FF", "cyan": "00FFFF", "magenta": "FF00FF"}
 # Fast enough to write a plane while the next is taken; shuffled bits make noise in the low ones cost little.
 COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=2)
+# What zarr, blosc, json and pydantic raise at a file that is damaged: cut short, overwritten, or edited by hand.
+DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError)
 
 
 def software_version() -> str:
@@ -105,6 +107,16 @@ def _ome(name: str, axes: str, voxel_um: tuple[float, ...], channels: Channels) 
 
 
 @contextmanager
+def _reading(what: object) -> Iterator[None]:
+    """Turn whatever a damaged file makes its readers raise into a StudyError."""
+    try:
+        yield
+    except DAMAGE as error:
+        said = validation_summary(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        raise StudyError(f"{what} cannot be read ({' '.join(said.split())}); take a new stack") from error
+
+
+@contextmanager
 def _making(path: Path) -> Iterator[Path]:
     """Yield a hidden name to make a store under; it gets its own when the block ends well, else nothing is left."""
     if path.exists():
@@ -153,13 +165,23 @@ def frames_path(store: Path) -> Path:
     return store.with_name(f"{'frames' if kind == 'stack' else kind + '_frames'}{dash}{number}.ome.zarr")
 
 
+def said_of_making(store: Path) -> dict[str, Any]:
+    """Return what a store of ours says of its making; nothing when it is damaged, or no store of ours."""
+    try:
+        said = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]["samefield"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def keeps_frames(plan: StackPlan) -> bool:
+    """Tell whether the raw frames of a stack are kept beside it; one frame is its own mean."""
+    return plan.keep_frames and plan.frames_per_plane > 1
+
+
 def is_complete(store: Path) -> bool:
     """Tell whether a store of ours says that it is whole."""
-    try:
-        attributes = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        return bool(attributes["samefield"]["complete"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return bool(said_of_making(store).get("complete"))
 
 
 def read_journal(store: Path) -> list[PlaneRecord]:
@@ -173,14 +195,16 @@ def read_plane_lines(journal: Path) -> list[PlaneRecord]:
     if not journal.is_file():
         return []
     records: list[PlaneRecord] = []
-    for line in journal.read_bytes().splitlines():
+    with _reading(journal):
+        lines = journal.read_bytes().splitlines()
+    for line in lines:
         with suppress(ValidationError):  # cut short by a full disk or a power failure: others may follow
             records.append(PlaneRecord.model_validate_json(line))
     return records
 
 
-def _sync_chunk(store: Path, place: tuple[int, ...]) -> None:
-    sync_file(store.joinpath("0", "c", *(str(index) for index in place)))
+def _chunk_path(store: Path, place: tuple[int, ...]) -> Path:
+    return store.joinpath("0", "c", *(str(index) for index in place))
 
 
 class StackWriter:
@@ -197,48 +221,61 @@ class StackWriter:
     """
 
     def __init__(self, path: Path, plan: StackPlan, provenance: ImageProvenance) -> None:
-        averaged = plan.keep_frames and plan.frames_per_plane > 1  # one frame is its own mean
-        frames = plan.frames_per_plane + plan.replacement_frames if averaged else 0
-        check_space(path, 2 * int(np.prod(plan.stored_shape)) * (1 + (plan.frames_per_plane if frames else 0)))
+        frames = plan.frames_per_plane if keeps_frames(plan) else 0
+        check_space(path, 2 * int(np.prod(plan.stored_shape)) * (1 + frames))
         self.path = path
         self.records: list[PlaneRecord] = []
-        self._attributes = provenance.model_dump(mode="json")
-        self._planes = plan.planes
+        self._provenance = provenance.model_copy(update={"plan": plan})
         self._begin_worker()
-        about, channels = self._samefield(False), Channels.of(plan, provenance.saturation)
+        about, channels = {"samefield": self._samefield(False)}, Channels.of(plan, provenance.saturation)
         with _making(path) as part:
-            _make_image(part, plan.stored_shape, plan.voxel_um, {"samefield": about}, channels, name=path.name)
+            _make_image(part, plan.stored_shape, plan.voxel_um, about, channels, name=path.name)
             if frames:
-                beside, shape = frames_path(path), (frames, *plan.stored_shape)
-                with _making(beside) as frames_part:
-                    of = {"samefield": {**about, "kind": "frames", "of": path.name}}
-                    _make_image(frames_part, shape, plan.voxel_um, of, channels, name=beside.name)
+                self._make_frames()
         self._open_stores()
+
+    def _make_frames(self) -> None:
+        """Make the store of raw frames, with room for those that replace others."""
+        plan, path = self.plan, frames_path(self.path)
+        shape = (plan.frames_per_plane + plan.replacement_frames, *plan.stored_shape)
+        about, channels = self._of_frames(False), Channels.of(plan, self._provenance.saturation)
+        with _making(path) as part:
+            _make_image(part, shape, plan.voxel_um, {"samefield": about}, channels, name=path.name)
 
     @classmethod
     def reopen(cls, path: Path) -> StackWriter:
         """Go on with a stack that was cut short, from the planes that its journal says are saved.
 
+        Where its store of raw frames was taken away, one is made anew for the planes that are missing.
+
         Raises
         ------
         StudyError
-            When the store cannot be read, or a saved plane does not have the checksum that the journal gives.
+            When the store is damaged, its journal lacks planes that it has, or a saved plane does not have the checksum
+            that the journal gives: taking them again would rewrite raw data.
         """
         writer = cls.__new__(cls)
-        try:
-            writer.path = path
+        writer.path = path
+        with _reading(path):
             writer._open_stores()
-            attributes: Any = writer._group.attrs["samefield"]
-            writer._attributes = dict(attributes)
-        except (OSError, KeyError, ValueError) as error:
-            raise StudyError(f"{path} cannot be gone on with: {error}; take a new stack") from error
-        writer._planes, writer.records = int(writer._array.shape[-3]), read_journal(path)
-        arrays = [array for array in (writer._array, writer._frames) if array is not None]
-        check_space(path, sum(array.nbytes for array in arrays) * len(writer.missing) // writer._planes)
-        writer._begin_worker()
+            about: Any = writer._group.attrs["samefield"]
+            known = {name: about.get(name) for name in ImageProvenance.model_fields}
+            writer._provenance = ImageProvenance.model_validate(known)
+        shape, dtype = writer._array.shape, writer._array.dtype
+        if shape != writer.plan.stored_shape or dtype != np.uint16:
+            raise StudyError(f"{path} holds {dtype} pixels of the shape {shape}, not its plan's; take a new stack")
+        writer.records = read_journal(path)
+        if len(unlisted := [plane for plane in writer.missing if writer._has_pixels(plane)]) > 1:  # the last may be cut
+            raise StudyError(f"{journal_path(path)} lacks {len(unlisted)} planes that were saved; take a new stack")
         for record in writer.records:
             if checksum(writer._saved(record.plane)) != record.crc32:
                 raise StudyError(f"plane {record.plane} of {path} is not what was saved; take a new stack")
+        if writer.missing and writer._frames is None and keeps_frames(writer.plan):
+            writer._make_frames()
+            writer._open_stores()
+        arrays = [array for array in (writer._array, writer._frames) if array is not None]
+        check_space(path, sum(array.nbytes for array in arrays) * len(writer.missing) // writer.plan.planes)
+        writer._begin_worker()
         return writer
 
     @classmethod
@@ -247,11 +284,8 @@ class StackWriter:
 
         Raw frames are not copied: those of the other planes stay where they were taken.
         """
-        known = {name: whole._attributes.get(name) for name in ImageProvenance.model_fields}
-        provenance = ImageProvenance.model_validate({**known, "retake_of": whole.path.name})
-        if provenance.plan is None:
-            raise StudyError(f"{whole.path} does not say how it was taken; take a new stack")
-        writer = cls(path, provenance.plan, provenance)
+        provenance = whole._provenance.model_copy(update={"retake_of": whole.path.name})
+        writer = cls(path, whole.plan, provenance)
         for record in whole.records:
             if record.plane not in planes:
                 copied = record.model_copy(update={"copied_from": record.copied_from or whole.path.name})
@@ -261,8 +295,9 @@ class StackWriter:
     def _open_stores(self) -> None:
         self._group = zarr.open_group(self.path, mode="r+")
         self._array = zarr.open_array(self.path / "0", mode="r+")
-        frames = frames_path(self.path) / "0"
-        self._frames = zarr.open_array(frames, mode="r+") if frames.exists() else None
+        frames = frames_path(self.path)
+        self._frames = zarr.open_array(frames / "0", mode="r+") if frames.exists() else None
+        self._frames_group = zarr.open_group(frames, mode="r+") if frames.exists() else None
 
     def _begin_worker(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack writer")
@@ -275,12 +310,19 @@ class StackWriter:
     @property
     def stage(self) -> StagePosition:
         """Stage position of the middle of the stack."""
-        return StagePosition.model_validate(self._attributes["stage"])
+        return self._provenance.stage
+
+    @property
+    def plan(self) -> StackPlan:
+        """The plan that the stack was begun with, which the field's may differ from by now."""
+        if self._provenance.plan is None:
+            raise StudyError(f"{self.path} does not say how it was taken; take a new stack")
+        return self._provenance.plan
 
     @property
     def missing(self) -> list[int]:
         """Planes that are not saved yet, nor being saved."""
-        return sorted(set(range(self._planes)) - {record.plane for record in self.records})
+        return sorted(set(range(self.plan.planes)) - {record.plane for record in self.records})
 
     def planes(self, wanted: Sequence[int]) -> NDArray[np.uint16]:
         """Return saved planes of the channel that shows the dendrites, shape (n, y, x)."""
@@ -289,7 +331,8 @@ class StackWriter:
 
     def _saved(self, plane: int) -> NDArray[np.uint16]:
         """Return a plane with all its channels, shape (y, x) or (c, y, x)."""
-        return np.asarray(self._array[self._place(plane)], dtype=np.uint16)
+        with _reading(f"plane {plane} of {self.path}"):
+            return np.asarray(self._array[self._place(plane)], dtype=np.uint16)
 
     def append(self, taken: TakenPlane) -> None:
         """Keep one plane: it is written while the next is taken. What went wrong with the one before raises here."""
@@ -316,11 +359,18 @@ class StackWriter:
 
     def _sync(self, plane: int, frames: int) -> None:
         """Have the chunks of a plane reach the disk: a pulled plug takes no plane that the journal holds."""
-        channels: list[tuple[int, ...]] = [()] if self._array.ndim == 3 else [(c,) for c in range(self._array.shape[0])]
-        for channel in channels:
-            _sync_chunk(self.path, (*channel, plane, 0, 0))
+        for place in self._chunks(plane):
+            sync_file(_chunk_path(self.path, place))
             for number in range(0 if self._frames is None else min(frames, self._frames.shape[0])):
-                _sync_chunk(frames_path(self.path), (number, *channel, plane, 0, 0))
+                sync_file(_chunk_path(frames_path(self.path), (number, *place)))
+
+    def _chunks(self, plane: int) -> list[tuple[int, ...]]:
+        """Return where the chunks of a plane lie, one a channel."""
+        rest = (plane, 0, 0)
+        return [rest] if self._array.ndim == 3 else [(channel, *rest) for channel in range(self._array.shape[0])]
+
+    def _has_pixels(self, plane: int) -> bool:
+        return any(_chunk_path(self.path, place).exists() for place in self._chunks(plane))
 
     def _settle(self) -> None:
         """Wait for the plane that is being written; raise what went wrong with it."""
@@ -333,7 +383,7 @@ class StackWriter:
         self._settle()
         self._worker.shutdown()
         if missing := self.missing:
-            raise StudyError(f"{self.path} lacks {len(missing)} of {self._planes} planes (first {missing[0]})")
+            raise StudyError(f"{self.path} lacks {len(missing)} of {self.plan.planes} planes (first {missing[0]})")
         self._update(complete=True)
         return self.path
 
@@ -349,18 +399,25 @@ class StackWriter:
     def _samefield(self, complete: bool) -> dict[str, Any]:
         records = sorted(self.records, key=lambda record: record.plane)
         return {
-            **self._attributes,
+            **self._provenance.model_dump(mode="json"),
             "software_version": software_version(),
             "written": utc_now().isoformat(),
             "complete": complete,
             "planes": [record.model_dump(mode="json") for record in records],
         }
 
+    def _of_frames(self, complete: bool) -> dict[str, Any]:
+        """Return what the raw frames say of their making; of the planes only those whose frames are there."""
+        about, store = self._samefield(complete), frames_path(self.path)
+        held = [
+            plane for plane in about["planes"] if _chunk_path(store, (0, *self._chunks(plane["plane"])[0])).exists()
+        ]
+        return {**about, "kind": "frames", "of": self.path.name, "planes": held}
+
     def _update(self, *, complete: bool) -> None:
         with writing(self.path):
-            if self._frames is not None:
-                about = {**self._samefield(complete), "kind": "frames", "of": self.path.name}
-                zarr.open_group(frames_path(self.path), mode="r+").attrs.update({"samefield": about})
+            if self._frames_group is not None:
+                self._frames_group.attrs.update({"samefield": self._of_frames(complete)})
             self._group.attrs.update({"samefield": self._samefield(complete)})
 
     def __enter__(self) -> Self:

@@ -74,7 +74,8 @@ class StackPlan(Record):
     pixels
         Pixels along each side.
     depth_um
-        Distance from the first to the last plane, um; the stack is centred on the field's position.
+        Distance from the first to the last plane, um, to the nearest whole number of steps: ``planes`` are taken, and
+        cover ``extent_zyx_um``. The stack is centred on the field's position.
     step_um
         Distance between planes, um.
     frames_per_plane
@@ -191,7 +192,7 @@ class StackPlan(Record):
     def extent_zyx_um(self) -> tuple[float, float, float]:
         """Size of the stack, um: from the first to the last plane, and of the planes."""
         _, rows, columns = self.shape
-        return self.depth_um, rows * self.voxel_um[1], columns * self.voxel_um[2]
+        return (self.planes - 1) * self.step_um, rows * self.voxel_um[1], columns * self.voxel_um[2]
 
     @property
     def stored_shape(self) -> tuple[int, ...]:

@@ -460,7 +460,7 @@ class Session:
 
     def _judge(self, field: FieldRecord, store: Path) -> QualityRecord:
         """Write down and log how good a stack is."""
-        whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.depth_um)
+        whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.extent_zyx_um[0])
         quality = judge_stack(read_stack(store), field, self.record, reference_depth_um=whole_depth_um)
         write_record(store.parent / "quality.json", quality)
         self._log("stack", field=field.name, store=store.name, quality=quality.light, advice=quality.advice)
@@ -484,13 +484,17 @@ class Session:
         return match_power(reference, today, plan.power_mw, limit_mw=limit_mw)
 
     def quality(self, field_name: str) -> QualityRecord:
-        """Return what was judged of the last stack of a field in this session; judge it when that was not written."""
+        """Return what was judged of the last stack of a field in this session; judge it when that cannot be read."""
         store = self.study.last_store(self.record, field_name, "stack")
         if store is None:
             raise StudyError(f"field {field_name} has no whole stack in this session; take one first")
         written = store.parent / "quality.json"
-        if written.is_file() and (quality := read_record(written, QualityRecord)).stack == store.name:
-            return quality
+        try:
+            if written.is_file() and (quality := read_record(written, QualityRecord)).stack == store.name:
+                return quality
+        except StudyError as error:
+            self._tell(f"{field_name} is judged anew: {error}", 0.0)
+            self._log("judge anew", field=field_name, because=str(error))
         return self._judge(self.study.field(self.record.animal, field_name), store)
 
     def analyse(self, field_name: str) -> FieldAnalysis:

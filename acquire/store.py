@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, write_text, writing
-from acquire.images import JOURNAL, frames_path, is_complete, read_plane_lines, software_version
+from acquire.images import JOURNAL, frames_path, is_complete, read_plane_lines, said_of_making, software_version
 from acquire.lock import study_lock
 from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StagePosition, StudyRecord, utc_now
 
@@ -237,7 +237,7 @@ class Study:
     def new_store(self, session: SessionRecord, field: str, kind: str) -> Path:
         """Return a free name for the next store of a kind: ``stack``, then ``stack-2``..."""
         folder = self.session_folder(session.animal, session.name) / field
-        number = 1 + max((_number(store) for store in folder.glob(f"{kind}*.ome.zarr")), default=0)
+        number = 1 + max(map(_number, self._stores(session, field, kind)), default=0)
         store = folder / (f"{kind}.ome.zarr" if number == 1 else f"{kind}-{number}.ome.zarr")
         while frames_path(store).exists():  # of a stack that a person took away
             number += 1
@@ -253,18 +253,33 @@ class Study:
 
         Others may lie before it: of a field that could not be kept because the disk was full.
         """
-        there = [store for store in self._whole_stores(session, field, kind) if _stage(store) == stage]
-        return min(there, key=_number, default=None)
+        whole, asked = self._whole_stores(session, field, kind), stage.model_dump()
+        return min((store for store in whole if said_of_making(store).get("stage") == asked), key=_number, default=None)
+
+    def _stores(self, session: SessionRecord, field: str, kind: str) -> list[Path]:
+        """Return the stores of a kind; those of its raw frames are none of them."""
+        folder = self.session_folder(session.animal, session.name) / field
+        return [*folder.glob(f"{kind}.ome.zarr"), *folder.glob(f"{kind}-*.ome.zarr")]
 
     def _whole_stores(self, session: SessionRecord, field: str, kind: str) -> list[Path]:
-        folder = self.session_folder(session.animal, session.name) / field
-        return [store for store in folder.glob(f"{kind}*.ome.zarr") if is_complete(store)]
+        return [store for store in self._stores(session, field, kind) if is_complete(store)]
 
     def unfinished_store(self, session: SessionRecord, field: str) -> Path | None:
         """Return the stack of a field that was cut short last in a session, None when the last one is whole."""
-        folder = self.session_folder(session.animal, session.name) / field
-        last = max(folder.glob("stack*.ome.zarr"), key=_number, default=None)
+        last = max(self._stores(session, field, "stack"), key=_number, default=None)
         return None if last is None or is_complete(last) else last
+
+    def stacks_left(self, session: SessionRecord, field: str, repeats: int) -> int:
+        """Return how many stacks of a field a session still needs for so many repeats, 0 when it has them.
+
+        One that was cut short last is gone on with, and counts as one. Planes that were taken again make no repeat.
+        """
+        whole = [store for store in self._whole_stores(session, field, "stack") if not _is_retake(store)]
+        left = max(0, repeats - len(whole))
+        cut_short = self.unfinished_store(session, field)
+        if cut_short is None:
+            return left
+        return left + 1 if _is_retake(cut_short) else max(1, left)
 
     def left_out(self, animal: str, field: str) -> list[Path]:
         """Return the stacks that cannot be compared, of sessions that have no whole one: cut short, or damaged."""
@@ -297,9 +312,8 @@ class Study:
         return [(session, store) for session, store in found if store is not None]
 
 
-def _stage(store: Path) -> StagePosition:
-    attributes = json.loads((store / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-    return StagePosition.model_validate(attributes["samefield"]["stage"])
+def _is_retake(store: Path) -> bool:
+    return said_of_making(store).get("retake_of") is not None
 
 
 def _number(store: Path) -> int:

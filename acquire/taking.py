@@ -19,7 +19,7 @@ from acquire.drift import align_stack
 from acquire.engine import PlanesInMemory, take_stack
 from acquire.errors import RelocationError, StudyError
 from acquire.files import append_line
-from acquire.images import JOURNAL, ImageProvenance, StackWriter
+from acquire.images import JOURNAL, ImageProvenance, StackWriter, frames_path
 from acquire.meter import LightBudget
 from acquire.model import (
     FieldRecord,
@@ -142,12 +142,16 @@ class StackTaker:
 
     def resume(self, field: FieldRecord, store: Path) -> Path:
         """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
+        had_frames = frames_path(store).exists()
         writer = StackWriter.reopen(store)
-        where = (
-            self._where_the_tissue_is(field, writer, writer.missing)
-            if writer.records and writer.missing
-            else writer.stage
-        )
+        if frames_path(store).exists() and not had_frames:
+            self._log("raw frames were taken away", store=store.name, lost=len(writer.records))
+        if writer.records and writer.missing:
+            where = self._where_the_tissue_is(field, writer, writer.missing)
+        else:
+            where = writer.stage
+            if writer.missing:
+                self._refuse_overdose(field, self.rig.set_scan(self.limited(writer.plan)), writer.missing)
         return self._fill(field, writer, where)
 
     def retake(self, field: FieldRecord, store: Path, planes: Sequence[int]) -> Path:
@@ -157,9 +161,13 @@ class StackTaker:
         ------
         RelocationError
             When the stack has no such planes, or its tissue is not recognised any more.
+        StudyError
+            When the stack or its journal is damaged.
         """
         whole = StackWriter.reopen(store)
-        last = max(record.plane for record in whole.records)
+        if whole.missing:
+            raise StudyError(f"the journal of {store} lacks {len(whole.missing)} of its planes; take a new stack")
+        last = whole.plan.planes - 1
         if not planes or not 0 <= min(planes) <= max(planes) <= last:
             raise RelocationError(f"{store.name} has the planes 0 to {last}, not {sorted(planes)}; name some of those")
         where = self._where_the_tissue_is(field, whole, planes)
@@ -167,9 +175,9 @@ class StackTaker:
         return self._fill(field, StackWriter.retaking(path, whole, planes), where)
 
     def _fill(self, field: FieldRecord, writer: StackWriter, position: StagePosition) -> Path:
-        """Take the planes that a stack lacks."""
+        """Take the planes that a stack lacks, with the plan that it was begun with."""
         with self._counting_light(field, writer) as budget, writer:
-            plan = self.rig.set_scan(field.plan)
+            plan = self.rig.set_scan(self.limited(writer.plan))
             watch = self._watch()
             progress = self._stack_progress(field, "stack", watch)
             missing = writer.missing
@@ -178,7 +186,7 @@ class StackTaker:
 
     def _where_the_tissue_is(self, field: FieldRecord, seen: StackWriter, wanted: Sequence[int]) -> StagePosition:
         """Take the richest saved planes of a stack again, before others are; return where its middle is now."""
-        plan = self.rig.set_scan(field.plan)
+        plan = self.rig.set_scan(self.limited(seen.plan))
         saved = longest_run([record.plane for record in seen.records])
         before = seen.planes(saved)
         first = richest_planes(before, RESUME_PLANES)

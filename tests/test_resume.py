@@ -9,12 +9,12 @@ import pytest
 from acquire.commands import Taking, take_fields
 from acquire.config import read_rig_config
 from acquire.engine import StackCancelledError
-from acquire.errors import RelocationError
-from acquire.images import is_complete, read_journal, read_plane_lines
-from acquire.model import AnimalRecord, Light, StackPlan, StagePosition, StudyRecord
+from acquire.errors import RelocationError, StudyError
+from acquire.images import ImageProvenance, StackWriter, is_complete, journal_path, read_journal, read_plane_lines
+from acquire.model import AnimalRecord, Light, QualityRecord, StackPlan, StagePosition, StudyRecord
 from acquire.opening import open_rig
 from acquire.session import Session
-from acquire.store import Study
+from acquire.store import Study, read_record
 from acquire.taking import richest_planes
 from analysis.stack import read_stack
 
@@ -64,6 +64,26 @@ def test_a_cancelled_stack_is_readable_and_resumes_where_it_ended(session):
     assert [record.plane for record in read_journal(store)] == list(range(13))
 
 
+def plan_anew(session, **changes):
+    """Have the field taken otherwise from now on."""
+    field = session.study.field("M1", "F01")
+    session.study.save_field("M1", field.model_copy(update={"plan": field.plan.model_copy(update=changes)}))
+
+
+def test_a_stack_is_gone_on_with_by_the_plan_it_was_begun_with(session):
+    store = cut_short(session, after=5)
+    begun_with = session.study.field("M1", "F01").plan
+    plan_anew(session, depth_um=24.0, step_um=2.0, power_mw=30.0)  # as many planes, of the same size
+    session.take_stack("F01", resume=True)
+    z_um = np.array([record.stage.z_um for record in read_journal(store)])
+    np.testing.assert_allclose(np.abs(np.diff(z_um)), 1.0, atol=0.5)  # the drive is not exact, nor does tissue rest
+    again = read_journal(session.retake("F01", [8]))
+    assert again[8].stage.z_um == pytest.approx(z_um[8], abs=0.7)
+    looks = read_plane_lines(store.with_name("looks.planes.jsonl"))
+    for record in [*read_journal(store), *again, *looks]:
+        assert record.power_mw == pytest.approx(begun_with.plane_power_mw(record.plane), rel=0.02)
+
+
 def let_slip(monkeypatch, rig, x_um, y_um=0.0):
     """Let the stage slip under the head: what the drive calls x now shows tissue so much further on."""
     core, go, read = rig.core, rig.core.setXYPosition, rig.core.getXYPosition
@@ -96,6 +116,25 @@ def test_resuming_a_session_leaves_whole_stacks_alone(session):
     assert take_fields(session, None, Taking(), said.append) == 0
     assert take_fields(session, None, Taking(resume=True), said.append) == 0
     assert said[-1] == "F01: whole already"
+
+
+def stacks_of(session):
+    folder = session.study.session_folder("M1", session.record.name) / "F01"
+    return sorted(path.name for path in folder.glob("stack*.ome.zarr"))
+
+
+def test_resuming_takes_what_is_missing_of_the_repeats(session):
+    session.take_stack("F01")
+    take_fields(session, None, Taking(resume=True, repeats=2), lambda _line: None)
+    assert stacks_of(session) == ["stack-2.ome.zarr", "stack.ome.zarr"]
+    said = []
+    take_fields(session, None, Taking(resume=True, repeats=2), said.append)
+    assert said == ["F01: whole already"]
+
+
+def test_a_field_that_is_named_twice_is_taken_once(session):
+    take_fields(session, ["F01", "F01"], Taking(), lambda _line: None)
+    assert stacks_of(session) == ["stack.ome.zarr"]
 
 
 def test_repeats_are_stacks_of_their_own(session):
@@ -163,6 +202,16 @@ def test_more_light_than_the_plan_allows_is_refused_before_the_shutter_opens(ses
     assert session.rig.images_taken == before
 
 
+def test_a_stack_that_was_cut_short_before_its_first_plane_is_no_way_around_the_limit(session):
+    plan_anew(session, dose_limit_mj=0.02)
+    store = session.study.new_store(session.record, "F01", "stack")
+    provenance = ImageProvenance(kind="stack", animal="M1", session="s", day=0.0, rig={}, stage=session.rig.position())
+    StackWriter(store, session.rig.set_scan(PLAN), provenance).abandon()
+    with pytest.raises(RelocationError, match=r"above the limit of 0\.0 mJ"):
+        session.take_stack("F01", resume=True)
+    assert read_journal(store) == []
+
+
 def test_the_richest_planes_are_those_with_structure():
     planes = np.full((10, 32, 32), 100, np.uint16)
     planes[5:8, 8:16, 8:16] = 900
@@ -208,6 +257,30 @@ def test_a_good_stack_is_not_taken_again_and_wrong_planes_are_refused(session):
     assert session.retake("F01") is None
     with pytest.raises(RelocationError, match=r"has the planes 0 to 12, not \[13\]"):
         session.retake("F01", [13])
+
+
+def test_a_broken_quality_file_is_told_and_made_anew(session):
+    file = session.take_stack("F01").with_name("quality.json")
+    whole, told = read_record(file, QualityRecord), []
+    session._progress = lambda what, _share: told.append(what)
+    for text in ("", "{", '{"light": "blue"}', "\0"):
+        file.write_text(text)
+        assert session.quality("F01") == read_record(file, QualityRecord) == whole
+    assert len(told) == 4
+    assert all(what.startswith(f"F01 is judged anew: {file} cannot be understood") for what in told)
+
+
+def test_no_plane_of_a_damaged_stack_is_taken_again(session):
+    journal = journal_path(session.take_stack("F01"))
+    lines, before = journal.read_text().splitlines(keepends=True), session.rig.images_taken
+    journal.write_text("".join(lines[:5] + lines[6:]))
+    with pytest.raises(StudyError, match=r"journal of .*stack\.ome\.zarr lacks 1 of its planes; take a new stack"):
+        session.retake("F01", [3])
+    journal.unlink()
+    with pytest.raises(StudyError, match=r"stack\.planes\.jsonl lacks 13 planes that were saved; take a new stack"):
+        session.retake("F01", [3])
+    assert session.rig.images_taken == before
+    assert session.take_stack("F01").name == "stack-2.ome.zarr"
 
 
 def test_nothing_is_taken_again_when_the_tissue_went_away(session, monkeypatch):

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from acquire import files
 from acquire.errors import StudyError
-from acquire.images import ImageProvenance, StackWriter, is_complete, journal_path, write_image
+from acquire.images import (
+    ImageProvenance,
+    StackWriter,
+    frames_path,
+    is_complete,
+    journal_path,
+    said_of_making,
+    write_image,
+)
 from acquire.model import (
     AnimalRecord,
     FieldRecord,
@@ -81,6 +89,15 @@ def test_records_survive_the_round_trip(x, z, step):
     plan = StackPlan(step_um=step, depth_um=5 * step)
     field = FieldRecord(name="F01", position=position, reference_session="s", plan=plan)
     assert FieldRecord.model_validate_json(field.model_dump_json()) == field
+
+
+@given(depth=st.floats(0, 200), step=st.floats(0.1, 20))
+def test_a_plan_says_the_depth_that_its_planes_cover(depth, step):
+    plan = StackPlan(depth_um=depth, step_um=step)
+    offsets_um = plan.plane_offsets_um
+    assert len(offsets_um) == plan.planes
+    assert plan.extent_zyx_um[0] == pytest.approx(offsets_um[-1] - offsets_um[0])
+    assert abs(plan.extent_zyx_um[0] - depth) <= step / 2 + 1e-6
 
 
 def test_what_is_no_study_is_named(tmp_path):
@@ -246,6 +263,88 @@ def test_a_saved_plane_that_changed_is_noticed(tmp_path):
         StackWriter.reopen(path)
 
 
+def rewritten(file, change):
+    """Change what a JSON file of a store says."""
+
+    def damage(store):
+        said = json.loads((store / file).read_text())
+        (store / file).write_text(json.dumps(change(said) or said))
+
+    return damage
+
+
+def of_samefield(**changes):
+    return rewritten("zarr.json", lambda said: said["attributes"]["samefield"].update(changes))
+
+
+def bytes_in(file, data):
+    return lambda store: (store / file).write_bytes(data)
+
+
+def line_of(**changes):
+    return record(0).model_copy(update=changes).model_dump_json()
+
+
+FIRST_CHUNK = "0/c/0/0/0"
+DAMAGE = {
+    "no attributes": (lambda store: (store / "zarr.json").unlink(), "cannot be read"),
+    "attributes cut short": (bytes_in("zarr.json", b'{"attributes": {"ome"'), "cannot be read"),
+    "attributes no text": (bytes_in("zarr.json", b"\xff\xfe\x00"), "cannot be read"),
+    "attributes a list": (bytes_in("zarr.json", b"[]"), "cannot be read"),
+    "attributes null": (bytes_in("zarr.json", b"null"), "cannot be read"),
+    "attributes of another": (rewritten("zarr.json", lambda said: {**said, "attributes": {}}), "cannot be read"),
+    "samefield a number": (
+        rewritten("zarr.json", lambda said: said["attributes"].update(samefield=3)),
+        "cannot be read",
+    ),
+    "no stage": (of_samefield(stage=None), r"cannot be read \(stage: "),
+    "a stage of two": (of_samefield(stage=[1, 2]), r"cannot be read \(stage: "),
+    "no plan": (of_samefield(plan=None), "does not say how it was taken"),
+    "a plan without sense": (of_samefield(plan={"step_um": -1}), r"cannot be read \(plan.step_um: "),
+    "another plan": (of_samefield(plan=PLAN.model_copy(update={"pixels": 32}).model_dump()), "not its plan's"),
+    "no array": (lambda store: (store / "0" / "zarr.json").unlink(), "cannot be read"),
+    "array a list": (bytes_in("0/zarr.json", b"[]"), "cannot be read"),
+    "array without planes": (rewritten("0/zarr.json", lambda said: said.update(shape=[0, 16, 16])), "not its plan's"),
+    "array of bytes": (rewritten("0/zarr.json", lambda said: said.update(data_type="uint8")), "not its plan's"),
+    "no chunk": (lambda store: (store / FIRST_CHUNK).unlink(), "plane 0 of .* is not what was saved"),
+    "chunk empty": (bytes_in(FIRST_CHUNK, b""), "plane 0 of .* cannot be read"),
+    "chunk zeros": (bytes_in(FIRST_CHUNK, bytes(300)), "plane 0 of .* cannot be read"),
+    "chunk garbage": (bytes_in(FIRST_CHUNK, bytes(range(256)) * 2), "plane 0 of .* cannot be read"),
+    "no journal": (lambda store: journal_path(store).unlink(), r"planes\.jsonl lacks [25] planes that were saved"),
+    "journal garbage": (
+        lambda store: journal_path(store).write_bytes(b"\xff\x00{[]\n3\n"),
+        r"planes\.jsonl lacks [25] planes that were saved",
+    ),
+    "journal of another": (
+        lambda store: journal_path(store).write_text(line_of(plane=99)),
+        r"planes\.jsonl lacks [25] planes that were saved",
+    ),
+    "a plane too many": (
+        lambda store: files.append_line(journal_path(store), line_of(plane=9)),
+        "plane 9 of .* cannot be read",
+    ),
+    "no attributes of frames": (lambda store: (frames_path(store) / "zarr.json").unlink(), "cannot be read"),
+    "no array of frames": (lambda store: shutil.rmtree(frames_path(store) / "0"), "cannot be read"),
+    "frames cut short": (lambda store: (frames_path(store) / "0" / "zarr.json").write_text("{"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("planes", [2, 5], ids=["cut short", "whole"])
+@pytest.mark.parametrize(("damage", "told"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_stack_is_refused_in_a_sentence(tmp_path, planes, damage, told):
+    path = tmp_path / "stack.ome.zarr"
+    writer = StackWriter(path, PLAN, PROVENANCE)
+    for index in range(planes):
+        writer.append(taken(index))
+    writer.abandon()
+    StackWriter.reopen(path)
+    damage(path)
+    with pytest.raises(StudyError, match=f"{told}.*; take a new stack$") as refusal:
+        StackWriter.reopen(path)
+    assert "\n" not in str(refusal.value)
+    assert str(tmp_path) in str(refusal.value)
+
+
 def test_every_frame_is_kept_as_it_came(tmp_path):
     path = tmp_path / "stack.ome.zarr"
     with StackWriter(path, PLAN, PROVENANCE) as writer:
@@ -281,11 +380,72 @@ def test_the_frames_of_a_stack_that_was_cut_short_are_not_called_whole(tmp_path)
     assert is_complete(tmp_path / "frames.ome.zarr")
 
 
+def test_frames_that_were_taken_away_are_kept_again_from_there_on(tmp_path):
+    path = tmp_path / "stack.ome.zarr"
+    writer = StackWriter(path, PLAN, PROVENANCE)
+    for index in (0, 1):
+        writer.append(taken(index))
+    writer.abandon()
+    shutil.rmtree(frames_path(path))
+    with StackWriter.reopen(path) as again:
+        for index in again.missing:
+            again.append(taken(index))
+    raw = zarr.open_array(frames_path(path) / "0", mode="r")
+    assert raw[0, :, 0, 0].tolist() == [0, 0, 102, 103, 104]
+    told = said_of_making(frames_path(path))
+    assert [each["plane"] for each in told["planes"]] == [2, 3, 4]
+    assert [each["plane"] for each in said_of_making(path)["planes"]] == [0, 1, 2, 3, 4]
+    shutil.rmtree(frames_path(path))
+    assert StackWriter.reopen(path).missing == []  # nothing is to come: nothing is made
+    assert not frames_path(path).exists()
+
+
 def test_a_session_folder_that_went_leaves_the_others_in_order(study):
     first, second = (study.new_session("M1", rig="simulated") for _ in range(2))
     shutil.rmtree(study.session_folder("M1", first.name))
     third = study.new_session("M1", rig="simulated")
     assert [record.name for record in study.sessions("M1")] == [second.name, third.name]
+
+
+def test_repeats_that_are_missing_are_counted(study):
+    session = study.new_session("M1", rig="simulated")
+
+    def add(planes, retake_of=None):
+        store = study.new_store(session, "F01", "stack")
+        writer = StackWriter(store, PLAN, PROVENANCE.model_copy(update={"retake_of": retake_of}))
+        for index in range(planes):
+            writer.append(taken(index))
+        if planes == PLAN.planes:
+            writer.finish()
+        else:
+            writer.abandon()
+
+    def left():
+        return [study.stacks_left(session, "F01", repeats) for repeats in (1, 2, 3)]
+
+    assert left() == [1, 2, 3]
+    add(5)
+    assert left() == [0, 1, 2]
+    add(2, retake_of="stack.ome.zarr")
+    assert left() == [1, 2, 3]  # the planes that were to be taken again, then the repeats
+    add(5, retake_of="stack.ome.zarr")
+    assert left() == [0, 1, 2]
+    add(3)
+    assert left() == [1, 1, 2]
+    add(5)
+    assert left() == [0, 0, 1]
+
+
+def test_an_overview_that_does_not_say_where_it_was_taken_is_none(study):
+    session = study.new_session("M1", rig="simulated")
+    store = study.new_store(session, "F01", "overview")
+    with StackWriter(store, PLAN, PROVENANCE) as writer:
+        for index in range(PLAN.planes):
+            writer.append(taken(index))
+    assert study.store_at(session, "F01", "overview", ORIGIN) == store  # not its raw frames
+    assert study.last_store(session, "F01", "overview") == store
+    of_samefield(stage=None)(store)
+    assert study.store_at(session, "F01", "overview", ORIGIN) is None
 
 
 def test_stacks_that_cannot_be_compared_are_named(study):
