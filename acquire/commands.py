@@ -276,7 +276,7 @@ def analyse_study(folder: Path, animal: str | None, fields: Sequence[str] | None
 def _analyse_field_of(study: Study, animal: str, name: str, progress: Progress) -> list[str]:
     study.field(animal, name)
     left_out = study.left_out(animal, name)
-    told = [f"warning: {store} is cut short or damaged and is not compared" for store in left_out]
+    told = [f"warning: {store} is cut short, damaged, or of another place, and is not compared" for store in left_out]
     stacks = [read_stack(store) for _, store in study.stacks(animal, name)]
     if stacks:
         analysis = analyse_field(stacks, progress=progress)

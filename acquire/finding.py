@@ -30,7 +30,7 @@ from acquire.headpose import (
     propose_order,
 )
 from acquire.landmarks import SURFACE_FILE, read_alignment, read_landmarks
-from acquire.model import FieldRecord, RelocationRecord, SessionRecord, StackPlan, StagePosition
+from acquire.model import FieldRecord, RelocationRecord, SessionRecord, StackPlan, StagePosition, utc_now
 from acquire.relocate import Look
 from acquire.rig import Rig
 from acquire.store import Study, read_record, write_record
@@ -237,7 +237,7 @@ class FieldFinder:
         record = self._compared_with_others(field, self._with_images(record, field, stores))
         sigma = tuple(round(float(value), 2) for value in pose.uncertainty_um(then_um))
         dose_mj = round(self._study.dose_mj(self.record, field.name) - before_mj, 4)
-        record = record.model_copy(update={"sigma_zyx_um": sigma, "dose_mj": dose_mj})
+        record = record.model_copy(update={"sigma_zyx_um": sigma, "dose_mj": dose_mj, "ended": utc_now()})
         self._keep_earlier(field)
         write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())

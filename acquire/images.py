@@ -29,6 +29,7 @@ from acquire.files import append_line, check_space, sync_file, writing
 from acquire.model import PlaneRecord, Record, StackPlan, StagePosition, TakenPlane, TransformRecord, utc_now
 
 JOURNAL = ".planes.jsonl"
+SHOWS_FIELD = "shows_field"
 COLOURS = {"green": "00FF00", "red": "FF0000", "blue": "0000FF", "cyan": "00FFFF", "magenta": "FF00FF"}
 # Fast enough to write a plane while the next is taken; shuffled bits make noise in the low ones cost little.
 COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle", typesize=2)
@@ -182,6 +183,18 @@ def keeps_frames(plan: StackPlan) -> bool:
 def is_complete(store: Path) -> bool:
     """Tell whether a store of ours says that it is whole."""
     return bool(said_of_making(store).get("complete"))
+
+
+def disown(store: Path) -> None:
+    """Write into a whole stack that it does not show its field: it is kept, and never compared."""
+    with writing(store):
+        group = zarr.open_group(store, mode="r+")
+        group.attrs.update({"samefield": {**said_of_making(store), SHOWS_FIELD: False}})
+
+
+def is_comparable(store: Path) -> bool:
+    """Tell whether a store is whole, and nobody found that it shows another place than its field."""
+    return is_complete(store) and said_of_making(store).get(SHOWS_FIELD) is not False
 
 
 def read_journal(store: Path) -> list[PlaneRecord]:

@@ -7,7 +7,7 @@ unknown keys, so that a file that was edited by hand fails loudly and early.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -435,7 +435,12 @@ class RelocationRecord(Record):
     reference_store: str | None = None
     dose_mj: NonNegative | None = None
     probability: Annotated[float, Field(ge=0, le=1)] | None = None
+    ended: datetime | None = None
     note: str = ""
+
+    def is_recent(self, lasts: timedelta) -> bool:
+        """Tell whether the search ended no longer ago than that."""
+        return self.ended is not None and utc_now() - self.ended < lasts
 
 
 class Light(StrEnum):

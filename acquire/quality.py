@@ -23,7 +23,7 @@ from acquire.model import (
     TakenPlane,
     TransformRecord,
 )
-from analysis.model import Floats, Stack
+from analysis.model import Floats, Stack, Verdict
 
 SATURATED_FROM = 0.97  # of full scale: the mean of frames of which one or two clip lies just below it
 SATURATED_AMBER, SATURATED_RED = 1e-3, 1e-2  # a tenth of, and all that shafts and heads fill of a cortical stack
@@ -35,7 +35,9 @@ DIM_AMBER, DIM_RED = 0.85, 0.65  # of the diffuse light of the planes beside; ti
 BESIDE, LIT_PERCENTILE = 15, 70.0  # planes looked at on each side; found as long as a third of them were lit
 DRIFT_AMBER_UM, DRIFT_RED_UM = 2.0, 10.0  # oblique shafts alone feign 0.5 um; a tilted drive gives up to 8 um, evenly
 COVERAGE_AMBER, COVERAGE_RED = 0.95, 0.80  # of the reference's depth: what is not covered cannot be scored
+OFF_AMBER_UM, OFF_RED_UM = 3.0, 10.0  # a found field lies within 1 um; a stack of another place anywhere
 LEAST_ADVICE_UM = 1.0  # a start or end that misses less than one usual step needs no word
+PLACE = "place"
 WATCHED_PIXELS = 96  # a side, looked at while the next plane is waited for: enough to tell light and saturation
 RANK = {Light.GREEN: 0, Light.AMBER: 1, Light.RED: 2}
 
@@ -44,7 +46,12 @@ DepthRange = tuple[float, float]
 
 
 def judge_stack(
-    stack: Stack, field: FieldRecord, session: SessionRecord, *, reference_depth_um: DepthRange | None = None
+    stack: Stack,
+    field: FieldRecord,
+    session: SessionRecord,
+    *,
+    reference_depth_um: DepthRange | None = None,
+    place: QualityItem | None = None,
 ) -> QualityRecord:
     """Judge saturation, signal to noise, motion, drift and coverage of a stack, and say what to do about them.
 
@@ -61,6 +68,8 @@ def judge_stack(
     reference_depth_um
         First and last depth that the field's reference stack covers, in the reference frame, um; None when there is
         nothing to compare with.
+    place
+        What :func:`judge_place` says; None in the session in which the field was kept.
     """
     background, noise = measure_background(stack.pixels)
     evenness = _evenness(stack.pixels)
@@ -74,6 +83,8 @@ def judge_stack(
         *_motion(planes),
         _drift(stack),
     ]
+    if place is not None:
+        items.append(place)
     if reference_depth_um is not None:
         items.append(judge_coverage(reference_depth_um, depth_in_reference_um(stack)))
     light = worst(item.light for item in items)
@@ -208,6 +219,25 @@ def judge_coverage(reference_depth_um: DepthRange, depth_um: DepthRange) -> Qual
     if light is not Light.GREEN and bottom - last >= LEAST_ADVICE_UM:
         advice.append(f"end {bottom - last:.0f} um deeper")
     return QualityItem(name="coverage", value=100 * covered, unit="%", light=light, advice=", ".join(advice))
+
+
+def judge_place(verdict: Verdict, off_um: float) -> QualityItem:
+    """Judge whether a stack shows its field, by how it was registered to the field's first overview.
+
+    Parameters
+    ----------
+    verdict
+        Of the registration.
+    off_um
+        How far the stack's middle lies from the overview's, um.
+    """
+    light = _light(off_um, OFF_AMBER_UM, OFF_RED_UM)
+    if verdict is not Verdict.FOUND:
+        light = worst((light, Light.RED if verdict is Verdict.NOT_FOUND else Light.AMBER))
+    advice = "it does not show the field; if the head was moved, relocate the field in a new session"
+    if light is Light.AMBER:
+        advice = f"{verdict} and {off_um:.1f} um off its place: compare it with the first day"
+    return _item(PLACE, off_um, "um off", light, advice)
 
 
 def _light(value: float, amber: float, red: float) -> Light:

@@ -13,12 +13,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from acquire import relocate
 from acquire.brightness import PowerProposal, match_power
 from acquire.errors import RelocationError, RigError, StudyError
 from acquire.files import writing
 from acquire.finding import FieldFinder
 from acquire.headpose import goniometer_advice
+from acquire.images import disown
 from acquire.landmarks import (
     SURFACE_FILE,
     AlignmentRecord,
@@ -30,6 +33,8 @@ from acquire.landmarks import (
 from acquire.marking import LandmarkBook
 from acquire.model import (
     FieldRecord,
+    Light,
+    QualityItem,
     QualityRecord,
     RelocationRecord,
     SessionRecord,
@@ -38,20 +43,23 @@ from acquire.model import (
     TransformRecord,
     utc_now,
 )
-from acquire.quality import bad_planes, judge_stack
+from acquire.quality import PLACE, bad_planes, judge_place, judge_stack
 from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
 from acquire.surface import XY, SurfaceMapper, Tiles
 from acquire.taking import StackTaker
 from analysis.field import FieldAnalysis, analyse_field
-from analysis.model import Verdict
-from analysis.register import StackRegistration
+from analysis.model import Stack, Verdict
+from analysis.register import StackRegistration, register_stacks
 from analysis.report import write_field_outputs
 from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, find_landmarks
 
 Progress = Callable[[str, float], None]
 SESSION_LASTS = timedelta(hours=12)
+FOUND_LASTS = timedelta(minutes=15)  # later somebody may have moved the head: the field is looked for again
+LEAST_RECOGNISED_UM = (15.0, 45.0, 45.0)  # smaller stacks of the right place are too often called another
+CHECK_YAW_DEG, CHECK_SHIFT_UM = 3.0, 15.0
 
 
 def _silent(_what: str, _share: float) -> None:
@@ -373,12 +381,12 @@ class Session:
             self.map_surface()
 
     def find(self, field_name: str) -> Verdict:
-        """Return how surely a field is known to be where: found in this session already, kept in it, or found now."""
+        """Return how surely a field is known to be where: found a moment ago, kept in this session, or found now."""
         field = self.study.field(self.record.animal, field_name)
         if field.reference_session == self.record.name:
             return Verdict.FOUND
         known = self._finder.last_relocation(field)
-        if known is not None and known.verdict is Verdict.FOUND:
+        if known is not None and known.verdict is Verdict.FOUND and known.is_recent(FOUND_LASTS):
             return Verdict.FOUND
         return self.relocate(field_name).verdict
 
@@ -413,7 +421,8 @@ class Session:
         Raises
         ------
         RelocationError
-            When the field was not found in this session, or the tissue of a stack to resume is not recognised.
+            When the field was not found in this session, the tissue of a stack to resume is not recognised, or the
+            stack that was taken does not show the field: somebody moved the head.
         """
         field = self.study.field(self.record.animal, field_name)
         unfinished = self.study.unfinished_store(self.record, field.name) if resume else None
@@ -423,7 +432,11 @@ class Session:
             store = self._taker.take(field, "stack", position, plan, reference_from_today)
         else:
             store = self._taker.resume(field, unfinished)
-        self._judge(field, store)
+        quality = self._judge(field, store)
+        place = next((item for item in quality.items if item.name == PLACE), None)
+        if place is not None and place.light is Light.RED and not accept_unsure:
+            disown(store)
+            raise RelocationError(f"{store} is kept, but not compared: {place.advice} ({place.value:.1f} um off)")
         return store
 
     def retake(self, field_name: str, planes: Sequence[int] | None = None) -> Path | None:
@@ -460,11 +473,23 @@ class Session:
 
     def _judge(self, field: FieldRecord, store: Path) -> QualityRecord:
         """Write down and log how good a stack is."""
-        whole_depth_um = None if field.reference_session == self.record.name else (0.0, field.plan.extent_zyx_um[0])
-        quality = judge_stack(read_stack(store), field, self.record, reference_depth_um=whole_depth_um)
+        stack, whole_depth_um, place = read_stack(store), None, None
+        if field.reference_session != self.record.name:
+            whole_depth_um, place = (0.0, field.plan.extent_zyx_um[0]), self._judge_place(field, stack)
+        quality = judge_stack(stack, field, self.record, reference_depth_um=whole_depth_um, place=place)
         write_record(store.parent / "quality.json", quality)
         self._log("stack", field=field.name, store=store.name, quality=quality.light, advice=quality.advice)
         return quality
+
+    def _judge_place(self, field: FieldRecord, stack: Stack) -> QualityItem | None:
+        """Compare a stack with the field's first overview; None when it is too small to be recognised."""
+        reference = self._taker.reference_overview(field)
+        if np.any(stack.extent_zyx_um < LEAST_RECOGNISED_UM):
+            return None
+        self._progress(f"{field.name} compare with the first day", 1.0)
+        found = register_stacks(reference, stack, max_yaw_deg=CHECK_YAW_DEG, max_shift_um=CHECK_SHIFT_UM)
+        middle = found.reference_from_today.apply(0.5 * stack.extent_zyx_um)
+        return judge_place(found.verdict, float(np.linalg.norm(middle - 0.5 * reference.extent_zyx_um)))
 
     def propose_power(self, field_name: str) -> PowerProposal:
         """Return the power that would give today's overview the brightness of the field's first one.

@@ -17,7 +17,15 @@ from pydantic import ValidationError
 
 from acquire.errors import StudyError, validation_summary
 from acquire.files import append_line, write_text, writing
-from acquire.images import JOURNAL, frames_path, is_complete, read_plane_lines, said_of_making, software_version
+from acquire.images import (
+    JOURNAL,
+    frames_path,
+    is_comparable,
+    is_complete,
+    read_plane_lines,
+    said_of_making,
+    software_version,
+)
 from acquire.lock import study_lock
 from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, StagePosition, StudyRecord, utc_now
 
@@ -245,7 +253,7 @@ class Study:
         return store
 
     def last_store(self, session: SessionRecord, field: str, kind: str) -> Path | None:
-        """Return the last complete store of a kind in one session, None when there is none."""
+        """Return the last whole store of a kind in one session that shows its field, None when there is none."""
         return max(self._whole_stores(session, field, kind), key=_number, default=None)
 
     def store_at(self, session: SessionRecord, field: str, kind: str, stage: StagePosition) -> Path | None:
@@ -262,7 +270,7 @@ class Study:
         return [*folder.glob(f"{kind}.ome.zarr"), *folder.glob(f"{kind}-*.ome.zarr")]
 
     def _whole_stores(self, session: SessionRecord, field: str, kind: str) -> list[Path]:
-        return [store for store in self._stores(session, field, kind) if is_complete(store)]
+        return [store for store in self._stores(session, field, kind) if is_comparable(store)]
 
     def unfinished_store(self, session: SessionRecord, field: str) -> Path | None:
         """Return the stack of a field that was cut short last in a session, None when the last one is whole."""
@@ -282,10 +290,11 @@ class Study:
         return left + 1 if _is_retake(cut_short) else max(1, left)
 
     def left_out(self, animal: str, field: str) -> list[Path]:
-        """Return the stacks that cannot be compared, of sessions that have no whole one: cut short, or damaged."""
-        last = [self.unfinished_store(session, field) for session in self.sessions(animal)]
+        """Return the last stacks of sessions that have none to compare: cut short, damaged, or of another place."""
         used = {session.name for session, _ in self.stacks(animal, field)}
-        return [store for store in last if store is not None and store.parents[1].name not in used]
+        unused = [session for session in self.sessions(animal) if session.name not in used]
+        last = [max(self._stores(session, field, "stack"), key=_number, default=None) for session in unused]
+        return [store for store in last if store is not None]
 
     def dose_mj(self, session: SessionRecord, field: str) -> float:
         """Return the energy that everything taken of a field in a session brought into it, mJ.
