@@ -49,9 +49,13 @@ class Detector:
     _table: NDArray[np.uint8] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._rng = np.random.default_rng([self.seed, self.stream])
-        self._dark = self._rng.normal(self.optics.offset, self.optics.read_noise, 1 << 21).astype(np.float32)
         self._table = _poisson_table()
+        self.begin(0)
+
+    def begin(self, session: int) -> None:
+        """Begin a session's own noise: two programs that image two sessions must not see the same."""
+        self._rng = np.random.default_rng([self.seed, self.stream, session])
+        self._dark = self._rng.normal(self.optics.offset, self.optics.read_noise, 1 << 21).astype(np.float32)
 
     def expose(self, photons: Image | None, shape: tuple[int, int], gain: float) -> NDArray[np.uint16]:
         """Turn expected photons into counts; None is darkness.

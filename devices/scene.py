@@ -180,6 +180,7 @@ class Scene:
     shutter_open: bool = False
     power_mw: float = 0.0
     gain: float = 1.0
+    session: int = 0
     clock_s: float = 0.0
     triggered: list[Callable[[], None]] = field(default_factory=list)
     seen: Seen | None = None
@@ -203,6 +204,12 @@ class Scene:
     def focus_zyx_um(self) -> Floats:
         """Stage position of the middle of the focal plane, um."""
         return np.array([self.z_um, self.y_um, self.x_um])
+
+    def begin(self, session: int) -> None:
+        """Begin a session: its own clock, its own noise."""
+        self.session, self.clock_s = session, 0.0
+        for detector in (self.detector, self.red_detector):
+            detector.begin(session)
 
     def scan(self, scan: Scan) -> NDArray[np.uint16]:
         """Scan one frame where the stages stand, with the light there is; the clock goes on by the frame time."""

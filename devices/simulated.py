@@ -76,7 +76,7 @@ class SimulatedRig:
             self.scene.mounted = sample.mount(pose, session, self.scene.yx_from_image)
         else:
             self.scene.mounted = sample.mount(pose, day)
-        self.scene.clock_s = 0.0
+        self.scene.begin(session)
         self._days[session] = day
 
     def pose(self, session: int) -> Pose:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -51,7 +52,7 @@ class SimulatedSurfaceCamera(SimpleCameraDevice):
         self._scene = scene
         self._pixel_um = pixel_um
         self._pixels = pixels
-        self._rng = np.random.default_rng([seed, 6])
+        self._seed, self._images = seed, itertools.count()
         self._exposure_ms = 20.0
 
     def get_exposure(self) -> float:
@@ -83,7 +84,8 @@ class SimulatedSurfaceCamera(SimpleCameraDevice):
         if mounted is not None:
             lamp = self._exposure_ms * TISSUE_COUNTS_PER_MS / COUNTS_PER_ELECTRON * mounted.pose.clarity
             electrons = self._surface(mounted.pose) * self._vignette * np.float32(lamp)
-        noise = self._rng.standard_normal(electrons.shape, dtype=np.float32) * np.sqrt(electrons + 25.0)
+        rng = np.random.default_rng([self._seed, 6, self._scene.session, next(self._images)])
+        noise = rng.standard_normal(electrons.shape, dtype=np.float32) * np.sqrt(electrons + 25.0)
         counts = DARK_COUNTS + COUNTS_PER_ELECTRON * (electrons + noise)
         buffer[:] = np.clip(np.rint(counts), 0, FULL_SCALE).astype(np.uint16)
         return {"PixelSize_um": self._pixel_um}
