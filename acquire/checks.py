@@ -41,8 +41,8 @@ def check_devices(rig: Rig) -> Iterator[str]:
         rig.snap()
         yield f"channel {name}: {role}"
     if roles.power:
-        rig.set_power_mw(0.0)
-        yield f"power {roles.power}: 0 mW set and read back, limit {limits.power_mw:g} mW"
+        rig.dim()
+        yield f"power {roles.power}: {rig.power_mw():g} mW set and read back, limit {limits.power_mw:g} mW"
     if roles.pmt_gain:
         yield f"pmt_gain {roles.pmt_gain}: reads {rig.property_value(roles.pmt_gain):g}"
     if roles.surface_camera:

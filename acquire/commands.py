@@ -14,7 +14,7 @@ from acquire.landmarks import AlignmentRecord
 from acquire.model import Light, RelocationRecord, RelocationStep, StackPlan
 from acquire.quality import bad_planes, name_planes
 from acquire.relocate import offset_zyx_um
-from acquire.session import Session
+from acquire.session import Session, can_be_stopped
 from acquire.store import Study, read_record
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
@@ -25,6 +25,7 @@ from analysis.stack import read_dendrites, read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
+LISTEN_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Taking:
     match_power: bool = False
 
 
+@can_be_stopped
 def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, say: Callable[[str], None]) -> int:
     """Find fields and take their stacks; return how many were not found."""
     animal = session.record.animal
@@ -96,7 +98,12 @@ def _take_repeats(session: Session, name: str, taking: Taking, repeats: int, say
         if taking.retake:
             _retake(session, name, say)
         if repeat + 1 < repeats:
-            time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
+            _wait_until(started + taking.interval_s, session)
+
+
+def _wait_until(then_s: float, session: Session) -> None:
+    while time.monotonic() < then_s and not session.rig.stop_requested:
+        time.sleep(LISTEN_S)
 
 
 def _one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[str]) -> Iterator[str]:
@@ -108,6 +115,7 @@ def _one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[
         yield name
 
 
+@can_be_stopped
 def find_fields(session: Session, fields: Sequence[str] | None) -> list[RelocationRecord]:
     """Find fields again; those not named in the order in which the head pose is known soonest.
 

@@ -433,7 +433,6 @@ def take_stack(
     """
     if refusal := rig.why_not(centre, plan):
         raise RigError(refusal)
-    rig.allow()
     wanted = list(range(plan.planes)) if planes is None else list(planes)
     if not wanted:
         return
@@ -447,12 +446,14 @@ def take_stack(
     # A runner for this stack alone: one that met a KeyboardInterrupt stays "running" and refuses every later stack.
     runner = MDARunner()
     runner.set_engine(engine)
-    try:
-        rig.move_to(centre.moved(z_um=z_um[0] - centre.z_um))
-        runner.run(sequence)
-    finally:
-        rig.close_light()
-    if rig.stop_requested:
-        raise StackCancelledError(f"stopped after {engine.planes_kept} of {len(wanted)} planes; the light is off")
+    with rig.work():
+        try:
+            if not rig.stop_requested:  # it may be, when the stack is part of other work
+                rig.move_to(centre.moved(z_um=z_um[0] - centre.z_um))
+                runner.run(sequence)
+        finally:
+            rig.close_light()
+        if rig.stop_requested:
+            raise StackCancelledError(f"stopped after {engine.planes_kept} of {len(wanted)} planes; the light is off")
     if engine.planes_kept != len(wanted):
         raise RigError(f"{engine.planes_kept} of {len(wanted)} planes were taken; take the stack again")

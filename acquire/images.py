@@ -278,8 +278,10 @@ class StackWriter:
         if shape != writer.plan.stored_shape or dtype != np.uint16:
             raise StudyError(f"{path} holds {dtype} pixels of the shape {shape}, not its plan's; take a new stack")
         writer.records = read_journal(path)
-        if len(unlisted := [plane for plane in writer.missing if writer._has_pixels(plane)]) > 1:  # the last may be cut
-            raise StudyError(f"{journal_path(path)} lacks {len(unlisted)} planes that were saved; take a new stack")
+        unlisted = [plane for plane in writer.missing if writer._has_pixels(plane) and plane != writer._in_hand()]
+        if unlisted:
+            told = f"{len(unlisted)} planes that were saved (first {unlisted[0]})"
+            raise StudyError(f"{journal_path(path)} lacks {told}; take a new stack")
         for record in writer.records:
             if checksum(writer._saved(record.plane)) != record.crc32:
                 raise StudyError(f"plane {record.plane} of {path} is not what was saved; take a new stack")
@@ -304,6 +306,15 @@ class StackWriter:
                 copied = record.model_copy(update={"copied_from": record.copied_from or whole.path.name})
                 writer._write(TakenPlane(whole._saved(record.plane), (), copied))
         return writer
+
+    def _in_hand(self) -> int | None:
+        """Return the plane that was being written when the stack was cut short: the only one without its line."""
+        lines = read_plane_lines(journal_path(self.path))
+        last = lines[-1].plane if lines else -1
+        after = [plane for plane in self.missing if plane > last]
+        if not after and self._provenance.retake_of is not None:  # copied planes come first
+            after = self.missing
+        return min(after, default=None)
 
     def _open_stores(self) -> None:
         self._group = zarr.open_group(self.path, mode="r+")

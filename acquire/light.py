@@ -47,8 +47,9 @@ class LightPath:
         self._went_off = went_off
         self.alarms: list[str] = []
         self.meter = LightMeter()
-        self._guard = Guard(self._shut, config.stall_s, watchdog, self.alarms.append)
+        self._guard = Guard(self._shut_by_guard, config.stall_s, watchdog, self.alarms.append)
         self._stop = self._paused = False
+        self._works = 0
 
     def dismiss_guards(self) -> None:
         """End the guards, thread and process; call it when the light is off for good."""
@@ -92,7 +93,7 @@ class LightPath:
             raise RigError(f"{action} took {took_s:.1f} s (time-out {limit_s:.1f} s); see what hung, then try again")
 
     def open(self) -> None:
-        """Open the shutter and read it back; after :meth:`stop` it stays closed until :meth:`allow`.
+        """Open the shutter and read it back; after :meth:`stop` it stays closed until other :meth:`work` begins.
 
         Raises
         ------
@@ -162,6 +163,10 @@ class LightPath:
         if lit is not None:
             self._went_off(lit)
 
+    def _shut_by_guard(self) -> None:
+        self._shut()
+        self.meter.go_dark()
+
     def _shut(self) -> None:
         shutter = self._config.roles.shutter
         if shutter is None:
@@ -185,7 +190,7 @@ class LightPath:
                 self._core.setProperty(role.device, role.property, table.value[0])
 
     def stop(self) -> None:
-        """End the stack that is being taken: light off at once. May be called from any thread, as may ``pause``."""
+        """End the work that is going on: light off at once. May be called from any thread, as may ``pause``."""
         self._stop = True
         self._paused = False
         self.close()
@@ -194,9 +199,19 @@ class LightPath:
         """Hold the stack that is being taken after the frame it is at, dark; ``pause(False)`` goes on."""
         self._paused = paused
 
-    def allow(self) -> None:
-        """Forget an earlier wish to stop: a new stack begins."""
-        self._stop = self._paused = False
+    @contextlib.contextmanager
+    def work(self) -> Iterator[None]:
+        """Do something that can be stopped: an earlier wish to stop is forgotten when it begins, none of its own.
+
+        Work inside other work goes on with the other's wishes.
+        """
+        if self._works == 0:
+            self._stop = self._paused = False
+        self._works += 1
+        try:
+            yield
+        finally:
+            self._works -= 1
 
     def wait_while_paused(self) -> None:
         """Return when nobody wants a pause, light off until then."""

@@ -38,11 +38,18 @@ class LightMeter:
         self._now = Lit()  # the present one, up to the last change of power
         self.power_mw = 0.0
         self._since_s: float | None = None
+        self._is_dark = False
 
     def switch_on(self) -> None:
         """Count from now on; a second call changes nothing."""
         with self._changing:
-            self._since_s = self._since_s or time.monotonic()
+            self._since_s, self._is_dark = self._since_s or time.monotonic(), False
+
+    def go_dark(self) -> None:
+        """Count no more, although nobody has switched off: a guard closed the light."""
+        with self._changing:
+            self._count()
+            self._is_dark = True
 
     def switch_off(self) -> Lit | None:
         """Return what the light-on that ends now came to; None when the light was off."""
@@ -76,6 +83,8 @@ class LightMeter:
         if self._since_s is not None:
             now_s = time.monotonic()
             seconds, self._since_s = now_s - self._since_s, now_s
+            if self._is_dark:
+                return
             self._now += Lit(seconds, seconds * self.power_mw)
 
 

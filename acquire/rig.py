@@ -134,7 +134,7 @@ class Rig:
         return self._light.on()
 
     def open_light(self) -> None:
-        """Open the shutter and read it back; after :meth:`stop` it stays closed until :meth:`allow`.
+        """Open the shutter and read it back; after :meth:`stop` it stays closed until other :meth:`work` begins.
 
         Raises
         ------
@@ -195,16 +195,16 @@ class Rig:
         self._light.beat(frame_s)
 
     def stop(self) -> None:
-        """End the stack that is being taken: light off at once. May be called from any thread, as may ``pause``."""
+        """End the work that is going on: light off at once. May be called from any thread, as may ``pause``."""
         self._light.stop()
 
     def pause(self, paused: bool = True) -> None:
         """Hold the stack that is being taken after the frame it is at, dark; ``pause(False)`` goes on."""
         self._light.pause(paused)
 
-    def allow(self) -> None:
-        """Forget an earlier wish to stop: a new stack begins."""
-        self._light.allow()
+    def work(self) -> AbstractContextManager[None]:
+        """Do something that can be stopped: see :meth:`acquire.light.LightPath.work`."""
+        return self._light.work()
 
     def wait_while_paused(self) -> None:
         """Return when nobody wants a pause, light off until then."""

@@ -8,10 +8,11 @@ never images a field that it has not found. What the words mean is decided elsew
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -56,6 +57,8 @@ from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, find_landmarks
 
 Progress = Callable[[str, float], None]
+P = ParamSpec("P")
+R = TypeVar("R")
 SESSION_LASTS = timedelta(hours=12)
 FOUND_LASTS = timedelta(minutes=15)  # later somebody may have moved the head: the field is looked for again
 LEAST_RECOGNISED_UM = (15.0, 45.0, 45.0)  # smaller stacks of the right place are too often called another
@@ -64,6 +67,17 @@ CHECK_YAW_DEG, CHECK_SHIFT_UM = 3.0, 15.0
 
 def _silent(_what: str, _share: float) -> None:
     """Show nothing."""
+
+
+def can_be_stopped(verb: Callable[Concatenate[Session, P], R]) -> Callable[Concatenate[Session, P], R]:
+    """Make a verb a work of its own: a wish to stop that came before is forgotten, one that comes meanwhile holds."""
+
+    @functools.wraps(verb)
+    def stoppable(session: Session, /, *args: P.args, **keywords: P.kwargs) -> R:
+        with session.rig.work():
+            return verb(session, *args, **keywords)
+
+    return stoppable
 
 
 class Session:
@@ -173,6 +187,7 @@ class Session:
 
     # ---- verbs -------------------------------------------------------------------------------------------------
 
+    @can_be_stopped
     def map_surface(self, tiles: Tiles = (1, 1)) -> SurfaceRegistration | StackRegistration | None:
         """Image the surface vessels where the stage stands; register them to the map of the first session.
 
@@ -319,6 +334,7 @@ class Session:
         self._log("align", **alignment.model_dump(mode="json", exclude={"animal", "session", "format_version"}))
         return alignment
 
+    @can_be_stopped
     def new_field(
         self,
         name: str | None = None,
@@ -347,6 +363,7 @@ class Session:
         self._log("new field", field=name, stage=position.model_dump())
         return field
 
+    @can_be_stopped
     def relocate(self, field_name: str) -> RelocationRecord:
         """Find a field again: predict, take an overview, register, correct, until it is close; write down every step.
 
@@ -401,6 +418,7 @@ class Session:
         stores = self.study.left_out(self.record.animal, field_name)
         return [store for store in stores if own not in store.parents]
 
+    @can_be_stopped
     def take_stack(
         self, field_name: str, *, accept_unsure: bool = False, resume: bool = False, power_mw: float | None = None
     ) -> Path:
@@ -439,6 +457,7 @@ class Session:
             raise RelocationError(f"{store} is kept, but not compared: {place.advice} ({place.value:.1f} um off)")
         return store
 
+    @can_be_stopped
     def retake(self, field_name: str, planes: Sequence[int] | None = None) -> Path | None:
         """Take planes of this session's last whole stack again, into a new stack that has its other planes.
 

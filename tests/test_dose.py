@@ -58,7 +58,11 @@ class Watch:
 def rig():
     """A rig that takes the time a real one would, and whose drive needs time to settle."""
     config = read_rig_config("simulated")
-    changes = {"load_settings": {**config.load_settings, "realtime": True}, "settle": {"z_s": 0.05}}
+    changes = {
+        "load_settings": {**config.load_settings, "realtime": True, "hardware_timing": True},
+        "settle": {"z_s": 0.05},
+        "stall_s": 1.0,
+    }
     with open_rig(config.model_validate({**config.model_dump(), **changes})) as opened:
         yield opened
 
@@ -99,12 +103,19 @@ def test_all_the_light_of_a_stack_is_counted(session, hardware_timing, frames):
     assert counted < 1.5 * powers * frames * session.rig.exposure_ms() / 1000  # dark while the drive settles
 
 
+def stop_when_lit(session, watch):
+    """Stop in the middle of a plane, when there has been some light."""
+    while watch.mj < 4.0:
+        time.sleep(0.002)
+    session.stop()
+
+
 @pytest.mark.parametrize("hardware_timing", [False, True])
 def test_the_light_of_a_stack_that_was_stopped_is_counted(session, hardware_timing):
     with_plan(session, hardware_timing=hardware_timing, frames_per_plane=20)
     before = dose_mj(session)
     with Watch(session.rig.loaded.scene) as watch:
-        stopper = threading.Timer(0.35, session.stop)
+        stopper = threading.Thread(target=stop_when_lit, args=(session, watch))
         stopper.start()
         with pytest.raises(StackCancelledError):
             session.take_stack("F01")
@@ -155,6 +166,16 @@ def test_an_animal_has_its_own_power_limit(rig, tmp_path):
             opened.new_field()
             store = opened.take_stack("F01")
     assert {round(plane.power_mw, 3) for plane in read_journal(store)} == {8.0}
+
+
+def test_the_light_that_a_guard_closed_is_not_counted(rig):
+    """A device hangs; the guard closes the light long before it answers."""
+    before = rig.lit
+    rig.set_power_mw(20.0)
+    with Watch(rig.loaded.scene) as watch, pytest.raises(RigError, match="stalled"), rig.light():
+        time.sleep(rig.config.stall_s + 1.5)
+        rig.beat()
+    assert (rig.lit - before).mj == pytest.approx(watch.mj, rel=0.1)
 
 
 def test_the_meter_counts_what_was_on():

@@ -278,18 +278,19 @@ def test_a_shutter_closed_by_another_hand_is_noticed(rig, file):
 
 def test_stopping_at_any_moment_ends_dark(rig, file):
     for after_s in np.linspace(0.0, 0.01, 40):
-        rig.allow()
-        stopper = threading.Timer(after_s, rig.stop)
-        stopper.start()
-        while not rig.stop_requested:
-            rig.open_light()
-            rig.close_light()
-            rig.open_light()
-        stopper.join()
-        assert not is_shutter_open(file)
+        with rig.work():
+            stopper = threading.Timer(after_s, rig.stop)
+            stopper.start()
+            while not rig.stop_requested:
+                rig.open_light()
+                rig.close_light()
+                rig.open_light()
+            stopper.join()
+            assert not is_shutter_open(file)
     rig.open_light()
     assert not is_shutter_open(file)
-    rig.allow()
+    with rig.work():
+        assert not rig.stop_requested
 
 
 # --- the watchdog itself fails ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 from acquire.commands import Taking, take_fields
 from acquire.config import read_rig_config
+from acquire.drift import align_stack
 from acquire.engine import StackCancelledError
 from acquire.errors import RelocationError, StudyError
 from acquire.images import ImageProvenance, StackWriter, is_complete, journal_path, read_journal, read_plane_lines
@@ -100,6 +101,32 @@ def test_resume_follows_tissue_that_moved(session, monkeypatch):
     shift = np.subtract(records[12].stage.xyz_um, records[0].stage.xyz_um)[:2]
     assert shift == pytest.approx((-1.5, 1.0), abs=0.4)
     assert is_complete(store)
+
+
+def test_a_wish_to_stop_while_a_resumed_stack_is_looked_at_is_heard(session, monkeypatch):
+    store = cut_short(session, after=5)
+
+    def stopped_meanwhile(*args, **keywords):
+        session.stop()
+        return align_stack(*args, **keywords)
+
+    monkeypatch.setattr("acquire.taking.align_stack", stopped_meanwhile)
+    before = session.study.dose_mj(session.record, "F01")
+    with pytest.raises(StackCancelledError, match="stopped after 0 of"):
+        session.take_stack("F01", resume=True)
+    looked_at = sum(record.dose_mj for record in read_plane_lines(store.with_name("looks.planes.jsonl")))
+    assert session.study.dose_mj(session.record, "F01") - before == pytest.approx(looked_at, rel=1e-3)
+    monkeypatch.undo()
+    session.take_stack("F01", resume=True)  # another verb: the wish was for the one before
+    assert is_complete(store)
+
+
+def test_a_line_lost_from_the_middle_of_the_journal_rewrites_no_plane(session):
+    store = cut_short(session, after=5)
+    lines = journal_path(store).read_text().splitlines(keepends=True)
+    journal_path(store).write_text("".join(lines[:1] + lines[2:]))
+    with pytest.raises(StudyError, match=r"lacks 1 planes that were saved \(first 1\)"):
+        session.take_stack("F01", resume=True)
 
 
 def test_resume_refuses_tissue_that_it_does_not_know(session, monkeypatch):
