@@ -299,7 +299,8 @@ class Study:
     def dose_mj(self, session: SessionRecord, field: str) -> float:
         """Return the energy that everything taken of a field in a session brought into it, mJ.
 
-        Of a program that was killed the light of the plane in hand is missing, or of the planes of its burst.
+        Of a run that was killed the planes it kept count, not the light around their frames, of its plane in hand or
+        of its burst.
         """
         folder = self.session_folder(session.animal, session.name) / field
         kept = sum(record.dose_mj for journal in folder.glob(f"*{JOURNAL}") for record in read_plane_lines(journal))
