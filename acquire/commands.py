@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from acquire.aligning import LEAST_PAIRS
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import read_journal
@@ -154,9 +155,11 @@ def map_surface(
 def tell_alignment(alignment: AlignmentRecord) -> list[str]:
     """Return what landmarks told of the head, a line each."""
     told = [
-        f"head turned by {alignment.yaw_deg:.2f} deg against {alignment.reference_session}, landmarks agree to "
+        f"head turned by {alignment.yaw_deg:.2f} deg against {alignment.reference_session}, landmarks known to "
         f"{alignment.sigma_um:.0f} um, stretched by {alignment.stretch * 100:.1f} %"
     ]
+    if len(alignment.pairs) == LEAST_PAIRS:
+        told.append("  two landmarks cannot check each other; give a third")
     for pair in alignment.pairs:
         left_out = "" if pair.used else ": left out, it is another place"
         told.append(f"  {pair.name}: {pair.residual_um:.0f} um off{left_out}")

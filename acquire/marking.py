@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from acquire.aligning import align
 from acquire.config import Orientation
 from acquire.errors import RelocationError, StudyError
 from acquire.landmarks import (
@@ -17,7 +18,6 @@ from acquire.landmarks import (
     AlignmentRecord,
     LandmarkList,
     LandmarkRecord,
-    align,
     read_landmarks,
     write_landmarks,
 )

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from acquire.aligning import photograph_on_image
 from acquire.engine import take_stack
 from acquire.errors import RelocationError, RigError
 from acquire.images import StackWriter, write_image
-from acquire.landmarks import SURFACE_FILE, LandmarkList, landmarks_found, photograph_on_image
+from acquire.landmarks import SURFACE_FILE, LandmarkList, landmarks_found
 from acquire.meter import LightBudget
 from acquire.model import SessionRecord, StackPlan, StagePosition
 from acquire.relocate import ImageOnStage

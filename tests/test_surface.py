@@ -9,9 +9,11 @@ from PIL import Image as Picture
 from scipy import ndimage
 
 from acquire.__main__ import main
+from acquire.aligning import align, photograph_on_image
+from acquire.commands import tell_alignment
 from acquire.config import find_config, read_rig_config
 from acquire.errors import RelocationError, RigError, StudyError
-from acquire.landmarks import LandmarkList, LandmarkRecord, align, read_landmarks
+from acquire.landmarks import LandmarkList, LandmarkRecord, read_landmarks
 from acquire.model import AnimalRecord, StagePosition, StudyRecord
 from acquire.opening import open_rig
 from acquire.relocate import ImageOnStage, stage_zyx_um
@@ -235,14 +237,15 @@ def turned(names, *, scale=1.0):
     return {name: (float(x) + 40.0, float(y) - 70.0) for name, (x, y) in points.items()}
 
 
-@pytest.mark.parametrize("names", [("V1", "V2"), ("V1", "V2", "V3", "V4")])
-def test_an_alignment_is_the_turn_and_the_shift(names):
+@pytest.mark.parametrize(("names", "sigma_um"), [(("V1", "V2"), 18.37), (("V1", "V2", "V3", "V4"), 11.1)])
+def test_an_alignment_is_the_turn_and_the_shift(names, sigma_um):
     told = align("M1", "b", "a", CORNERS, turned(names))
     assert told.yaw_deg == pytest.approx(7.0, abs=1e-6)
     for name, (x, y) in turned(CORNERS).items():
         then_x, then_y = CORNERS[name]
         assert told.today_from_then.transform().apply((5.0, then_y, then_x)) == pytest.approx((5.0, y, x), abs=1e-6)
-    assert told.sigma_um == 10.0 and told.left_out == ()
+    assert told.sigma_um == sigma_um and told.left_out == ()
+    assert ("two landmarks cannot check each other; give a third" in str(tell_alignment(told))) is (len(names) == 2)
     near, far = (told.prior(np.array([[place, place]])).lateral_um for place in (300.0, 3000.0))
     assert near >= 10.0 and far > 1.2 * near
 
@@ -255,18 +258,66 @@ def test_a_landmark_that_is_another_one_is_named_and_left_out():
     assert told.yaw_deg == pytest.approx(7.0, abs=1e-6)
     assert {pair.name: round(pair.residual_um) for pair in told.pairs}["V3"] == 150
     three = {name: places[name] for name in ("V1", "V2", "V3")}
-    with pytest.raises(RelocationError, match=r"contradict each other .* V3 seems to be another place|contradict"):
+    with pytest.raises(RelocationError, match=r"contradict each other .* three cannot tell which is wrong"):
         align("M1", "b", "a", CORNERS, three)
 
 
+def mixed_up(names, how):
+    places = turned(names)
+    if how == "swapped":
+        places["V1"], places["V2"] = places["V2"], places["V1"]
+    sign_x, sign_y = {"mirrored": (-1, 1), "turned": (-1, -1)}.get(how, (1, 1))
+    return {name: (sign_x * x + (9000.0 if how == "shifted" else 0.0), sign_y * y) for name, (x, y) in places.items()}
+
+
+@pytest.mark.parametrize(
+    ("how", "count", "said"),
+    [
+        ("swapped", 2, "V1 and V2 seem to be swapped; .* give a third: two cannot check each other"),
+        ("swapped", 3, "V1 and V2 seem to be swapped"),
+        ("swapped", 4, "V1 and V2 seem to be swapped"),
+        ("mirrored", 2, "V1 and V2 seem to be swapped; check their names and the signs of x and y"),
+        ("mirrored", 3, "lie mirrored; check the signs of x and y"),
+        ("mirrored", 4, "lie mirrored"),
+        ("turned", 2, "seem to be swapped; check their names and the signs of x and y"),
+        ("turned", 3, r"turned by -173 deg \(limit 25 deg\); check their names"),
+        ("shifted", 2, r"shifted by 90\d\d um \(limit 5000 um\)"),
+        ("shifted", 4, r"shifted by \d+ um \(limit 5000 um\)"),
+    ],
+)
+def test_what_no_head_can_be_is_refused(how, count, said):
+    with pytest.raises(RelocationError, match=said):
+        align("M1", "b", "a", CORNERS, mixed_up(tuple(CORNERS)[:count], how))
+
+
+def test_the_landmarks_of_a_photograph_are_checked_too():
+    flat = {name: np.array(place) for name, place in CORNERS.items()}
+    turned_far = {
+        name: Transform.similarity(yaw_deg=140.0, scale=1.02, centre_yx_um=(0.0, 0.0)).apply(place)
+        for name, place in flat.items()
+    }
+    assert photograph_on_image(CORNERS, turned_far).yaw_deg == pytest.approx(140.0)  # it may lie as it likes
+    two = {name: turned_far[name] for name in ("V1", "V2")}
+    with pytest.raises(RelocationError, match=r"turned by 140 deg \(limit 25 deg\); .* give a third landmark"):
+        photograph_on_image(CORNERS, two)
+    with pytest.raises(RelocationError, match="V1 and V2 seem to be swapped"):
+        photograph_on_image(CORNERS, {**turned_far, "V1": turned_far["V2"], "V2": turned_far["V1"]})
+    with pytest.raises(RelocationError, match="a photograph is not mirrored"):
+        photograph_on_image(CORNERS, {name: place * (-1, 1) for name, place in turned_far.items()})
+    with pytest.raises(RelocationError, match="landmark V3 does not fit the others"):
+        photograph_on_image(CORNERS, {**turned_far, "V3": turned_far["V3"] + 150.0})
+
+
 def test_landmarks_that_are_stretched_or_too_few_are_refused():
-    with pytest.raises(RelocationError, match=r"lie 8 % farther apart than then \(limit 5 %"):
+    with pytest.raises(RelocationError, match=r"lie 8 % farther apart today than in the map \(limit 5 %"):
         align("M1", "b", "a", CORNERS, turned(("V1", "V2"), scale=1.08))
     assert align("M1", "b", "a", CORNERS, turned(("V1", "V2"), scale=1.02)).stretch == pytest.approx(0.02)
     with pytest.raises(RelocationError, match="1 landmark was given; the head's turn needs 2"):
         align("M1", "b", "a", CORNERS, turned(("V1",)))
-    with pytest.raises(RelocationError, match="the landmarks lie 0 um apart"):
+    with pytest.raises(RelocationError, match="landmarks V1 and V2 lie 0 um apart then"):
         align("M1", "b", "a", {"V1": (1.0, 1.0), "V2": (1.0, 1.0)}, {"V1": (3.0, 3.0), "V2": (3.0, 3.0)})
+    with pytest.raises(RelocationError, match="lie within 60 um; give some that are at least 100 um apart"):
+        align("M1", "b", "a", {"V1": (0.0, 0.0), "V2": (60.0, 0.0)}, {"V1": (3.0, 3.0), "V2": (63.0, 3.0)})
 
 
 def test_a_name_is_never_given_twice():
