@@ -269,8 +269,8 @@ def _refuse_impossible(seen: SeenTwice) -> None:
     if abs(stretch) > MOST_STRETCH:
         apart = f"{abs(stretch) * 100:.0f} % {'farther apart' if stretch > 0 else 'closer'}"
         raise RelocationError(
-            f"the landmarks lie {apart} today than in the map (limit {MOST_STRETCH * 100:.0f} %; {told}); one of them is "
-            "another place: centre them again, and check --pixel-um of a photograph"
+            f"the landmarks lie {apart} today than in the map (limit {MOST_STRETCH * 100:.0f} %; {told}); one of them "
+            "is another place: centre them again, and check --pixel-um of a photograph"
         )
     if abs(motion.yaw_deg) > seen.most_turn_deg:
         raise RelocationError(

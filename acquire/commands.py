@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from acquire.aligning import LEAST_PAIRS
+from acquire.config import RigConfig
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import read_journal
 from acquire.landmarks import AlignmentRecord
+from acquire.marking import NO_SESSION, LandmarkBook
 from acquire.model import Light, RelocationRecord, RelocationStep, StackPlan
 from acquire.quality import bad_planes, name_planes
 from acquire.relocate import offset_zyx_um
 from acquire.session import Session
 from acquire.store import Study, read_record
+from acquire.surface import check_photograph
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Verdict
@@ -26,6 +29,9 @@ from analysis.stack import read_dendrites, read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
+Places = Mapping[str, tuple[float, float]]  # names of landmarks and their stage positions (x, y) today, um
+ONE_TILE = (1, 1)
+TWO_ONLY = "  two landmarks cannot check each other; give a third"
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,28 @@ class Taking:
     accept_unsure: bool = False
     retake: bool = False
     match_power: bool = False
+
+
+@dataclass(frozen=True)
+class SurfaceMapping:
+    """How the surface is mapped.
+
+    Parameters
+    ----------
+    tiles
+        Rows and columns of camera images.
+    photograph
+        A picture from another microscope that becomes the map instead.
+    pixel_um
+        Its pixel size, um.
+    landmarks
+        Where landmarks lie today; of the photograph when there is one.
+    """
+
+    tiles: tuple[int, int] = ONE_TILE
+    photograph: Path | None = None
+    pixel_um: float | None = None
+    landmarks: Places = field(default_factory=dict)
 
 
 def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, say: Callable[[str], None]) -> int:
@@ -127,20 +155,52 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> list[Relocati
     return [session.relocate(name) for name in _one_by_one(session, fields, earlier)]
 
 
-def map_surface(
-    session: Session,
-    tiles: tuple[int, int],
-    photograph: Path | None,
-    pixel_um: float | None,
-    landmarks: Mapping[str, tuple[float, float]],
-) -> tuple[Verdict, str]:
-    """Map the surface, or make a photograph the map; return the verdict and a line."""
-    if photograph is None:
-        found = session.map_surface(tiles)
-    elif pixel_um is None:
-        raise StudyError(f"{photograph} does not say how large its pixels are on the brain; give --pixel-um")
-    else:
-        found = session.map_photograph(photograph, pixel_um, landmarks)
+def check_landmarks(study: Study, animal: str, config: RigConfig, landmarks: Places) -> None:
+    """Refuse landmarks that cannot align the head, before a session is begun for them."""
+    if landmarks:
+        LandmarkBook(study, animal, NO_SESSION, config).alignment(landmarks)
+
+
+def check_mapping(study: Study, animal: str, config: RigConfig, mapping: SurfaceMapping) -> None:
+    """Refuse what cannot become a map, before a session is begun for it."""
+    if mapping.photograph is None:
+        if mapping.pixel_um is not None:
+            raise StudyError("--pixel-um is of a photograph; give --photo too (the camera's is in the rig config)")
+        check_landmarks(study, animal, config, mapping.landmarks)
+        return
+    if mapping.tiles != ONE_TILE:
+        raise StudyError(f"--tiles is of camera images, and {mapping.photograph.name} is one photograph; leave it out")
+    if mapping.pixel_um is None:
+        raise StudyError(f"{mapping.photograph} does not say how large its pixels are on the brain; give --pixel-um")
+    mapped = [session.name for session in study.sessions(animal) if session.surface is not None]
+    if mapped:
+        raise StudyError(f"animal {animal} has its map since session {mapped[0]}; leave --photo out to find it again")
+    check_photograph(animal, config, mapping.photograph, mapping.pixel_um, mapping.landmarks)
+
+
+def map_surface(session: Session, mapping: SurfaceMapping) -> tuple[Verdict, list[str]]:
+    """Map the surface, or make a photograph the map; return the verdict and what is to be told, a line each.
+
+    Landmarks place the photograph; without one they align the head, and today's image is taken when it was not yet.
+    """
+    if mapping.photograph is not None and mapping.pixel_um is not None:
+        verdict, line = _tell_map(
+            session, session.map_photograph(mapping.photograph, mapping.pixel_um, mapping.landmarks)
+        )
+        return verdict, [line, TWO_ONLY] if len(mapping.landmarks) == LEAST_PAIRS else [line]
+    told = tell_alignment(session.align_by_landmarks(mapping.landmarks)) if mapping.landmarks else []
+    if told and not _lacks_map(session):
+        return Verdict.FOUND, told
+    verdict, line = _tell_map(session, session.map_surface(mapping.tiles))
+    return verdict, [line, *told]
+
+
+def _lacks_map(session: Session) -> bool:
+    has_camera = session.rig.config.roles.surface_camera is not None
+    return session.record.surface is None if has_camera else session.needs_wide_stack()
+
+
+def _tell_map(session: Session, found: SurfaceRegistration | StackRegistration | None) -> tuple[Verdict, str]:
     count = sum(not mark.refused for mark in session.landmarks())
     if found is None:
         return Verdict.FOUND, f"this is the map of {session.record.animal}; landmarks: {count}"
@@ -159,7 +219,7 @@ def tell_alignment(alignment: AlignmentRecord) -> list[str]:
         f"{alignment.sigma_um:.0f} um, stretched by {alignment.stretch * 100:.1f} %"
     ]
     if len(alignment.pairs) == LEAST_PAIRS:
-        told.append("  two landmarks cannot check each other; give a third")
+        told.append(TWO_ONLY)
     for pair in alignment.pairs:
         left_out = "" if pair.used else ": left out, it is another place"
         told.append(f"  {pair.name}: {pair.residual_um:.0f} um off{left_out}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from acquire.aligning import align
-from acquire.config import Orientation
+from acquire.aligning import align, refuse_beyond
+from acquire.config import RigConfig
 from acquire.errors import RelocationError, StudyError
 from acquire.landmarks import (
     ALIGNMENT_FILE,
@@ -28,6 +28,7 @@ from analysis.stack import read_image
 
 XY = tuple[float, float]
 YX = tuple[float, float]
+NO_SESSION = ""  # none was begun yet
 
 
 class LandmarkBook:
@@ -38,19 +39,22 @@ class LandmarkBook:
     study
         The opened study.
     animal, session
-        Whose landmarks, and in which session they are seen.
-    orientation
-        How images lie on the stage.
+        Whose landmarks, and in which session they are seen; ``NO_SESSION`` before one is begun.
+    config
+        The rig: how images lie on its stage, and how far that goes.
     """
 
-    def __init__(self, study: Study, animal: str, session: str, orientation: Orientation) -> None:
-        self._study, self._animal, self._session, self._orientation = study, animal, session, orientation
+    def __init__(self, study: Study, animal: str, session: str, config: RigConfig) -> None:
+        self._study, self._animal, self._session, self._config = study, animal, session, config
 
     def owner(self) -> SessionRecord:
         """Return the session that the landmarks belong to: the first that has any, or a map; else this one."""
-        sessions = self._study.sessions(self._animal)
-        named = (s for s in sessions if s.surface is not None or (self._folder(s) / LANDMARKS_FILE).is_file())
-        return next(named, self._study.session(self._animal, self._session))
+        for session in self._study.sessions(self._animal):
+            if session.surface is not None or (self._folder(session) / LANDMARKS_FILE).is_file():
+                return session
+        if self._session == NO_SESSION:
+            raise StudyError(f"animal {self._animal} has no landmarks yet; map its surface first (map-surface)")
+        return self._study.session(self._animal, self._session)
 
     def read(self) -> LandmarkList:
         """Return all landmarks."""
@@ -84,8 +88,14 @@ class LandmarkBook:
         Raises
         ------
         RelocationError
-            When the landmarks are of this very session, were refused, or contradict each other.
+            When the landmarks are of this very session, were refused, lie beyond the stage, or contradict each other.
         """
+        alignment = self.alignment(today_xy_um)
+        write_record(self._study.session_folder(self._animal, self._session) / ALIGNMENT_FILE, alignment)
+        return alignment
+
+    def alignment(self, today_xy_um: Mapping[str, XY]) -> AlignmentRecord:
+        """Return what :meth:`align` would write, or raise what it would: before a session is begun for it."""
         owner, marks = self.owner(), self.read()
         if owner.name == self._session:
             raise RelocationError(
@@ -94,10 +104,9 @@ class LandmarkBook:
         for name in today_xy_um:
             if marks.named(name).refused:
                 raise RelocationError(f"landmark {name} was refused; move it to where it is, or give another")
+        refuse_beyond(self._config.limits, today_xy_um)
         then_xy_um = {name: self._stage_xy_um(owner, marks.named(name)) for name in today_xy_um}
-        alignment = align(self._animal, self._session, owner.name, then_xy_um, today_xy_um)
-        write_record(self._study.session_folder(self._animal, self._session) / ALIGNMENT_FILE, alignment)
-        return alignment
+        return align(self._animal, self._session, owner.name, then_xy_um, today_xy_um)
 
     def _placed(self, name: str, yx_um: YX | None, stage_xy_um: XY | None) -> LandmarkRecord:
         """Return a landmark of a person, in the map when there is one."""
@@ -125,7 +134,7 @@ class LandmarkBook:
         shape = read_image(self._folder(owner) / SURFACE_FILE).pixels.shape
         if owner.surface is None or owner.surface_pixel_um is None:
             raise StudyError(f"session {owner.name} has no map")
-        return ImageOnStage(owner.surface, owner.surface_pixel_um, (shape[0], shape[1]), self._orientation)
+        return ImageOnStage(owner.surface, owner.surface_pixel_um, (shape[0], shape[1]), self._config.orientation)
 
     def _folder(self, session: SessionRecord) -> Path:
         return self._study.session_folder(session.animal, session.name)

@@ -457,5 +457,92 @@ def test_the_commands_map_and_align(rig_file, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "this is the map of M1; landmarks: " in told and "V1: y " in told
     again = ["--rig", str(rig_file), *at, "--new-session", "--day", "2"]
-    assert main(["relocate", *again, "--landmark", "V1", "0", "-10", "--landmark", "V2", "5", "5"]) == 1
+    assert main(["relocate", *again, "--landmark", "V1", "0", "-10", "--landmark", "V2", "200", "5"]) == 1
     assert "one of them is another place" in capsys.readouterr().err
+
+
+@pytest.fixture
+def mapped(rig_file, tmp_path, capsys):
+    """Return how to call a verb on a study whose animal M1 has a map, where its landmarks are, and its sessions."""
+    study = tmp_path / "study"
+    at = ["--rig", str(rig_file), "--study", str(study), "--animal", "M1"]
+    for arguments in (["new-study", str(study)], ["new-animal", str(study), "M1"], ["map-surface", *at]):
+        assert main(arguments) == 0
+    capsys.readouterr()
+    later = [*at, "--new-session", "--day", "2"]
+
+    def refused(verb, *arguments):
+        assert main([verb, *later, *arguments]) == 1
+        return capsys.readouterr().err
+
+    return later, refused, study / "animals" / "M1" / "sessions"
+
+
+REFUSED_LANDMARKS = [
+    (
+        "--landmark V1 nan nan --landmark V2 100 200",
+        "landmark V1: x = nan um is outside the stage's limits -3000 to",
+    ),
+    ("--landmark V1 0 inf --landmark V2 100 200", "landmark V1: y = inf um is outside the stage's limits"),
+    ("--landmark V1 1e300 0 --landmark V2 100 200", "landmark V1: x = 1e+300 um is outside the stage's limits"),
+    ("--landmark V1 0 0 --landmark V1 100 200", "V1 was given twice"),
+    ("--landmark V1 0 0 --landmark V99 100 200", "has no landmark V99"),
+    ("--landmark V1 0 0", "1 landmark was given"),
+    ("--landmark V1 0 0 --landmark V2 0 0", "lie 0 um apart today"),
+]
+
+
+def test_refused_landmarks_leave_no_session_behind(mapped):
+    _, refused, sessions = mapped
+    verbs = ("map-surface", "relocate", "acquire") * len(REFUSED_LANDMARKS)
+    for verb, (arguments, said) in zip(verbs, REFUSED_LANDMARKS, strict=False):
+        told = refused(verb, *arguments.split())
+        assert said in told and told.count("\n") == 1
+    assert len(list(sessions.iterdir())) == 1
+
+
+def test_options_that_do_not_belong_together_are_refused(mapped, rig, tmp_path):
+    _, refused, sessions = mapped
+    photograph(rig, tmp_path / "window.png")
+    photo = ["--photo", str(tmp_path / "window.png")]
+    assert "--pixel-um is of a photograph; give --photo too" in refused("map-surface", "--pixel-um", "2")
+    assert "--tiles is of camera images" in refused("map-surface", *photo, "--pixel-um", "4", "--tiles", "2", "2")
+    assert "give --pixel-um" in refused("map-surface", *photo)
+    assert "has its map since session" in refused("map-surface", *photo, "--pixel-um", "4")
+    assert len(list(sessions.iterdir())) == 1
+
+
+def test_a_refused_photograph_leaves_no_session_behind(rig_file, rig, tmp_path, capsys):
+    study, file = tmp_path / "study", tmp_path / "window.png"
+    photograph(rig, file)
+    at = ["--rig", str(rig_file), "--study", str(study), "--animal", "M1", "--photo", str(file), "--pixel-um", "4"]
+    assert main(["new-study", str(study)]) == main(["new-animal", str(study), "M1"]) == 0
+    for landmarks, said in [
+        (("V1", "nan", "0", "V2", "1", "2"), "outside the stage's limits"),
+        (("V1", "0", "0", "V77", "1", "2"), "has no landmark V77"),
+        (("V1", "0", "0", "V2", "2900", "2900"), "farther apart today than in the map"),
+    ]:
+        given = ["--landmark", *landmarks[:3], "--landmark", *landmarks[3:]]
+        assert main(["map-surface", *at, *given]) == 1
+        assert said in capsys.readouterr().err
+    assert not list((study / "animals" / "M1").glob("sessions/*"))
+
+
+def test_landmarks_align_when_the_surface_is_mapped(mapped, rig_file, capsys):
+    later, _, sessions = mapped
+    first = read_landmarks(next(sessions.iterdir()), "M1", "any").landmarks
+    config = read_rig_config(str(rig_file))
+    with open_rig(config) as rig, Study(sessions.parents[2]) as study:
+        record = study.sessions("M1")[0]
+        shape = read_image(sessions / record.name / "surface.ome.zarr").pixels.shape
+        on_map = ImageOnStage(record.surface, record.surface_pixel_um, shape, config.orientation)
+        rig.loaded.mount(1, 2.0)
+        given = []
+        for mark in first[:3]:
+            then = on_map.stage_from_image().apply(mark.map_yx_um)
+            given += ["--landmark", mark.name, *(f"{um:.1f}" for um in today_xy_um(rig, 1, then[::-1]))]
+    assert main(["map-surface", *later, *given]) == 0
+    told = capsys.readouterr().out
+    assert "found, score" in told and "head turned by" in told and "V1: " in told
+    newest = sorted(sessions.iterdir())[-1]
+    assert (newest / "alignment.json").is_file() and (newest / "surface.ome.zarr").is_dir()
