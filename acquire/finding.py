@@ -98,7 +98,7 @@ class FieldFinder:
         then_um, today_um = then.surface_pixel_um, self.record.surface_pixel_um
         assert then_um is not None and today_um is not None, "both sessions have a surface image"
         assert then.surface is not None and self.record.surface is not None, "both sessions have a surface image"
-        landmarks = read_landmarks(self._folder(then), then.animal, then.name).on_map() or None
+        landmarks = read_landmarks(self._folder(then), then.animal, then.name).on_map()
         registration = register_surface(
             map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um, landmarks=landmarks
         )

@@ -6,6 +6,7 @@ session in which it was named. Names stay: nothing is renumbered, and what a per
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -71,10 +72,14 @@ class LandmarkList(Record):
         Raises
         ------
         StudyError
-            When its name is used.
+            When its name, or one that is easily taken for it (V01 for V1), is used.
         """
-        if any(other.name == mark.name for other in self.landmarks):
-            raise StudyError(f"animal {self.animal} has a landmark {mark.name} already; move it, or use another name")
+        for other in self.landmarks:
+            if _spoken(other.name) == _spoken(mark.name):
+                like = "" if other.name == mark.name else f", which is easily taken for {mark.name}"
+                raise StudyError(
+                    f"animal {self.animal} has a landmark {other.name} already{like}; move it, or use another name"
+                )
         return self.model_copy(update={"landmarks": (*self.landmarks, mark)})
 
     def changed(self, mark: LandmarkRecord) -> LandmarkList:
@@ -157,3 +162,12 @@ def landmarks_found(animal: str, session: str, points_yx_um: Floats) -> Landmark
         for n, (y, x) in enumerate(points_yx_um, start=1)
     )
     return LandmarkList(animal=animal, session=session, landmarks=marks)
+
+
+def _spoken(name: str) -> str:
+    """Return a name as it is said: V01 and v1 are V1.
+
+    >>> _spoken("V001") == _spoken("v1"), _spoken("V100")
+    (True, 'v100')
+    """
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.casefold())

@@ -123,7 +123,7 @@ def register_surface(
         Largest rotation searched each way, degrees. The scale is searched 5 % each way, the shift of the centres over
         half the larger picture.
     landmarks
-        Names and places (y, x) of the map's landmarks, um; its clearest branch points when not given.
+        Names and places (y, x) of the map's landmarks, um; its clearest branch points when None.
 
     Raises
     ------
@@ -280,8 +280,10 @@ def match_landmarks(
     span_um: float,
     landmarks: Mapping[str, ArrayLike] | None = None,
 ) -> tuple[LandmarkMatch, ...]:
-    """Find landmarks of the map, its clearest branch points when none are given, each by the picture around it."""
-    known = landmarks or {f"V{n}": at for n, at in enumerate(find_branch_points(vessels, span_um), start=1)}
+    """Find landmarks of the map, its clearest branch points when they are None, each by the picture around it."""
+    clearest, known = landmarks is None, landmarks
+    if known is None:
+        known = {str(number): place for number, place in enumerate(find_branch_points(vessels, span_um))}
     names, points = list(known), np.array([*known.values()], dtype=float).reshape(-1, 2)
     carried, inside = today.sampled_on(vessels, map_from_today)
     pixel = vessels.pixel_um
@@ -289,7 +291,7 @@ def match_landmarks(
     places = np.round((points - vessels.origin_um) / pixel).astype(int)
     fits = np.flatnonzero(np.all((places >= half) & (places < np.array(inside.shape) - half), axis=1))
     seen = [int(each) for each in fits if inside[tuple(places[each])] > 0]
-    seen = seen if landmarks else seen[:MOST_LANDMARKS]
+    seen = seen[:MOST_LANDMARKS] if clearest else seen
     if not seen:
         return ()
     maps = match_windows(vessels.values * inside, carried, places[seen] - half, [2 * half] * 2, [span] * 2)
@@ -298,7 +300,7 @@ def match_landmarks(
         position, height = peak_position(correlation)
         off_um = (position - span) * pixel
         if height >= LEAST_LANDMARK_CORRELATION:
-            name = names[each] if landmarks else f"V{len(matches) + 1}"
+            name = f"V{len(matches) + 1}" if clearest else names[each]
             seen_um = map_from_today.inverse().apply(points[each] + off_um)
             matches.append(LandmarkMatch(name, points[each], seen_um, float(np.linalg.norm(off_um))))
     return tuple(matches)

@@ -186,6 +186,25 @@ def test_landmarks_keep_their_names(rig, study):
             session.move_landmark("V99", (0.0, 0.0))
         with pytest.raises(StudyError, match="has a landmark V2 already"):
             session.add_landmark((0.0, 0.0), "V2")
+        for place, name, said in [
+            ((0.0, 90.0), "V02", "has a landmark V2 already, which is easily taken for V02"),
+            ((0.0, 90.0), "v2", "has a landmark V2 already, which is easily taken for v2"),
+            ((0.0, 90.0), "", "a name has letters, digits"),
+            ((3.0, 2.0), None, r"would lie 2 um from bend \(at least 10 um\); move bend instead"),
+            (None, "new", "landmark new: give either its place in the map or its stage position"),
+            (("a", "b"), "new", r"landmark new: \('a', 'b'\) is no place; give two numbers, um"),
+            ((float("nan"), 3.0), "new", "landmark new: y nan, x 3 um lies beyond the map of 1152 x 1152 um"),
+            ((1e6, -50.0), "new", r"landmark new: y 1e\+06, x -50 um lies beyond the map"),
+        ]:
+            with pytest.raises(StudyError, match=said):
+                session.add_landmark(place, name)
+        with pytest.raises(StudyError, match="landmark V3: y 1200, x 5 um lies beyond the map"):
+            session.move_landmark("V3", (1200.0, 5.0))
+        with pytest.raises(StudyError, match="landmark V3: give either its place"):
+            session.move_landmark("V3")
+        with pytest.raises(RelocationError, match="landmark V3: x = inf um is outside the stage's limits"):
+            session.move_landmark("V3", stage_xy_um=(float("inf"), 0.0))
+        assert session.landmarks()[2] == marks[2]
         with pytest.raises(RelocationError, match="there is nothing to align"):
             session.align_by_landmarks({"V2": (0.0, 0.0), "V3": (9.0, 9.0)})
     with open_session(study, rig, day=1.0) as later:
@@ -194,6 +213,10 @@ def test_landmarks_keep_their_names(rig, study):
             later.align_by_landmarks({"V1": (0.0, 0.0), "V2": (9.0, 9.0)})
         found = later.map_surface()
         assert "V1" not in {mark.name for mark in found.landmarks}
+        for mark in later.landmarks():
+            later.refuse_landmark(mark.name)
+    with open_session(study, rig, day=2.0) as last:
+        assert last.map_surface().landmarks == ()  # nothing is numbered anew
 
 
 def test_people_align_as_well_as_the_camera(rig, study):
