@@ -454,32 +454,13 @@ def register_surface(
     as_json: JsonOption = False,
 ) -> None:
     """Register two pictures of the surface vessels; exit code 3 when they do not fit."""
-    from acquire.commands import register_pictures
+    from acquire.commands import register_pictures, surface_numbers, tell_surface
 
     found = register_pictures(map_image, today, pixel_um)
-    out.print(f"{found.verdict}, score {found.score:.2f}, yaw {found.map_from_today.yaw_deg:.2f} deg")
-    for mark in found.landmarks:
-        out.print(f"  {mark.name}: {mark.residual_um:.1f} um off the fit")
+    for line in tell_surface(found):
+        out.print(line)
     if as_json:
-        marks = [
-            {
-                "name": mark.name,
-                "map_yx_um": [float(v) for v in mark.map_yx_um],
-                "today_yx_um": [float(v) for v in mark.today_yx_um],
-                "residual_um": float(mark.residual_um),
-            }
-            for mark in found.landmarks
-        ]
-        pose = found.map_from_today
-        _print_json(
-            {
-                "map_from_today": _rows(pose),
-                "yaw_deg": pose.yaw_deg,
-                "landmarks": marks,
-                "score": found.score,
-                "verdict": str(found.verdict),
-            }
-        )
+        _print_json({"map_from_today": _rows(found.map_from_today), **surface_numbers(found)})
     _exit_unless_found(found.verdict)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from acquire.aligning import LEAST_PAIRS
 from acquire.config import RigConfig
@@ -26,7 +28,7 @@ from analysis.model import Stack, Verdict
 from analysis.register import StackRegistration, register_stacks
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image, read_stack
-from analysis.vessels import SurfaceRegistration, register_surface
+from analysis.vessels import FOUND_SCORE, SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
 Places = Mapping[str, tuple[float, float]]  # names of landmarks and their stage positions (x, y) today, um
@@ -358,3 +360,52 @@ def register_pictures(map_path: Path, today_path: Path, pixel_um: tuple[float, f
             raise StackError(f"{picture.name} has no pixel size; give both with --pixel-um MAP TODAY")
         sizes.append(picture.pixel_um)
     return register_surface(pictures[0].pixels, pictures[1].pixels, map_pixel_um=sizes[0], today_pixel_um=sizes[1])
+
+
+def tell_surface(found: SurfaceRegistration) -> list[str]:
+    """Return how two pictures of the vessels lie on each other, a line each."""
+    told = f"{found.verdict}, score {found.score:.2f} (found from {FOUND_SCORE})"
+    if found.verdict is Verdict.NOT_FOUND:
+        return [
+            f"{told}: give the pixel sizes to 5 % (--pixel-um MAP TODAY), and pictures that share half their view, are "
+            "turned by at most 20 deg and not mirrored"
+        ]
+    y_um, x_um = found.middle_shift_um
+    sigma_um = found.uncertainty_um(found.middles_um[0])[0]
+    lines = [
+        f"{told}: middle shifted by y {y_um:.1f}, x {x_um:.1f} um, yaw {found.map_from_today.yaw_deg:.2f} deg, scale "
+        f"{found.scale:.3f}, known to {sigma_um:.1f} um in the middle of the map"
+    ]
+    lines += [f"warning: {why}"] if (why := found.why_scaled()) else []
+    return lines + [f"  {mark.name}: {mark.residual_um:.1f} um off the fit" for mark in found.landmarks]
+
+
+def surface_numbers(found: SurfaceRegistration) -> dict[str, Any]:
+    """Return the numbers of a registration of two pictures, under the names that scripts read.
+
+    ``shift_yx_um`` is the last column of the matrix, ``middle_shift_yx_um`` where the middle of today's picture lies
+    from the map's; ``uncertainty_um`` one sigma in the middle of the map, None when nothing is known.
+    """
+    sigma_um = float(found.uncertainty_um(found.middles_um[0])[0])
+    marks = [
+        {
+            "name": mark.name,
+            "map_yx_um": [float(v) for v in mark.map_yx_um],
+            "today_yx_um": [float(v) for v in mark.today_yx_um],
+            "residual_um": float(mark.residual_um),
+            "uncertainty_um": float(found.uncertainty_um(mark.map_yx_um)[0]),
+        }
+        for mark in found.landmarks
+    ]
+    return {
+        "shift_yx_um": [float(v) for v in found.map_from_today.matrix[:2, 2]],
+        "middle_shift_yx_um": [float(v) for v in found.middle_shift_um],
+        "yaw_deg": found.map_from_today.yaw_deg,
+        "scale": found.scale,
+        "uncertainty_um": sigma_um if math.isfinite(sigma_um) else None,
+        "landmarks": marks,
+        "score": found.score,
+        "found_from_score": FOUND_SCORE,
+        "verdict": str(found.verdict),
+        "warning": found.why_scaled(),
+    }

@@ -106,8 +106,8 @@ class FieldFinder:
         if registration.verdict is not Verdict.FOUND:
             raise RelocationError(
                 f"today's vessels do not fit the map of {then.name} (score {registration.score:.2f}, "
-                f"{registration.verdict}); focus on the vessels, centre the window, and open a new session, or say "
-                "where landmarks are today (--landmark NAME X Y)"
+                f"{registration.verdict}); {registration.why_scaled() or 'focus on the vessels'}, centre the "
+                "window, and open a new session, or say where landmarks are today (--landmark NAME X Y)"
             )
         orientation = self._rig.config.orientation
         on_map = relocate.ImageOnStage(then.surface, then_um, _shape_2d(map_image.pixels), orientation)

@@ -569,3 +569,34 @@ def test_landmarks_align_when_the_surface_is_mapped(mapped, rig_file, capsys):
     assert "found, score" in told and "head turned by" in told and "V1: " in told
     newest = sorted(sessions.iterdir())[-1]
     assert (newest / "alignment.json").is_file() and (newest / "surface.ome.zarr").is_dir()
+
+
+def test_two_pictures_are_registered_with_all_that_is_known(rig, tmp_path, capsys):
+    for name, yaw_deg, side in (("map", 0.0, 420), ("today", 6.0, 400)):
+        photograph(rig, tmp_path / f"{name}.png", yaw_deg=yaw_deg, side=side)
+    chance = np.random.default_rng(0).integers(0, 255, (300, 300), dtype=np.uint8)
+    Picture.fromarray(chance).save(tmp_path / "noise.png")
+    files = {name: str(tmp_path / f"{name}.png") for name in ("map", "today", "noise")}
+
+    def registered(today, *pixel_um):
+        arguments = ["register-surface", files["map"], files[today], "--pixel-um", *pixel_um, "--json"]
+        code = main(arguments)
+        told, numbers = capsys.readouterr().out.rstrip().rsplit("\n", 1)
+        return code, told, json.loads(numbers)
+
+    code, told, numbers = registered("today", "4", "4")
+    assert code == 0
+    assert re.match(
+        r"found, score 0\.\d\d \(found from 0\.35\): middle shifted by y -?\d\.\d, x -?\d\.\d um, "
+        r"yaw -?6\.\d\d deg, scale (1\.00|0\.99)\d, known to \d\.\d um in the middle of the map\n  V1: ",
+        told,
+    )
+    assert np.abs(numbers["middle_shift_yx_um"]).max() < 5
+    assert numbers["shift_yx_um"] == [row[2] for row in numbers["map_from_today"][:2]]
+    assert numbers["scale"] == pytest.approx(1.0, abs=0.005) and 0 < numbers["uncertainty_um"] < 5
+    assert numbers["found_from_score"] == 0.35 and numbers["warning"] is None
+    code, told, numbers = registered("today", "4", "4.4")
+    assert code == 3 and numbers["verdict"] == "unsure"
+    assert "warning: today's pixels seem to be 0.91 times as large as given (limit 6 %)" in told
+    code, told, numbers = registered("noise", "4", "4")
+    assert code == 3 and "give the pixel sizes to 5 %" in told and "shifted" not in told
