@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -168,7 +169,9 @@ def _session(
     day: float | None,
     new_session: bool,
     progress: Callable[[str, float], None],
+    check: Callable[[Any, str, Any], None] | None = None,
 ) -> Iterator[Any]:
+    """Open rig and session; ``check`` may refuse study, animal and rig config before a session is begun."""
     from acquire.config import read_rig_config
     from acquire.opening import open_rig
     from acquire.session import Session
@@ -177,6 +180,8 @@ def _session(
     config = read_rig_config(rig_name)
     with Study(study) as opened:
         opened.animal(animal)
+        if check is not None:
+            check(opened, animal, config)
         with open_rig(config) as rig:
             for line in config.missing():
                 err.print(f"note: {line}")
@@ -246,13 +251,16 @@ def map_surface(
     new_session: NewSessionOption = False,
 ) -> None:
     """Map the surface vessels, or find today's in the map; exit code 3 when they are not found."""
+    from acquire.commands import SurfaceMapping, check_mapping
     from acquire.commands import map_surface as map_it
 
-    where = _landmark_places(landmarks)
-    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
-        verdict, told = map_it(session, tiles, photograph, pixel_um, where)
+    mapping = SurfaceMapping(tiles, photograph, pixel_um, _landmark_places(landmarks))
+    check = partial(check_mapping, mapping=mapping)
+    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress, check) as session:
+        verdict, told = map_it(session, mapping)
         marks = session.landmarks()
-    out.print(told)
+    for line in told:
+        out.print(line)
     for mark in marks:
         if mark.map_yx_um is not None and not mark.refused:
             out.print(f"  {mark.name}: y {mark.map_yx_um[0]:.0f}, x {mark.map_yx_um[1]:.0f} um of the map")
@@ -265,19 +273,28 @@ def _landmark_places(given: Sequence[str] | None) -> dict[str, tuple[float, floa
     for words in (each.split() for each in given or ()):
         try:
             name, x, y = words
-            places[name] = float(x), float(y)
+            place = float(x), float(y)
         except ValueError as error:
             raise typer.BadParameter(
                 f"{LANDMARK_OPTION} {' '.join(words)}: give a name and two numbers, as in {LANDMARK_OPTION} V1 120 -340"
             ) from error
+        if name in places:
+            raise typer.BadParameter(f"{LANDMARK_OPTION} {name} was given twice; give each landmark once")
+        places[name] = place
     return places
 
 
-def _align(session: Any, landmarks: Sequence[str] | None) -> None:
+def _landmark_check(places: dict[str, tuple[float, float]]) -> Callable[[Any, str, Any], None]:
+    from acquire.commands import check_landmarks
+
+    return partial(check_landmarks, landmarks=places)
+
+
+def _align(session: Any, places: dict[str, tuple[float, float]]) -> None:
     from acquire.commands import tell_alignment
 
-    if landmarks:
-        for line in tell_alignment(session.align_by_landmarks(_landmark_places(landmarks))):
+    if places:
+        for line in tell_alignment(session.align_by_landmarks(places)):
             out.print(line)
 
 
@@ -303,8 +320,10 @@ def relocate(
     elif rig is None or study is None or animal is None:
         raise typer.BadParameter("give --rig, --study and --animal, or --replay FILE")
     else:
-        with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
-            _align(session, landmarks)
+        places = _landmark_places(landmarks)
+        check = _landmark_check(places)
+        with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress, check) as session:
+            _align(session, places)
             records = find_fields(session, fields)
             advice = session.head_advice(records[-1].field)
     for record in records:
@@ -350,8 +369,10 @@ def acquire(
         retake=retake,
         match_power=match_power,
     )
-    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
-        _align(session, landmarks)
+    places = _landmark_places(landmarks)
+    check = _landmark_check(places)
+    with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress, check) as session:
+        _align(session, places)
         missed = take_fields(session, fields, taking, out.print)
     if missed:
         raise typer.Exit(EXIT_NOT_FOUND)
@@ -433,32 +454,13 @@ def register_surface(
     as_json: JsonOption = False,
 ) -> None:
     """Register two pictures of the surface vessels; exit code 3 when they do not fit."""
-    from acquire.commands import register_pictures
+    from acquire.commands import register_pictures, surface_numbers, tell_surface
 
     found = register_pictures(map_image, today, pixel_um)
-    out.print(f"{found.verdict}, score {found.score:.2f}, yaw {found.map_from_today.yaw_deg:.2f} deg")
-    for mark in found.landmarks:
-        out.print(f"  {mark.name}: {mark.residual_um:.1f} um off the fit")
+    for line in tell_surface(found):
+        out.print(line)
     if as_json:
-        marks = [
-            {
-                "name": mark.name,
-                "map_yx_um": [float(v) for v in mark.map_yx_um],
-                "today_yx_um": [float(v) for v in mark.today_yx_um],
-                "residual_um": float(mark.residual_um),
-            }
-            for mark in found.landmarks
-        ]
-        pose = found.map_from_today
-        _print_json(
-            {
-                "map_from_today": _rows(pose),
-                "yaw_deg": pose.yaw_deg,
-                "landmarks": marks,
-                "score": found.score,
-                "verdict": str(found.verdict),
-            }
-        )
+        _print_json({"map_from_today": _rows(found.map_from_today), **surface_numbers(found)})
     _exit_unless_found(found.verdict)
 
 

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from acquire.aligning import LEAST_PAIRS
+from acquire.config import RigConfig
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import read_journal
 from acquire.landmarks import AlignmentRecord
+from acquire.marking import NO_SESSION, LandmarkBook
 from acquire.model import Light, RelocationRecord, RelocationStep, StackPlan
 from acquire.quality import bad_planes, name_planes
 from acquire.relocate import offset_zyx_um
 from acquire.session import Session, can_be_stopped
 from acquire.store import Study, read_record
+from acquire.surface import check_photograph
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Verdict
 from analysis.register import StackRegistration, register_stacks
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image, read_stack
-from analysis.vessels import SurfaceRegistration, register_surface
+from analysis.vessels import FOUND_SCORE, SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
 LISTEN_S = 0.1
+Places = Mapping[str, tuple[float, float]]  # names of landmarks and their stage positions (x, y) today, um
+ONE_TILE = (1, 1)
+TWO_ONLY = "  two landmarks cannot check each other; give a third"
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,28 @@ class Taking:
     accept_unsure: bool = False
     retake: bool = False
     match_power: bool = False
+
+
+@dataclass(frozen=True)
+class SurfaceMapping:
+    """How the surface is mapped.
+
+    Parameters
+    ----------
+    tiles
+        Rows and columns of camera images.
+    photograph
+        A picture from another microscope that becomes the map instead.
+    pixel_um
+        Its pixel size, um.
+    landmarks
+        Where landmarks lie today; of the photograph when there is one.
+    """
+
+    tiles: tuple[int, int] = ONE_TILE
+    photograph: Path | None = None
+    pixel_um: float | None = None
+    landmarks: Places = field(default_factory=dict)
 
 
 @can_be_stopped
@@ -134,20 +165,52 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> list[Relocati
     return [session.relocate(name) for name in _one_by_one(session, fields, earlier)]
 
 
-def map_surface(
-    session: Session,
-    tiles: tuple[int, int],
-    photograph: Path | None,
-    pixel_um: float | None,
-    landmarks: Mapping[str, tuple[float, float]],
-) -> tuple[Verdict, str]:
-    """Map the surface, or make a photograph the map; return the verdict and a line."""
-    if photograph is None:
-        found = session.map_surface(tiles)
-    elif pixel_um is None:
-        raise StudyError(f"{photograph} does not say how large its pixels are on the brain; give --pixel-um")
-    else:
-        found = session.map_photograph(photograph, pixel_um, landmarks)
+def check_landmarks(study: Study, animal: str, config: RigConfig, landmarks: Places) -> None:
+    """Refuse landmarks that cannot align the head, before a session is begun for them."""
+    if landmarks:
+        LandmarkBook(study, animal, NO_SESSION, config).alignment(landmarks)
+
+
+def check_mapping(study: Study, animal: str, config: RigConfig, mapping: SurfaceMapping) -> None:
+    """Refuse what cannot become a map, before a session is begun for it."""
+    if mapping.photograph is None:
+        if mapping.pixel_um is not None:
+            raise StudyError("--pixel-um is of a photograph; give --photo too (the camera's is in the rig config)")
+        check_landmarks(study, animal, config, mapping.landmarks)
+        return
+    if mapping.tiles != ONE_TILE:
+        raise StudyError(f"--tiles is of camera images, and {mapping.photograph.name} is one photograph; leave it out")
+    if mapping.pixel_um is None:
+        raise StudyError(f"{mapping.photograph} does not say how large its pixels are on the brain; give --pixel-um")
+    mapped = [session.name for session in study.sessions(animal) if session.surface is not None]
+    if mapped:
+        raise StudyError(f"animal {animal} has its map since session {mapped[0]}; leave --photo out to find it again")
+    check_photograph(animal, config, mapping.photograph, mapping.pixel_um, mapping.landmarks)
+
+
+def map_surface(session: Session, mapping: SurfaceMapping) -> tuple[Verdict, list[str]]:
+    """Map the surface, or make a photograph the map; return the verdict and what is to be told, a line each.
+
+    Landmarks place the photograph; without one they align the head, and today's image is taken when it was not yet.
+    """
+    if mapping.photograph is not None and mapping.pixel_um is not None:
+        verdict, line = _tell_map(
+            session, session.map_photograph(mapping.photograph, mapping.pixel_um, mapping.landmarks)
+        )
+        return verdict, [line, TWO_ONLY] if len(mapping.landmarks) == LEAST_PAIRS else [line]
+    told = tell_alignment(session.align_by_landmarks(mapping.landmarks)) if mapping.landmarks else []
+    if told and not _lacks_map(session):
+        return Verdict.FOUND, told
+    verdict, line = _tell_map(session, session.map_surface(mapping.tiles))
+    return verdict, [line, *told]
+
+
+def _lacks_map(session: Session) -> bool:
+    has_camera = session.rig.config.roles.surface_camera is not None
+    return session.record.surface is None if has_camera else session.needs_wide_stack()
+
+
+def _tell_map(session: Session, found: SurfaceRegistration | StackRegistration | None) -> tuple[Verdict, str]:
     count = sum(not mark.refused for mark in session.landmarks())
     if found is None:
         return Verdict.FOUND, f"this is the map of {session.record.animal}; landmarks: {count}"
@@ -162,9 +225,11 @@ def map_surface(
 def tell_alignment(alignment: AlignmentRecord) -> list[str]:
     """Return what landmarks told of the head, a line each."""
     told = [
-        f"head turned by {alignment.yaw_deg:.2f} deg against {alignment.reference_session}, landmarks agree to "
+        f"head turned by {alignment.yaw_deg:.2f} deg against {alignment.reference_session}, landmarks known to "
         f"{alignment.sigma_um:.0f} um, stretched by {alignment.stretch * 100:.1f} %"
     ]
+    if len(alignment.pairs) == LEAST_PAIRS:
+        told.append(TWO_ONLY)
     for pair in alignment.pairs:
         left_out = "" if pair.used else ": left out, it is another place"
         told.append(f"  {pair.name}: {pair.residual_um:.0f} um off{left_out}")
@@ -303,3 +368,52 @@ def register_pictures(map_path: Path, today_path: Path, pixel_um: tuple[float, f
             raise StackError(f"{picture.name} has no pixel size; give both with --pixel-um MAP TODAY")
         sizes.append(picture.pixel_um)
     return register_surface(pictures[0].pixels, pictures[1].pixels, map_pixel_um=sizes[0], today_pixel_um=sizes[1])
+
+
+def tell_surface(found: SurfaceRegistration) -> list[str]:
+    """Return how two pictures of the vessels lie on each other, a line each."""
+    told = f"{found.verdict}, score {found.score:.2f} (found from {FOUND_SCORE})"
+    if found.verdict is Verdict.NOT_FOUND:
+        return [
+            f"{told}: give the pixel sizes to 5 % (--pixel-um MAP TODAY), and pictures that share half their view, are "
+            "turned by at most 20 deg and not mirrored"
+        ]
+    y_um, x_um = found.middle_shift_um
+    sigma_um = found.uncertainty_um(found.middles_um[0])[0]
+    lines = [
+        f"{told}: middle shifted by y {y_um:.1f}, x {x_um:.1f} um, yaw {found.map_from_today.yaw_deg:.2f} deg, scale "
+        f"{found.scale:.3f}, known to {sigma_um:.1f} um in the middle of the map"
+    ]
+    lines += [f"warning: {why}"] if (why := found.why_scaled()) else []
+    return lines + [f"  {mark.name}: {mark.residual_um:.1f} um off the fit" for mark in found.landmarks]
+
+
+def surface_numbers(found: SurfaceRegistration) -> dict[str, Any]:
+    """Return the numbers of a registration of two pictures, under the names that scripts read.
+
+    ``shift_yx_um`` is the last column of the matrix, ``middle_shift_yx_um`` where the middle of today's picture lies
+    from the map's; ``uncertainty_um`` one sigma in the middle of the map, None when nothing is known.
+    """
+    sigma_um = float(found.uncertainty_um(found.middles_um[0])[0])
+    marks = [
+        {
+            "name": mark.name,
+            "map_yx_um": [float(v) for v in mark.map_yx_um],
+            "today_yx_um": [float(v) for v in mark.today_yx_um],
+            "residual_um": float(mark.residual_um),
+            "uncertainty_um": float(found.uncertainty_um(mark.map_yx_um)[0]),
+        }
+        for mark in found.landmarks
+    ]
+    return {
+        "shift_yx_um": [float(v) for v in found.map_from_today.matrix[:2, 2]],
+        "middle_shift_yx_um": [float(v) for v in found.middle_shift_um],
+        "yaw_deg": found.map_from_today.yaw_deg,
+        "scale": found.scale,
+        "uncertainty_um": sigma_um if math.isfinite(sigma_um) else None,
+        "landmarks": marks,
+        "score": found.score,
+        "found_from_score": FOUND_SCORE,
+        "verdict": str(found.verdict),
+        "warning": found.why_scaled(),
+    }

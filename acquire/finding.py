@@ -98,7 +98,7 @@ class FieldFinder:
         then_um, today_um = then.surface_pixel_um, self.record.surface_pixel_um
         assert then_um is not None and today_um is not None, "both sessions have a surface image"
         assert then.surface is not None and self.record.surface is not None, "both sessions have a surface image"
-        landmarks = read_landmarks(self._folder(then), then.animal, then.name).on_map() or None
+        landmarks = read_landmarks(self._folder(then), then.animal, then.name).on_map()
         registration = register_surface(
             map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um, landmarks=landmarks
         )
@@ -106,8 +106,8 @@ class FieldFinder:
         if registration.verdict is not Verdict.FOUND:
             raise RelocationError(
                 f"today's vessels do not fit the map of {then.name} (score {registration.score:.2f}, "
-                f"{registration.verdict}); focus on the vessels, centre the window, and open a new session, or say "
-                "where landmarks are today (--landmark NAME X Y)"
+                f"{registration.verdict}); {registration.why_scaled() or 'focus on the vessels'}, centre the "
+                "window, and open a new session, or say where landmarks are today (--landmark NAME X Y)"
             )
         orientation = self._rig.config.orientation
         on_map = relocate.ImageOnStage(then.surface, then_um, _shape_2d(map_image.pixels), orientation)

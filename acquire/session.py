@@ -109,7 +109,7 @@ class Session:
         self._taker = StackTaker(study, record, rig, self._tell)
         self._finder = FieldFinder(study, record, rig, self._taker, self._tell)
         self._mapper = SurfaceMapper(study, record, rig, self._taker, self._tell)
-        self._book = LandmarkBook(study, record.animal, record.name, rig.config.orientation)
+        self._book = LandmarkBook(study, record.animal, record.name, rig.config)
 
     @classmethod
     def open(

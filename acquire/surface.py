@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from acquire.aligning import photograph_on_image, refuse_beyond
+from acquire.config import Limits, RigConfig
 from acquire.engine import take_stack
 from acquire.errors import RelocationError, RigError
 from acquire.images import StackWriter, write_image
-from acquire.landmarks import SURFACE_FILE, LandmarkList, landmarks_found, photograph_on_image
+from acquire.landmarks import SURFACE_FILE, LandmarkList, landmarks_found
 from acquire.meter import LightBudget
 from acquire.model import SessionRecord, StackPlan, StagePosition
 from acquire.relocate import ImageOnStage
@@ -153,15 +155,13 @@ class SurfaceMapper:
         RelocationError
             When the camera's image is not found in the photograph, or there is neither camera nor landmark.
         """
-        photograph = np.asarray(read_image(file, pixel_um=pixel_um).pixels, dtype=np.float32)
-        marks = self._marks(find_landmarks(photograph, pixel_um))
+        photograph, points_yx_um = read_photograph(file, pixel_um)
+        marks = self._marks(points_yx_um)
         stage = self._rig.position()
         registration = None
         if today_xy_um:
             on_stage = self._image_on_stage(stage, (1, 1))
-            seen_yx_um = {name: on_stage.image_from_stage(xy_um) for name, xy_um in today_xy_um.items()}
-            known_yx_um = {name: mark.map_yx_um for name in today_xy_um if (mark := marks.named(name)).map_yx_um}
-            turned = photograph_on_image(known_yx_um, seen_yx_um)
+            turned = placed_by_landmarks(marks, today_xy_um, on_stage, self._rig.config.limits)
         else:
             on_stage, registration = self._find_in_photograph(photograph, pixel_um, stage, marks)
             turned = registration.map_from_today.inverse()
@@ -179,8 +179,7 @@ class SurfaceMapper:
         self, photograph: NDArray[np.float32], pixel_um: float, stage: StagePosition, marks: LandmarkList
     ) -> tuple[ImageOnStage, SurfaceRegistration]:
         """Take the camera's image and register it to the photograph; it is kept beside the map."""
-        if self._rig.config.roles.surface_camera is None:
-            raise RelocationError(f"rig {self._rig.config.name} has no surface camera; {_ask_for_landmarks(marks)}")
+        _refuse_without_camera(self._rig.config, marks)
         image = self._rig.snap_surface()
         kept = self._study.new_store(self._record, SESSION_ITSELF, CAMERA)
         write_image(kept, image, self._pixel_um(), self._taker.provenance(CAMERA, stage))
@@ -253,6 +252,41 @@ def tile_offsets_um(tiles: Tiles, image: ImageOnStage) -> Floats:
     grid = [(r, c if r % 2 == 0 else columns - 1 - c) for r in range(rows) for c in range(columns)]
     offsets: Floats = (np.array(grid) - (np.array(tiles) - 1) / 2) * step_um
     return offsets
+
+
+def read_photograph(file: Path, pixel_um: float) -> tuple[NDArray[np.float32], Floats]:
+    """Return a photograph, shape (y, x), and its clearest branch points, shape (n, 2), um."""
+    photograph = np.asarray(read_image(file, pixel_um=pixel_um).pixels, dtype=np.float32)
+    return photograph, find_landmarks(photograph, pixel_um)
+
+
+def check_photograph(
+    animal: str, config: RigConfig, file: Path, pixel_um: float, today_xy_um: Mapping[str, XY]
+) -> None:
+    """Raise what can be known against a photograph before a session is begun for it."""
+    _, points_yx_um = read_photograph(file, pixel_um)
+    marks = landmarks_found(animal, SESSION_ITSELF, points_yx_um)
+    if today_xy_um:
+        anywhere = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
+        on_stage = ImageOnStage(anywhere, 1.0, (1, 1), config.orientation)
+        placed_by_landmarks(marks, today_xy_um, on_stage, config.limits)
+    else:
+        _refuse_without_camera(config, marks)
+
+
+def placed_by_landmarks(
+    marks: LandmarkList, today_xy_um: Mapping[str, XY], on_stage: ImageOnStage, limits: Limits
+) -> Transform:
+    """Return the map from a photograph to an image on the stage, by the stage positions of its landmarks."""
+    refuse_beyond(limits, today_xy_um)
+    known_yx_um = {name: mark.map_yx_um for name in today_xy_um if (mark := marks.named(name)).map_yx_um}
+    seen_yx_um = {name: on_stage.image_from_stage(xy_um) for name, xy_um in today_xy_um.items()}
+    return photograph_on_image(known_yx_um, seen_yx_um)
+
+
+def _refuse_without_camera(config: RigConfig, marks: LandmarkList) -> None:
+    if config.roles.surface_camera is None:
+        raise RelocationError(f"rig {config.name} has no surface camera; {_ask_for_landmarks(marks)}")
 
 
 def turned_as(

@@ -176,7 +176,10 @@ def _read_known(path: Path) -> RawImage:
         return _read_picture(path)
     if path.suffix.lower() in TIFF_SUFFIXES:
         return read_tiff(path)
-    raise StackError(f"{path.name} is of no known kind; give OME-Zarr, or TIFF from OME, ImageJ or ScanImage")
+    raise StackError(
+        f"{path.name} is of no known kind; give OME-Zarr, TIFF from OME, ImageJ or ScanImage, or for a picture PNG or "
+        "JPEG"
+    )
 
 
 def _read_picture(path: Path) -> RawImage:
@@ -185,7 +188,9 @@ def _read_picture(path: Path) -> RawImage:
             grey = picture.mode in ("L", "I", "F") or picture.mode.startswith("I;16")
             pixels = np.asarray(picture if grey else picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
-        raise StackError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
+        raise StackError(
+            f"{path.name} cannot be read as a picture: {str(error).splitlines()[0]}; save it again as PNG or TIFF"
+        ) from error
     return RawImage(pixels, "YXS"[: pixels.ndim])
 
 

@@ -29,6 +29,7 @@ UNLIT = 0.15  # of the light where the picture is bright; vessels keep more
 FINE_PIXELS, COARSE_PIXELS = 512, 160  # longest side of the grids
 YAW_STEP_DEG = 2.0
 SCALES = (1.0, 0.975, 1.025, 0.95, 1.05)
+MOST_SCALE = 0.06  # measured to 0.002; farther from 1, a pixel size is wrong
 BOTH = np.ones(2)
 LANDMARK_WINDOW, LANDMARK_REACH = 0.08, 0.012
 LANDMARKS_APART, MOST_LANDMARKS = 0.06, 12
@@ -80,9 +81,11 @@ class SurfaceRegistration:
     overlap
         Share of the map that today's picture covers.
     verdict
-        Found only when score, margin and agreement all say so.
+        Found only when score, margin and agreement all say so, and the scale is within 6 % of 1.
     landmarks
         Branch points of the map that were recognised today; none when not found.
+    middles_um
+        Middles of the map and of today's picture, each in its own frame, shape (2, 2), um.
     refined
         The blocks that the transform rests on; None when there was nothing to see.
     """
@@ -94,7 +97,28 @@ class SurfaceRegistration:
     overlap: float
     verdict: Verdict
     landmarks: tuple[LandmarkMatch, ...]
+    middles_um: Floats
     refined: RefinedMotion | None = None
+
+    @property
+    def scale(self) -> float:
+        """How much longer a distance is in the map than in today's picture, by the pixel sizes given."""
+        return float(np.sqrt(abs(np.linalg.det(self.map_from_today.matrix[:2, :2]))))
+
+    @property
+    def middle_shift_um(self) -> Floats:
+        """Where the middle of today's picture lies from the map's, in the map (y, x), um."""
+        map_middle, today_middle = self.middles_um
+        return np.asarray(self.map_from_today.apply(today_middle) - map_middle)
+
+    def why_scaled(self) -> str | None:
+        """Say that a pixel size is wrong, as the scale shows; None when it is not."""
+        if self.verdict is Verdict.NOT_FOUND or abs(self.scale - 1) <= MOST_SCALE:
+            return None
+        return (
+            f"today's pixels seem to be {self.scale:.2f} times as large as given (limit {MOST_SCALE * 100:.0f} %); "
+            "check both pixel sizes"
+        )
 
     def uncertainty_um(self, map_yx_um: ArrayLike) -> Floats:
         """Return one sigma of the registration along each axis at points of the map, shape (n,), um."""
@@ -123,7 +147,7 @@ def register_surface(
         Largest rotation searched each way, degrees. The scale is searched 5 % each way, the shift of the centres over
         half the larger picture.
     landmarks
-        Names and places (y, x) of the map's landmarks, um; its clearest branch points when not given.
+        Names and places (y, x) of the map's landmarks, um; its clearest branch points when None.
 
     Raises
     ------
@@ -138,7 +162,8 @@ def register_surface(
     fine, fine_today = (draw_vessels(image, pixel_um, grid_um, span_um) for image, pixel_um, _ in pictures)
     if not (np.any(fine.values) and np.any(fine_today.values)):
         start = Transform.translation(fine.centre_um - fine_today.centre_um)
-        return SurfaceRegistration(start, 0.0, 0.0, float("inf"), 0.0, Verdict.NOT_FOUND, (), None)
+        middles_um = np.stack([fine.centre_um, fine_today.centre_um])
+        return SurfaceRegistration(start, 0.0, 0.0, float("inf"), 0.0, Verdict.NOT_FOUND, (), middles_um)
     registration = _register_drawn(fine, fine_today, max_yaw_deg, span_um, landmarks)
     if registration.verdict is Verdict.NOT_FOUND:  # dark in one picture, bright with dye in the other?
         reversed_today = replace(fine_today, values=-fine_today.values)
@@ -166,7 +191,9 @@ def _register_drawn(
     agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=BOTH)
     verdict = judge(refined.score, margin, agreement_um / float(width_um.max()))
     marks = () if verdict is Verdict.NOT_FOUND else match_landmarks(fine, fine_today, found, span_um, landmarks)
-    return SurfaceRegistration(found, refined.score, margin, agreement_um, overlap, verdict, marks, refined)
+    middles_um = np.stack([fine.centre_um, fine_today.centre_um])
+    told = SurfaceRegistration(found, refined.score, margin, agreement_um, overlap, verdict, marks, middles_um, refined)
+    return replace(told, verdict=Verdict.UNSURE) if told.why_scaled() else told
 
 
 def judge(score: float, margin: float, disagreement: float) -> Verdict:
@@ -280,8 +307,10 @@ def match_landmarks(
     span_um: float,
     landmarks: Mapping[str, ArrayLike] | None = None,
 ) -> tuple[LandmarkMatch, ...]:
-    """Find landmarks of the map, its clearest branch points when none are given, each by the picture around it."""
-    known = landmarks or {f"V{n}": at for n, at in enumerate(find_branch_points(vessels, span_um), start=1)}
+    """Find landmarks of the map, its clearest branch points when they are None, each by the picture around it."""
+    clearest, known = landmarks is None, landmarks
+    if known is None:
+        known = {str(number): place for number, place in enumerate(find_branch_points(vessels, span_um))}
     names, points = list(known), np.array([*known.values()], dtype=float).reshape(-1, 2)
     carried, inside = today.sampled_on(vessels, map_from_today)
     pixel = vessels.pixel_um
@@ -289,7 +318,7 @@ def match_landmarks(
     places = np.round((points - vessels.origin_um) / pixel).astype(int)
     fits = np.flatnonzero(np.all((places >= half) & (places < np.array(inside.shape) - half), axis=1))
     seen = [int(each) for each in fits if inside[tuple(places[each])] > 0]
-    seen = seen if landmarks else seen[:MOST_LANDMARKS]
+    seen = seen[:MOST_LANDMARKS] if clearest else seen
     if not seen:
         return ()
     maps = match_windows(vessels.values * inside, carried, places[seen] - half, [2 * half] * 2, [span] * 2)
@@ -298,7 +327,7 @@ def match_landmarks(
         position, height = peak_position(correlation)
         off_um = (position - span) * pixel
         if height >= LEAST_LANDMARK_CORRELATION:
-            name = names[each] if landmarks else f"V{len(matches) + 1}"
+            name = f"V{len(matches) + 1}" if clearest else names[each]
             seen_um = map_from_today.inverse().apply(points[each] + off_um)
             matches.append(LandmarkMatch(name, points[each], seen_um, float(np.linalg.norm(off_um))))
     return tuple(matches)

@@ -9,9 +9,11 @@ from PIL import Image as Picture
 from scipy import ndimage
 
 from acquire.__main__ import main
+from acquire.aligning import align, photograph_on_image
+from acquire.commands import tell_alignment
 from acquire.config import find_config, read_rig_config
 from acquire.errors import RelocationError, RigError, StudyError
-from acquire.landmarks import LandmarkList, LandmarkRecord, align, read_landmarks
+from acquire.landmarks import LandmarkList, LandmarkRecord, read_landmarks
 from acquire.model import AnimalRecord, StagePosition, StudyRecord
 from acquire.opening import open_rig
 from acquire.relocate import ImageOnStage, stage_zyx_um
@@ -184,6 +186,25 @@ def test_landmarks_keep_their_names(rig, study):
             session.move_landmark("V99", (0.0, 0.0))
         with pytest.raises(StudyError, match="has a landmark V2 already"):
             session.add_landmark((0.0, 0.0), "V2")
+        for place, name, said in [
+            ((0.0, 90.0), "V02", "has a landmark V2 already, which is easily taken for V02"),
+            ((0.0, 90.0), "v2", "has a landmark V2 already, which is easily taken for v2"),
+            ((0.0, 90.0), "", "a name has letters, digits"),
+            ((3.0, 2.0), None, r"would lie 2 um from bend \(at least 10 um\); move bend instead"),
+            (None, "new", "landmark new: give either its place in the map or its stage position"),
+            (("a", "b"), "new", r"landmark new: \('a', 'b'\) is no place; give two numbers, um"),
+            ((float("nan"), 3.0), "new", "landmark new: y nan, x 3 um lies beyond the map of 1152 x 1152 um"),
+            ((1e6, -50.0), "new", r"landmark new: y 1e\+06, x -50 um lies beyond the map"),
+        ]:
+            with pytest.raises(StudyError, match=said):
+                session.add_landmark(place, name)
+        with pytest.raises(StudyError, match="landmark V3: y 1200, x 5 um lies beyond the map"):
+            session.move_landmark("V3", (1200.0, 5.0))
+        with pytest.raises(StudyError, match="landmark V3: give either its place"):
+            session.move_landmark("V3")
+        with pytest.raises(RelocationError, match="landmark V3: x = inf um is outside the stage's limits"):
+            session.move_landmark("V3", stage_xy_um=(float("inf"), 0.0))
+        assert session.landmarks()[2] == marks[2]
         with pytest.raises(RelocationError, match="there is nothing to align"):
             session.align_by_landmarks({"V2": (0.0, 0.0), "V3": (9.0, 9.0)})
     with open_session(study, rig, day=1.0) as later:
@@ -192,6 +213,10 @@ def test_landmarks_keep_their_names(rig, study):
             later.align_by_landmarks({"V1": (0.0, 0.0), "V2": (9.0, 9.0)})
         found = later.map_surface()
         assert "V1" not in {mark.name for mark in found.landmarks}
+        for mark in later.landmarks():
+            later.refuse_landmark(mark.name)
+    with open_session(study, rig, day=2.0) as last:
+        assert last.map_surface().landmarks == ()  # nothing is numbered anew
 
 
 def test_people_align_as_well_as_the_camera(rig, study):
@@ -235,14 +260,15 @@ def turned(names, *, scale=1.0):
     return {name: (float(x) + 40.0, float(y) - 70.0) for name, (x, y) in points.items()}
 
 
-@pytest.mark.parametrize("names", [("V1", "V2"), ("V1", "V2", "V3", "V4")])
-def test_an_alignment_is_the_turn_and_the_shift(names):
+@pytest.mark.parametrize(("names", "sigma_um"), [(("V1", "V2"), 18.37), (("V1", "V2", "V3", "V4"), 11.1)])
+def test_an_alignment_is_the_turn_and_the_shift(names, sigma_um):
     told = align("M1", "b", "a", CORNERS, turned(names))
     assert told.yaw_deg == pytest.approx(7.0, abs=1e-6)
     for name, (x, y) in turned(CORNERS).items():
         then_x, then_y = CORNERS[name]
         assert told.today_from_then.transform().apply((5.0, then_y, then_x)) == pytest.approx((5.0, y, x), abs=1e-6)
-    assert told.sigma_um == 10.0 and told.left_out == ()
+    assert told.sigma_um == sigma_um and told.left_out == ()
+    assert ("two landmarks cannot check each other; give a third" in str(tell_alignment(told))) is (len(names) == 2)
     near, far = (told.prior(np.array([[place, place]])).lateral_um for place in (300.0, 3000.0))
     assert near >= 10.0 and far > 1.2 * near
 
@@ -255,18 +281,66 @@ def test_a_landmark_that_is_another_one_is_named_and_left_out():
     assert told.yaw_deg == pytest.approx(7.0, abs=1e-6)
     assert {pair.name: round(pair.residual_um) for pair in told.pairs}["V3"] == 150
     three = {name: places[name] for name in ("V1", "V2", "V3")}
-    with pytest.raises(RelocationError, match=r"contradict each other .* V3 seems to be another place|contradict"):
+    with pytest.raises(RelocationError, match=r"contradict each other .* three cannot tell which is wrong"):
         align("M1", "b", "a", CORNERS, three)
 
 
+def mixed_up(names, how):
+    places = turned(names)
+    if how == "swapped":
+        places["V1"], places["V2"] = places["V2"], places["V1"]
+    sign_x, sign_y = {"mirrored": (-1, 1), "turned": (-1, -1)}.get(how, (1, 1))
+    return {name: (sign_x * x + (9000.0 if how == "shifted" else 0.0), sign_y * y) for name, (x, y) in places.items()}
+
+
+@pytest.mark.parametrize(
+    ("how", "count", "said"),
+    [
+        ("swapped", 2, "V1 and V2 seem to be swapped; .* give a third: two cannot check each other"),
+        ("swapped", 3, "V1 and V2 seem to be swapped"),
+        ("swapped", 4, "V1 and V2 seem to be swapped"),
+        ("mirrored", 2, "V1 and V2 seem to be swapped; check their names and the signs of x and y"),
+        ("mirrored", 3, "lie mirrored; check the signs of x and y"),
+        ("mirrored", 4, "lie mirrored"),
+        ("turned", 2, "seem to be swapped; check their names and the signs of x and y"),
+        ("turned", 3, r"turned by -173 deg \(limit 25 deg\); check their names"),
+        ("shifted", 2, r"shifted by 90\d\d um \(limit 5000 um\)"),
+        ("shifted", 4, r"shifted by \d+ um \(limit 5000 um\)"),
+    ],
+)
+def test_what_no_head_can_be_is_refused(how, count, said):
+    with pytest.raises(RelocationError, match=said):
+        align("M1", "b", "a", CORNERS, mixed_up(tuple(CORNERS)[:count], how))
+
+
+def test_the_landmarks_of_a_photograph_are_checked_too():
+    flat = {name: np.array(place) for name, place in CORNERS.items()}
+    turned_far = {
+        name: Transform.similarity(yaw_deg=140.0, scale=1.02, centre_yx_um=(0.0, 0.0)).apply(place)
+        for name, place in flat.items()
+    }
+    assert photograph_on_image(CORNERS, turned_far).yaw_deg == pytest.approx(140.0)  # it may lie as it likes
+    two = {name: turned_far[name] for name in ("V1", "V2")}
+    with pytest.raises(RelocationError, match=r"turned by 140 deg \(limit 25 deg\); .* give a third landmark"):
+        photograph_on_image(CORNERS, two)
+    with pytest.raises(RelocationError, match="V1 and V2 seem to be swapped"):
+        photograph_on_image(CORNERS, {**turned_far, "V1": turned_far["V2"], "V2": turned_far["V1"]})
+    with pytest.raises(RelocationError, match="a photograph is not mirrored"):
+        photograph_on_image(CORNERS, {name: place * (-1, 1) for name, place in turned_far.items()})
+    with pytest.raises(RelocationError, match="landmark V3 does not fit the others"):
+        photograph_on_image(CORNERS, {**turned_far, "V3": turned_far["V3"] + 150.0})
+
+
 def test_landmarks_that_are_stretched_or_too_few_are_refused():
-    with pytest.raises(RelocationError, match=r"lie 8 % farther apart than then \(limit 5 %"):
+    with pytest.raises(RelocationError, match=r"lie 8 % farther apart today than in the map \(limit 5 %"):
         align("M1", "b", "a", CORNERS, turned(("V1", "V2"), scale=1.08))
     assert align("M1", "b", "a", CORNERS, turned(("V1", "V2"), scale=1.02)).stretch == pytest.approx(0.02)
     with pytest.raises(RelocationError, match="1 landmark was given; the head's turn needs 2"):
         align("M1", "b", "a", CORNERS, turned(("V1",)))
-    with pytest.raises(RelocationError, match="the landmarks lie 0 um apart"):
+    with pytest.raises(RelocationError, match="landmarks V1 and V2 lie 0 um apart then"):
         align("M1", "b", "a", {"V1": (1.0, 1.0), "V2": (1.0, 1.0)}, {"V1": (3.0, 3.0), "V2": (3.0, 3.0)})
+    with pytest.raises(RelocationError, match="lie within 60 um; give some that are at least 100 um apart"):
+        align("M1", "b", "a", {"V1": (0.0, 0.0), "V2": (60.0, 0.0)}, {"V1": (3.0, 3.0), "V2": (63.0, 3.0)})
 
 
 def test_a_name_is_never_given_twice():
@@ -406,5 +480,123 @@ def test_the_commands_map_and_align(rig_file, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "this is the map of M1; landmarks: " in told and "V1: y " in told
     again = ["--rig", str(rig_file), *at, "--new-session", "--day", "2"]
-    assert main(["relocate", *again, "--landmark", "V1", "0", "-10", "--landmark", "V2", "5", "5"]) == 1
+    assert main(["relocate", *again, "--landmark", "V1", "0", "-10", "--landmark", "V2", "200", "5"]) == 1
     assert "one of them is another place" in capsys.readouterr().err
+
+
+@pytest.fixture
+def mapped(rig_file, tmp_path, capsys):
+    """Return how to call a verb on a study whose animal M1 has a map, where its landmarks are, and its sessions."""
+    study = tmp_path / "study"
+    at = ["--rig", str(rig_file), "--study", str(study), "--animal", "M1"]
+    for arguments in (["new-study", str(study)], ["new-animal", str(study), "M1"], ["map-surface", *at]):
+        assert main(arguments) == 0
+    capsys.readouterr()
+    later = [*at, "--new-session", "--day", "2"]
+
+    def refused(verb, *arguments):
+        assert main([verb, *later, *arguments]) == 1
+        return capsys.readouterr().err
+
+    return later, refused, study / "animals" / "M1" / "sessions"
+
+
+REFUSED_LANDMARKS = [
+    (
+        "--landmark V1 nan nan --landmark V2 100 200",
+        "landmark V1: x = nan um is outside the stage's limits -3000 to",
+    ),
+    ("--landmark V1 0 inf --landmark V2 100 200", "landmark V1: y = inf um is outside the stage's limits"),
+    ("--landmark V1 1e300 0 --landmark V2 100 200", "landmark V1: x = 1e+300 um is outside the stage's limits"),
+    ("--landmark V1 0 0 --landmark V1 100 200", "V1 was given twice"),
+    ("--landmark V1 0 0 --landmark V99 100 200", "has no landmark V99"),
+    ("--landmark V1 0 0", "1 landmark was given"),
+    ("--landmark V1 0 0 --landmark V2 0 0", "lie 0 um apart today"),
+]
+
+
+def test_refused_landmarks_leave_no_session_behind(mapped):
+    _, refused, sessions = mapped
+    verbs = ("map-surface", "relocate", "acquire") * len(REFUSED_LANDMARKS)
+    for verb, (arguments, said) in zip(verbs, REFUSED_LANDMARKS, strict=False):
+        told = refused(verb, *arguments.split())
+        assert said in told and told.count("\n") == 1
+    assert len(list(sessions.iterdir())) == 1
+
+
+def test_options_that_do_not_belong_together_are_refused(mapped, rig, tmp_path):
+    _, refused, sessions = mapped
+    photograph(rig, tmp_path / "window.png")
+    photo = ["--photo", str(tmp_path / "window.png")]
+    assert "--pixel-um is of a photograph; give --photo too" in refused("map-surface", "--pixel-um", "2")
+    assert "--tiles is of camera images" in refused("map-surface", *photo, "--pixel-um", "4", "--tiles", "2", "2")
+    assert "give --pixel-um" in refused("map-surface", *photo)
+    assert "has its map since session" in refused("map-surface", *photo, "--pixel-um", "4")
+    assert len(list(sessions.iterdir())) == 1
+
+
+def test_a_refused_photograph_leaves_no_session_behind(rig_file, rig, tmp_path, capsys):
+    study, file = tmp_path / "study", tmp_path / "window.png"
+    photograph(rig, file)
+    at = ["--rig", str(rig_file), "--study", str(study), "--animal", "M1", "--photo", str(file), "--pixel-um", "4"]
+    assert main(["new-study", str(study)]) == main(["new-animal", str(study), "M1"]) == 0
+    for landmarks, said in [
+        (("V1", "nan", "0", "V2", "1", "2"), "outside the stage's limits"),
+        (("V1", "0", "0", "V77", "1", "2"), "has no landmark V77"),
+        (("V1", "0", "0", "V2", "2900", "2900"), "farther apart today than in the map"),
+    ]:
+        given = ["--landmark", *landmarks[:3], "--landmark", *landmarks[3:]]
+        assert main(["map-surface", *at, *given]) == 1
+        assert said in capsys.readouterr().err
+    assert not list((study / "animals" / "M1").glob("sessions/*"))
+
+
+def test_landmarks_align_when_the_surface_is_mapped(mapped, rig_file, capsys):
+    later, _, sessions = mapped
+    first = read_landmarks(next(sessions.iterdir()), "M1", "any").landmarks
+    config = read_rig_config(str(rig_file))
+    with open_rig(config) as rig, Study(sessions.parents[2]) as study:
+        record = study.sessions("M1")[0]
+        shape = read_image(sessions / record.name / "surface.ome.zarr").pixels.shape
+        on_map = ImageOnStage(record.surface, record.surface_pixel_um, shape, config.orientation)
+        rig.loaded.mount(1, 2.0)
+        given = []
+        for mark in first[:3]:
+            then = on_map.stage_from_image().apply(mark.map_yx_um)
+            given += ["--landmark", mark.name, *(f"{um:.1f}" for um in today_xy_um(rig, 1, then[::-1]))]
+    assert main(["map-surface", *later, *given]) == 0
+    told = capsys.readouterr().out
+    assert "found, score" in told and "head turned by" in told and "V1: " in told
+    newest = sorted(sessions.iterdir())[-1]
+    assert (newest / "alignment.json").is_file() and (newest / "surface.ome.zarr").is_dir()
+
+
+def test_two_pictures_are_registered_with_all_that_is_known(rig, tmp_path, capsys):
+    for name, yaw_deg, side in (("map", 0.0, 420), ("today", 6.0, 400)):
+        photograph(rig, tmp_path / f"{name}.png", yaw_deg=yaw_deg, side=side)
+    chance = np.random.default_rng(0).integers(0, 255, (300, 300), dtype=np.uint8)
+    Picture.fromarray(chance).save(tmp_path / "noise.png")
+    files = {name: str(tmp_path / f"{name}.png") for name in ("map", "today", "noise")}
+
+    def registered(today, *pixel_um):
+        arguments = ["register-surface", files["map"], files[today], "--pixel-um", *pixel_um, "--json"]
+        code = main(arguments)
+        told, numbers = capsys.readouterr().out.rstrip().rsplit("\n", 1)
+        return code, told, json.loads(numbers)
+
+    code, told, numbers = registered("today", "4", "4")
+    assert code == 0
+    assert re.match(
+        r"found, score 0\.\d\d \(found from 0\.35\): middle shifted by y -?\d\.\d, x -?\d\.\d um, "
+        r"yaw -?6\.\d\d deg, scale (1\.00|0\.99)\d, known to \d\.\d um in the middle of the map\n  V1: ",
+        told,
+    )
+    assert np.abs(numbers["middle_shift_yx_um"]).max() < 5
+    assert numbers["shift_yx_um"] == [row[2] for row in numbers["map_from_today"][:2]]
+    assert numbers["scale"] == pytest.approx(1.0, abs=0.005) and 0 < numbers["uncertainty_um"] < 5
+    assert numbers["found_from_score"] == 0.35 and numbers["warning"] is None
+    code, told, numbers = registered("today", "4", "4.4")
+    assert code == 3 and numbers["verdict"] == "unsure"
+    assert "warning: today's pixels seem to be 0.91 times as large as given (limit 6 %)" in told
+    code, told, numbers = registered("noise", "4", "4")
+    assert code == 3 and "give the pixel sizes to 5 %" in told and "shifted" not in told

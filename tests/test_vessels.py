@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from scipy import ndimage
 
 from analysis.errors import StackError
 from analysis.model import Transform, Verdict
+from analysis.stack import read_image
 from analysis.vessels import SurfaceRegistration, draw_vessels, find_branch_points, judge, register_surface
 
 WIDE_UM = 1280.0
@@ -195,3 +198,29 @@ def test_a_registration_knows_how_well_it_is_known() -> None:
     middle_um, corner_um = found.uncertainty_um([CENTRE_UM, CENTRE_UM * 2])
     assert 0.05 < middle_um < corner_um < 5.0
     assert error_um < 4 * middle_um
+
+
+@pytest.mark.parametrize(("scale", "verdict"), [(1.05, Verdict.FOUND), (1.10, Verdict.UNSURE), (0.92, Verdict.UNSURE)])
+def test_a_wrong_pixel_size_is_noticed(scale: float, verdict: Verdict) -> None:
+    pose = Transform.similarity((60.0, -90.0), yaw_deg=6.0, scale=scale, centre_yx_um=CENTRE_UM)
+    found, error_um = look_again(5, pose)
+    assert found.verdict is verdict and error_um < 1.5
+    assert found.scale == pytest.approx(1 / scale, abs=0.002)
+    said = f"today's pixels seem to be {1 / scale:.2f} times as large as given"
+    assert (found.why_scaled() is None) if verdict is Verdict.FOUND else (said in str(found.why_scaled()))
+
+
+def test_the_shift_is_that_of_the_middles() -> None:
+    pose = Transform.similarity((80.0, -50.0), yaw_deg=10.0, centre_yx_um=CENTRE_UM)
+    found, _ = look_again(2, pose)
+    true_um = pose.inverse().apply(CENTRE_UM) - CENTRE_UM
+    assert found.middle_shift_um == pytest.approx(true_um, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("map.gif", "or for a picture PNG or JPEG"), ("map.png", "save it again as")]
+)
+def test_a_file_that_is_no_picture_is_refused_with_a_remedy(name: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"hello")
+    with pytest.raises(StackError, match=told):
+        read_image(tmp_path / name)
