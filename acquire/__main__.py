@@ -296,23 +296,25 @@ def relocate(
     as_json: JsonOption = False,
 ) -> None:
     """Find fields again; exit code 3 when one was not found."""
-    from acquire.commands import find_fields, replay_relocation, tell_relocation
+    from acquire.commands import find_fields, tell_relocation
+    from acquire.replay import replay_relocation
 
     if replay is not None:
-        records = [replay_relocation(replay)]
+        again = replay_relocation(replay)
+        records, told = [again.replayed], again.told
     elif rig is None or study is None or animal is None:
         raise typer.BadParameter("give --rig, --study and --animal, or --replay FILE")
     else:
         with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
             _align(session, landmarks)
             records = find_fields(session, fields)
-            advice = session.head_advice(records[-1].field)
+            told = f"head: {session.head_advice(records[-1].field)}"
     for record in records:
         out.print(tell_relocation(record))
-    if replay is None:
-        out.print(f"head: {advice}")
+    out.print(told)
     if as_json:
-        _print_json({"relocations": [record.model_dump(mode="json") for record in records]})
+        recorded = {} if replay is None else {"recorded": again.recorded.model_dump(mode="json")}
+        _print_json({"relocations": [record.model_dump(mode="json") for record in records], **recorded})
     if any(record.verdict is not Verdict.FOUND for record in records):
         raise typer.Exit(EXIT_NOT_FOUND)
 

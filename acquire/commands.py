@@ -11,15 +11,14 @@ from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import read_journal
 from acquire.landmarks import AlignmentRecord
-from acquire.model import Light, RelocationRecord, RelocationStep, StackPlan
+from acquire.model import Light, RelocationRecord
 from acquire.quality import bad_planes, name_planes
-from acquire.relocate import offset_zyx_um
 from acquire.session import Session
-from acquire.store import Study, read_record
+from acquire.store import Study
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Verdict
-from analysis.register import StackRegistration, register_stacks
+from analysis.register import StackRegistration
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
@@ -170,34 +169,6 @@ def tell_relocation(record: RelocationRecord) -> str:
         told += f" ({record.dose_mj:.1f} mJ)"
     told += f", {record.steps[-1].evidence}"
     return f"{told}; {record.note}" if record.note else told
-
-
-def replay_relocation(file: Path) -> RelocationRecord:
-    """Register the overviews of a recorded search anew, off the rig; return the record as it would be today.
-
-    Raises
-    ------
-    StudyError
-        When the file is no relocation, or says not which images were compared.
-    """
-    record = read_record(file, RelocationRecord)
-    if record.reference_store is None or any(step.store is None for step in record.steps):
-        raise StudyError(f"{file} does not say which overviews were compared; it cannot be replayed")
-    reference = read_stack(file.parent / record.reference_store)
-    plan = StackPlan.model_validate(reference.provenance["plan"])
-    steps = []
-    for step in record.steps:
-        started = time.perf_counter()
-        today = read_stack(file.parent / str(step.store))
-        found = register_stacks(reference, today)
-        seconds = time.perf_counter() - started
-        todays_plan = StackPlan.model_validate(today.provenance["plan"])
-        offset_um = offset_zyx_um(found.reference_from_today, plan, todays_plan)
-        again = RelocationStep.of(step.stage, found, offset_um, seconds)
-        steps.append(again.model_copy(update={"store": step.store}))
-    last, compute_s = steps[-1], sum(step.compute_s for step in steps)
-    changes = {"verdict": last.verdict, "probability": last.probability, "compute_s": compute_s}
-    return record.model_copy(update={**changes, "steps": tuple(steps)})
 
 
 def _retake(session: Session, name: str, say: Callable[[str], None]) -> None:

@@ -225,19 +225,25 @@ class FieldFinder:
             raise RelocationError(f"field {field.name} is predicted at {predicted}, but there {refusal}")
         stores: list[Path] = []
         before_mj = self._study.dose_mj(self.record, field.name)
+        sigma_um = np.round(pose.uncertainty_um(then_um), 2)  # as it is written down: a replay begins with the same
         result = relocate.search(
             predicted,
-            pose.uncertainty_um(then_um),
+            sigma_um,
             self._look(field, stores),
             field.overview_plan,
             orientation=self._rig.config.orientation,
             why_not=self._rig.why_not,
         )
-        record = result.record(self.record, field, predicted, time.perf_counter() - started)
+        record = result.record(
+            animal=self.record.animal,
+            field=field.name,
+            session=self.record.name,
+            predicted=predicted,
+            seconds=time.perf_counter() - started,
+        )
         record = self._compared_with_others(field, self._with_images(record, field, stores))
-        sigma = tuple(round(float(value), 2) for value in pose.uncertainty_um(then_um))
         dose_mj = round(self._study.dose_mj(self.record, field.name) - before_mj, 4)
-        record = record.model_copy(update={"sigma_zyx_um": sigma, "dose_mj": dose_mj})
+        record = record.model_copy(update={"sigma_zyx_um": tuple(sigma_um.tolist()), "dose_mj": dose_mj})
         self._keep_earlier(field)
         write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
@@ -251,13 +257,13 @@ class FieldFinder:
     def _look(self, field: FieldRecord, stores: list[Path]) -> Look:
         reference = self._taker.reference_overview(field)
 
-        def look(position: StagePosition, plan: StackPlan) -> tuple[StackRegistration, float]:
+        def look(position: StagePosition, plan: StackPlan) -> relocate.Seen:
             stores.append(self._taker.take(field, "overview", position, plan))
             today = read_stack(stores[-1])
             before = time.perf_counter()
             registration = register_stacks(reference, today)
             self._progress(f"{field.name} {registration.verdict}, score {registration.score:.2f}", 1.0)
-            return registration, time.perf_counter() - before
+            return relocate.Seen(position, registration, time.perf_counter() - before)
 
         return look
 

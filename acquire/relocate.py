@@ -13,15 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acquire.config import Orientation
-from acquire.model import (
-    FieldRecord,
-    RelocationRecord,
-    RelocationStep,
-    SessionRecord,
-    StackPlan,
-    StagePosition,
-    TransformRecord,
-)
+from acquire.model import RelocationRecord, RelocationStep, StackPlan, StagePosition, TransformRecord
 from analysis.model import Floats, Transform, Verdict
 from analysis.register import StackRegistration
 
@@ -35,7 +27,27 @@ LATERAL_LIMIT_UM = 3.0
 AXIAL_LIMIT_UM = 3.0
 MAX_OVERVIEWS = 8
 
-Look = Callable[[StagePosition, StackPlan], tuple[StackRegistration, float]]
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one overview showed.
+
+    Parameters
+    ----------
+    stage
+        Where it was taken.
+    registration
+        How it lies in the reference.
+    compute_s
+        Time of computing, s.
+    """
+
+    stage: StagePosition
+    registration: StackRegistration
+    compute_s: float
+
+
+Look = Callable[[StagePosition, StackPlan], Seen]
 WhyNot = Callable[[StagePosition, StackPlan], str | None]
 
 
@@ -264,15 +276,15 @@ class SearchResult:
     registration: StackRegistration | None
 
     def record(
-        self, session: SessionRecord, field: FieldRecord, predicted: StagePosition, seconds: float
+        self, *, animal: str, field: str, session: str, predicted: StagePosition, seconds: float
     ) -> RelocationRecord:
         """Write the search down; ``seconds`` is what it took in all."""
         compute_s = sum(step.compute_s for step in self.steps)
         found = self.registration if self.verdict is not Verdict.NOT_FOUND else None
         return RelocationRecord(
-            animal=session.animal,
-            field=field.name,
-            session=session.name,
+            animal=animal,
+            field=field,
+            session=session,
             verdict=self.verdict,
             predicted=predicted,
             position=self.position,
@@ -305,8 +317,7 @@ def search(
     sigma_zyx_um
         One sigma of the prediction on the stage, um: how far around it is worth looking.
     look
-        Takes an overview at a position as a plan says and registers it to the reference; also returns the time of
-        computing, s.
+        Takes an overview at a position as a plan says and registers it to the reference.
     plan
         Geometry of the reference, and of the overviews but the deeper ones.
     orientation
@@ -349,7 +360,7 @@ class _Loop:
             verdict = step.verdict
             if verdict is Verdict.NOT_FOUND:
                 return verdict, position
-            position = position.moved(*self._orientation.stage_offset_um(step.offset_zyx_um))
+            position = step.stage.moved(*self._orientation.stage_offset_um(step.offset_zyx_um))
             unsure += verdict is Verdict.UNSURE
             close = plan is self._plan and is_close(step.offset_zyx_um)
             if unsure == 2 or (verdict is Verdict.FOUND and close):
@@ -358,8 +369,9 @@ class _Loop:
         return (Verdict.NOT_FOUND if verdict is Verdict.NOT_FOUND else Verdict.UNSURE), position
 
     def _step(self, position: StagePosition, plan: StackPlan) -> RelocationStep:
-        self.registration, compute_s = self._look(position, plan)
-        offset_um = offset_zyx_um(self.registration.reference_from_today, self._plan, plan)
-        step = RelocationStep.of(position, self.registration, offset_um, compute_s)
+        seen = self._look(position, plan)
+        self.registration = seen.registration
+        offset_um = offset_zyx_um(seen.registration.reference_from_today, self._plan, plan)
+        step = RelocationStep.of(seen.stage, seen.registration, offset_um, seen.compute_s)
         self.steps.append(step)
         return step

@@ -4,16 +4,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from acquire.__main__ import main
-from acquire.commands import find_fields, replay_relocation
+from acquire.commands import find_fields
 from acquire.config import read_rig_config
 from acquire.errors import StudyError
 from acquire.finding import FieldFinder
 from acquire.model import AnimalRecord, RelocationRecord, StagePosition, StudyRecord
 from acquire.opening import open_rig
+from acquire.replay import replay_relocation
 from acquire.session import Session
 from acquire.store import Study
 from analysis.model import Verdict
@@ -65,10 +67,68 @@ def test_the_light_of_a_search_is_counted(found):
 
 def test_a_search_is_replayed_from_its_images(found):
     session, records = found
-    again = replay_relocation(file_of(session, records[0]))
-    assert again.verdict is records[0].verdict
-    for step, before in zip(again.steps, records[0].steps, strict=True):
-        assert step.offset_zyx_um == pytest.approx(before.offset_zyx_um, abs=1e-6)
+    replay = replay_relocation(file_of(session, records[0]))
+    assert replay.told == "recorded: found; replayed: found, the same place: they agree"
+    ignored = {"compute_s": 0.0, "rig_s": 0.0}
+    again, before = (each.model_copy(update=ignored) for each in (replay.replayed, records[0]))
+    assert [step.model_copy(update=ignored) for step in again.steps] == [
+        step.model_copy(update=ignored) for step in before.steps
+    ]
+    assert again.model_copy(update={"steps": ()}) == before.model_copy(update={"steps": ()})
+
+
+@pytest.fixture
+def edited(found):
+    """Write a record anew beside its images, changed; return its file."""
+    session, records = found
+    made = []
+
+    def edit(record: RelocationRecord = records[0], **changes: Any) -> Path:
+        made.append(file_of(session, record).with_name("edited.json"))
+        made[-1].write_text(record.model_copy(update=changes).model_dump_json())
+        return made[-1]
+
+    yield edit
+    for file in made:
+        file.unlink()
+
+
+def test_a_replay_keeps_to_what_the_other_fields_said(found, edited, capsys):
+    _, records = found
+    odd = {"verdict": Verdict.UNSURE, "note": "it looks like F01, but lies 31 um from where the others put it"}
+    for record, missed in ((records[0], None), (records[2], (0.0, 31.0, 0.0))):
+        file = edited(record, missed_zyx_um=missed, **odd)
+        assert main(["relocate", "--replay", str(file)]) == 3
+        told = capsys.readouterr().out
+        assert f"{record.field}: unsure at" in told and "lies 31 um" in told
+        assert "recorded: unsure; replayed: unsure, the same place: they agree" in told
+
+
+def test_a_replay_finds_the_place_anew_and_says_that_the_record_differs(found, edited):
+    _, records = found
+    away = records[0].position.model_copy(update={"x_um": 99999.0})
+    file = edited(position=away, verdict=Verdict.NOT_FOUND, remaining_zyx_um=None, reference_from_today=None)
+    replay = replay_relocation(file)
+    assert replay.replayed.position == records[0].position
+    assert replay.replayed.remaining_zyx_um == records[0].remaining_zyx_um
+    assert replay.replayed.reference_from_today == records[0].reference_from_today
+    assert replay.told.startswith("recorded: not found; replayed: found, ")
+    assert replay.told.endswith("um from the recorded place: they differ")
+
+
+def test_a_replay_is_no_surer_than_the_search(found, edited):
+    """A field that was found, but not close, where the overviews ended, is unsure."""
+    _, records = found
+    first = records[0].steps[:1]
+    assert len(records[0].steps) == 2 and first[0].verdict is Verdict.FOUND
+    replay = replay_relocation(edited(steps=first, verdict=Verdict.UNSURE))
+    assert replay.replayed.verdict is Verdict.UNSURE
+    assert replay.replayed.steps[0].offset_zyx_um == first[0].offset_zyx_um
+
+
+def test_a_replay_needs_an_overview_where_the_search_begins(edited):
+    with pytest.raises(StudyError, match=r"none of its overviews lies at x 1000\.0"):
+        replay_relocation(edited(predicted=StagePosition(x_um=1000.0, y_um=0.0, z_um=0.0)))
 
 
 def test_the_command_replays_without_a_rig(found, capsys):
@@ -76,7 +136,7 @@ def test_the_command_replays_without_a_rig(found, capsys):
     file = file_of(session, records[1])
     assert main(["relocate", "--replay", str(file), "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert told["relocations"][0]["verdict"] == "found"
+    assert told["relocations"][0]["verdict"] == told["recorded"]["verdict"] == "found"
     assert main(["relocate", "--study", "nowhere"]) == 1
     assert "or --replay FILE" in capsys.readouterr().err
 

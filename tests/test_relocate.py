@@ -83,7 +83,8 @@ class Tissue:
         middles_um = (PLAN.depth_um - plan.depth_um) / 2
         shift = Transform.translation((middles_um - dz, -image_y, -image_x)) if seen else Transform.identity()
         verdict = self.verdict if seen else Verdict.NOT_FOUND
-        return StackRegistration(shift, 0.9 if seen else 0.1, 0.5, 1.0, 0.8, 0.999 if seen else 0.0, verdict), 0.1
+        found = StackRegistration(shift, 0.9 if seen else 0.1, 0.5, 1.0, 0.8, 0.999 if seen else 0.0, verdict)
+        return relocate.Seen(position, found, 0.1)
 
 
 def allowed(_position, _plan):
