@@ -300,6 +300,10 @@ def relocate(
     from acquire.replay import replay_relocation
 
     if replay is not None:
+        beside = {"--rig": rig, "--study": study, "--animal": animal, "--field": fields, "--day": day}
+        beside |= {"--new-session": new_session, LANDMARK_OPTION: landmarks}
+        if given := [option for option, value in beside.items() if value not in (None, False)]:
+            raise typer.BadParameter(f"--replay needs the file alone; leave out {', '.join(given)}")
         again = replay_relocation(replay)
         records, told = [again.replayed], again.told
     elif rig is None or study is None or animal is None:

@@ -409,6 +409,12 @@ class RelocationStep(Record):
         return f"{right}score {self.score:.2f}, margin {self.margin:.2f} over the next best place, {halves}"
 
 
+def _some_overviews(steps: tuple[RelocationStep, ...]) -> tuple[RelocationStep, ...]:
+    if not steps:
+        raise ValueError("a search has at least one overview, here are 0")
+    return steps
+
+
 class RelocationRecord(Record):
     """One search for one field: prediction, steps, end position, verdict.
 
@@ -427,7 +433,7 @@ class RelocationRecord(Record):
     position: StagePosition
     remaining_zyx_um: tuple[float, float, float] | None
     reference_from_today: TransformRecord | None
-    steps: tuple[RelocationStep, ...]
+    steps: Annotated[tuple[RelocationStep, ...], AfterValidator(_some_overviews)]
     rig_s: float
     compute_s: float
     sigma_zyx_um: tuple[float, float, float] | None = None

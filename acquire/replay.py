@@ -6,11 +6,15 @@ limits of the stage.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from acquire import relocate
 from acquire.config import Orientation
@@ -23,6 +27,7 @@ from analysis.register import register_stacks
 from analysis.stack import read_stack
 
 SAME_PLACE_UM = 1.0
+WANTED = "give the relocation.json of a field: STUDY/animals/ANIMAL/sessions/SESSION/FIELD/relocation.json"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def replay_relocation(file: Path) -> Replay:
     StudyError
         When the file is no relocation, or says not which images were compared.
     """
-    record = read_record(file, RelocationRecord)
+    record = _read_relocation(file)
     if record.sigma_zyx_um is None or record.reference_store is None or any(not step.store for step in record.steps):
         raise StudyError(f"{file} does not say which overviews were compared, and where; it cannot be replayed")
     reference = read_stack(file.parent / record.reference_store)
@@ -122,9 +127,35 @@ def _compared_with_others(recorded: RelocationRecord, again: RelocationRecord) -
     return again.model_copy(update={"verdict": Verdict.UNSURE, "note": note})
 
 
+def _read_relocation(file: Path) -> RelocationRecord:
+    if not file.is_file():
+        raise StudyError(f"{file} is {'a folder' if file.is_dir() else 'missing'}; {WANTED}")
+    with contextlib.suppress(ValueError, OSError):
+        said = json.loads(file.read_text(encoding="utf-8"))
+        if not (isinstance(said, dict) and {"predicted", "steps"} <= said.keys()):
+            raise StudyError(f"{file} is no record of a search for a field; {WANTED}")
+    try:
+        return read_record(file, RelocationRecord)
+    except StudyError as error:
+        raise StudyError(f"{error}; take the file from a backup: it cannot be replayed as it is") from error
+
+
 def _plan(stack: Stack) -> StackPlan:
-    return StackPlan.model_validate(stack.provenance["plan"])
+    with _said_by(stack):
+        return StackPlan.model_validate(stack.provenance["plan"])
 
 
 def _orientation(stack: Stack) -> Orientation:
-    return Orientation.model_validate(stack.provenance["rig"]["orientation"])
+    with _said_by(stack):
+        return Orientation.model_validate(stack.provenance["rig"]["orientation"])
+
+
+@contextlib.contextmanager
+def _said_by(stack: Stack) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValidationError) as error:
+        raise StudyError(
+            f"{stack.source} does not say with which plan and rig it was taken; only overviews that samefield took "
+            "can be replayed"
+        ) from error

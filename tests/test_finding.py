@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
 from acquire.__main__ import main
 from acquire.commands import find_fields
@@ -77,6 +79,26 @@ def test_a_search_is_replayed_from_its_images(found):
     assert again.model_copy(update={"steps": ()}) == before.model_copy(update={"steps": ()})
 
 
+def test_what_cannot_be_replayed_is_refused_in_a_sentence(found, edited, capsys, tmp_path):
+    session, records = found
+    stranger = tmp_path / "stranger.tif"
+    sizes = dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ"), 1.0)
+    tifffile.imwrite(stranger, np.ones((3, 16, 16), np.uint16), ome=True, metadata={"axes": "ZYX", **sizes})
+    for file, reason in (
+        (session.study.folder, "is a folder; give the relocation.json of a field"),
+        (tmp_path / "relocation.json", "is missing; give the relocation.json"),
+        (session.study.folder / "study.json", "is no record of a search for a field; give the relocation.json"),
+        (edited(steps=()), "a search has at least one overview, here are 0; take the file from a backup"),
+        (edited(reference_store=str(stranger)), "does not say with which plan and rig it was taken"),
+    ):
+        assert main(["relocate", "--replay", str(file)]) == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert reason in told and "unexpected" not in told
+    file = str(file_of(session, records[0]))
+    assert main(["relocate", "--replay", file, "--rig", "simulated", "--field", "F99"]) == 1
+    assert "--replay needs the file alone; leave out --rig, --field" in capsys.readouterr().err
+
+
 @pytest.fixture
 def edited(found):
     """Write a record anew beside its images, changed; return its file."""
@@ -84,7 +106,7 @@ def edited(found):
     made = []
 
     def edit(record: RelocationRecord = records[0], **changes: Any) -> Path:
-        made.append(file_of(session, record).with_name("edited.json"))
+        made.append(file_of(session, record).with_name(f"edited-{len(made)}.json"))
         made[-1].write_text(record.model_copy(update=changes).model_dump_json())
         return made[-1]
 
