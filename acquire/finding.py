@@ -6,6 +6,7 @@ Whatever was tried is written down: where, with which overview, what the registr
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from acquire import relocate
-from acquire.errors import RelocationError
+from acquire.errors import RelocationError, StudyError
+from acquire.files import writing
 from acquire.headpose import (
     FROM_STAGE,
     FROM_VESSELS,
@@ -41,7 +43,7 @@ from analysis.register import StackRegistration, register_stacks
 from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
-RELOCATION_FILE = "relocation.json"
+RELOCATION_FILE, PICTURE_FILE = "relocation.json", "relocation.png"
 
 
 class FieldFinder:
@@ -250,9 +252,18 @@ class FieldFinder:
         return record
 
     def last_relocation(self, field: FieldRecord) -> RelocationRecord | None:
-        """Return how a field was found in this session; None when it was not looked for."""
+        """Return how a field was found in this session; None when it was not looked for, or the record is damaged."""
         path = self._folder(self.record) / field.name / RELOCATION_FILE
-        return read_record(path, RelocationRecord) if path.is_file() else None
+        try:
+            return read_record(path, RelocationRecord) if path.is_file() else None
+        except StudyError as error:
+            self._warn_once(f"what was found of {field.name} is left out, relocate it again: {error}")
+            return None
+
+    def _warn_once(self, what: str) -> None:
+        if what not in self._rig.alarms:
+            self._rig.alarms.append(what)
+            self._log("warning", what=what)
 
     def _look(self, field: FieldRecord, stores: list[Path]) -> Look:
         reference = self._taker.reference_overview(field)
@@ -277,11 +288,14 @@ class FieldFinder:
         return record.model_copy(update={"steps": tuple(steps), "reference_store": reference})
 
     def _keep_earlier(self, field: FieldRecord) -> None:
-        """Keep the record of an earlier search of this session under another name: none is overwritten."""
+        """Keep what an earlier search of this session left under another name: nothing is overwritten."""
         folder = self._folder(self.record) / field.name
-        if (folder / RELOCATION_FILE).is_file():
-            earlier = len(list(folder.glob("relocation*.json")))
-            (folder / RELOCATION_FILE).replace(folder / f"relocation-{earlier}.json")
+        number = next(n for n in itertools.count(1) if not list(folder.glob(f"relocation-{n}.*")))
+        for name in (RELOCATION_FILE, PICTURE_FILE):
+            file = folder / name
+            if file.is_file():
+                with writing(file):
+                    file.replace(file.with_stem(f"{file.stem}-{number}"))
 
     def _compared_with_others(self, field: FieldRecord, record: RelocationRecord) -> RelocationRecord:
         """Add how far the field lies from where the others put it; what is far off is unsure."""

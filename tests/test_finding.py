@@ -180,6 +180,22 @@ def test_an_earlier_search_is_not_overwritten(found):
     assert first.with_name("relocation-1.json").read_text() == before
 
 
+def test_a_damaged_record_stops_no_other_search_and_is_kept(found):
+    session, records = found
+    damaged, other = file_of(session, records[0]), records[1].field
+    whole = damaged.read_text()
+    damaged.write_text(whole[:200])
+    try:
+        assert session.relocate(other).verdict is Verdict.FOUND
+        (warning,) = (alarm for alarm in session.rig.alarms if "is left out" in alarm)
+        assert f"{records[0].field} is left out, relocate it again" in warning and str(damaged) in warning
+        assert [line["what"] for line in session.study.log_lines(session.record, "warning")] == [warning]
+        assert session.relocate(records[0].field).verdict is Verdict.FOUND
+        assert whole[:200] in [file.read_text() for file in damaged.parent.glob("relocation-*.json")]
+    finally:
+        session.rig.alarms.clear()
+
+
 def test_a_field_that_the_others_contradict_is_unsure(found, monkeypatch):
     session, _ = found
     real = FieldFinder._found_field
