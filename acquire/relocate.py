@@ -256,12 +256,13 @@ def is_close(offset_um: tuple[float, float, float]) -> bool:
 
 
 def tilt_advice(reference_from_today: Transform) -> str:
-    """Say how the head is turned against the reference, in degrees about the image's axes."""
+    """Say how the head is turned against the reference, as the image shows it, in degrees."""
     tilt_y, tilt_x = reference_from_today.tilt_yx_deg
+    yaw_deg = -reference_from_today.yaw_deg  # of today: positive turns right to bottom in the image
     down_y = "bottom" if tilt_y < 0 else "top"
     down_x = "right" if tilt_x < 0 else "left"
     return (
-        f"turned {abs(reference_from_today.yaw_deg):.1f} deg, "
+        f"turned {abs(yaw_deg):.1f} deg {'clockwise' if yaw_deg > 0 else 'counter-clockwise'}, "
         f"{down_y} of the image {abs(tilt_y):.1f} deg lower, {down_x} {abs(tilt_x):.1f} deg lower than at the reference"
     )
 

@@ -63,6 +63,7 @@ def test_a_stack_that_was_brought_back_is_turned_about_its_middle(dz, dx, yaw, t
 def test_advice_names_the_lower_side():
     advice = relocate.tilt_advice(Transform.rigid(yaw_deg=2.0, tilt_y_deg=-1.4))
     assert "bottom of the image 1.4 deg lower" in advice
+    assert advice.startswith("turned 2.0 deg counter-clockwise")  # today's image is the reference's, turned back
 
 
 PLAN = StackPlan(field_of_view_um=120, pixels=256, depth_um=68, step_um=2)
