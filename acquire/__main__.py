@@ -305,17 +305,17 @@ def relocate(
         if given := [option for option, value in beside.items() if value not in (None, False)]:
             raise typer.BadParameter(f"--replay needs the file alone; leave out {', '.join(given)}")
         again = replay_relocation(replay)
-        records, told = [again.replayed], again.told
+        records, told = [again.replayed], [tell_relocation(again.replayed), again.told]
     elif rig is None or study is None or animal is None:
         raise typer.BadParameter("give --rig, --study and --animal, or --replay FILE")
     else:
         with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress) as session:
             _align(session, landmarks)
             records = find_fields(session, fields)
-            told = f"head: {session.head_advice(records[-1].field)}"
-    for record in records:
-        out.print(tell_relocation(record))
-    out.print(told)
+            told = [tell_relocation(record, session.study) for record in records]
+            told.append(f"head: {session.head_advice(records[-1].field)}")
+    for line in told:
+        out.print(line, markup=False)
     if as_json:
         recorded = {} if replay is None else {"recorded": again.recorded.model_dump(mode="json")}
         _print_json({"relocations": [record.model_dump(mode="json") for record in records], **recorded})

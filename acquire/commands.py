@@ -9,12 +9,14 @@ from pathlib import Path
 
 from acquire.errors import StudyError
 from acquire.files import writing
+from acquire.finding import RELOCATION_FILE, search_picture
 from acquire.images import read_journal
 from acquire.landmarks import AlignmentRecord
 from acquire.model import Light, RelocationRecord
 from acquire.quality import bad_planes, name_planes
+from acquire.relocate import searched
 from acquire.session import Session
-from acquire.store import Study
+from acquire.store import Study, read_record
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Verdict
@@ -24,6 +26,16 @@ from analysis.stack import read_dendrites, read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
+WHAT_TO_DO = {
+    Verdict.UNSURE: (
+        "compare reference and today in relocation.png: is it the same place, take it with acquire --accept-unsure; "
+        "else say where landmarks are today (--landmark NAME X Y, two or more) and relocate again"
+    ),
+    Verdict.NOT_FOUND: (
+        "check focus, immersion and the window; was the head re-mounted, begin a new session (--new-session); "
+        "else say where landmarks are today (--landmark NAME X Y, two or more) and relocate again"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -74,12 +86,19 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
         verdict = session.find(name)
         if verdict is not Verdict.FOUND and not (taking.accept_unsure and verdict is Verdict.UNSURE):
             say(f"{name}: {verdict}; no stack taken")
+            say(_last_search(session, name))
             missed += 1
             continue
         for store in session.cut_short_before(name) if taking.resume else ():
             say(f"{name}: {store} was cut short in another session and is not gone on with; a new stack is taken")
         _take_repeats(session, name, taking, repeats, say)
     return missed
+
+
+def _last_search(session: Session, name: str) -> str:
+    record = session.record
+    file = session.study.session_folder(record.animal, record.name) / name / RELOCATION_FILE
+    return tell_relocation(read_record(file, RelocationRecord), session.study)
 
 
 def _take_repeats(session: Session, name: str, taking: Taking, repeats: int, say: Callable[[str], None]) -> None:
@@ -162,13 +181,18 @@ def tell_alignment(alignment: AlignmentRecord) -> list[str]:
     return told
 
 
-def tell_relocation(record: RelocationRecord) -> str:
-    """Return a line about a search."""
-    told = f"{record.field}: {record.verdict} at {record.position}, overviews taken: {len(record.steps)}"
+def tell_relocation(record: RelocationRecord, study: Study | None = None) -> str:
+    """Return a line about a search, with its picture in the study; and one what to do when the field was not found."""
+    at = "around" if record.verdict is Verdict.NOT_FOUND else "at"
+    told = f"{record.field}: {record.verdict} {at} {record.position}, overviews taken: {len(record.steps)}"
     if record.dose_mj:
         told += f" ({record.dose_mj:.1f} mJ)"
-    told += f", {record.steps[-1].evidence}"
-    return f"{told}; {record.note}" if record.note else told
+    told += f", {record.evidence}"
+    if record.note:
+        told += f"; {record.note}"
+    if study is not None and (picture := search_picture(study, record)) is not None:
+        told += f"; {picture}"
+    return told if record.verdict is Verdict.FOUND else f"{told}\n  {searched(record)}; {WHAT_TO_DO[record.verdict]}"
 
 
 def _retake(session: Session, name: str, say: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ Whatever was tried is written down: where, with which overview, what the registr
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -44,6 +45,12 @@ from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
 RELOCATION_FILE, PICTURE_FILE = "relocation.json", "relocation.png"
+
+
+def search_picture(study: Study, record: RelocationRecord) -> Path | None:
+    """Return the picture of the last search for a field in a session, None when there is none."""
+    file = study.session_folder(record.animal, record.session) / record.field / PICTURE_FILE
+    return file if file.is_file() else None
 
 
 class FieldFinder:
@@ -248,8 +255,20 @@ class FieldFinder:
         record = record.model_copy(update={"sigma_zyx_um": tuple(sigma_um.tolist()), "dose_mj": dose_mj})
         self._keep_earlier(field)
         write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
+        self._draw(field, record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
         return record
+
+    def _draw(self, field: FieldRecord, record: RelocationRecord) -> None:
+        """Draw a search beside its record; a picture that cannot be drawn is a warning, and fails no search."""
+        folder = self._folder(self.record) / field.name
+        try:
+            from acquire.pictures import write_search  # brings matplotlib along
+
+            today = read_stack(folder / str(record.telling_step.store))
+            write_search(folder / PICTURE_FILE, record, self._taker.reference_overview(field), today)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the field was looked for and the record is written
+            self._warn_once(f"there is no picture of the search for {field.name}: {' '.join(str(error).split())}")
 
     def last_relocation(self, field: FieldRecord) -> RelocationRecord | None:
         """Return how a field was found in this session; None when it was not looked for, or the record is damaged."""
@@ -263,7 +282,8 @@ class FieldFinder:
     def _warn_once(self, what: str) -> None:
         if what not in self._rig.alarms:
             self._rig.alarms.append(what)
-            self._log("warning", what=what)
+            with contextlib.suppress(StudyError):  # a full disk: what is warned of is no worse for it
+                self._log("warning", what=what)
 
     def _look(self, field: FieldRecord, stores: list[Path]) -> Look:
         reference = self._taker.reference_overview(field)

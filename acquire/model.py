@@ -443,6 +443,18 @@ class RelocationRecord(Record):
     probability: Annotated[float, Field(ge=0, le=1)] | None = None
     note: str = ""
 
+    @property
+    def telling_step(self) -> RelocationStep:
+        """The overview that tells most: the last, or where nothing was found the one that is most like the field."""
+        if self.verdict is not Verdict.NOT_FOUND:
+            return self.steps[-1]
+        return max(self.steps, key=lambda step: (step.probability or 0.0, step.score))
+
+    @property
+    def evidence(self) -> str:
+        """What the verdict rests on, in words."""
+        return self.telling_step.evidence
+
 
 class Light(StrEnum):
     """How good something is: good, usable, to be done again."""

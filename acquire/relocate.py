@@ -15,7 +15,7 @@ import numpy as np
 from acquire.config import Orientation
 from acquire.model import RelocationRecord, RelocationStep, StackPlan, StagePosition, TransformRecord
 from analysis.model import Floats, Transform, Verdict
-from analysis.register import StackRegistration
+from analysis.register import MAX_YAW_DEG, StackRegistration
 
 # From the middle of an overview to a field that it still finds, z y x, um: tests/bench/capture.py measures somewhat
 # more along one axis at a time; along several at once less is shared.
@@ -265,6 +265,16 @@ def tilt_advice(reference_from_today: Transform) -> str:
         f"turned {abs(yaw_deg):.1f} deg {'clockwise' if yaw_deg > 0 else 'counter-clockwise'}, "
         f"{down_y} of the image {abs(tilt_y):.1f} deg lower, {down_x} {abs(tilt_x):.1f} deg lower than at the reference"
     )
+
+
+def searched(record: RelocationRecord) -> str:
+    """Say how far around the prediction a search would have found the field."""
+    starts_um = np.array([stage_zyx_um(step.stage) for step in record.steps]) - stage_zyx_um(record.predicted)
+    deeper = record.sigma_zyx_um is not None and needs_deeper(np.array(record.sigma_zyx_um))
+    reach_um = CAPTURE_UM + np.array([DEEPER_UM if deeper else 0.0, 0.0, 0.0])
+    ends = zip("zyx", starts_um.min(axis=0) - reach_um, starts_um.max(axis=0) + reach_um, strict=True)
+    ranges = ", ".join(f"{axis} {low:+.0f} to {high:+.0f}" for axis, low, high in ends)
+    return f"searched about {ranges} um from the prediction, yaw to {MAX_YAW_DEG:.0f} deg each way"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
+from acquire import pictures
 from acquire.__main__ import main
-from acquire.commands import find_fields
+from acquire.commands import find_fields, tell_relocation
 from acquire.config import read_rig_config
 from acquire.errors import StudyError
 from acquire.finding import FieldFinder
@@ -171,13 +173,50 @@ def test_a_search_without_images_is_not_replayed(found, tmp_path):
         replay_relocation(file)
 
 
+def test_every_search_leaves_a_picture_and_says_where(found):
+    session, records = found
+    for record in records:
+        picture = file_of(session, record).with_suffix(".png")
+        with Image.open(picture) as opened:
+            assert opened.format == "PNG" and opened.width > 1000
+        told = tell_relocation(record, session.study)
+        assert told.endswith(f"; {picture}") and "\n" not in told
+
+
 def test_an_earlier_search_is_not_overwritten(found):
     session, records = found
     first = file_of(session, records[0])
-    before = first.read_text()
+    before, picture_before = first.read_text(), first.with_suffix(".png").read_bytes()
     again = session.relocate(records[0].field)
     assert again.verdict is Verdict.FOUND
     assert first.with_name("relocation-1.json").read_text() == before
+    assert first.with_name("relocation-1.png").read_bytes() == picture_before
+    assert first.with_suffix(".png").read_bytes() != picture_before
+
+
+def test_a_picture_that_cannot_be_drawn_fails_no_search(found, monkeypatch):
+    session, records = found
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pictures, "write_search", full)
+    record = session.relocate(records[1].field)
+    assert record.verdict is Verdict.FOUND
+    assert any("no picture of the search" in alarm and "No space left" in alarm for alarm in session.rig.alarms)
+    session.rig.alarms.clear()
+    assert not file_of(session, record).with_suffix(".png").exists()  # that of the search before has its number
+
+
+def test_what_was_not_found_says_how_far_was_searched_and_what_to_do(found):
+    _, records = found
+    lost = records[0].model_copy(update={"verdict": Verdict.NOT_FOUND, "steps": records[0].steps[:1]})
+    line, remedy = tell_relocation(lost).splitlines()
+    assert line.startswith("F0") and f"not found around {lost.position}" in line
+    assert "searched about z -55 to +55, y -50 to +50, x -50 to +50 um from the prediction, yaw to 10 deg" in remedy
+    assert "focus" in remedy and "--new-session" in remedy and "--landmark NAME X Y" in remedy
+    unsure = tell_relocation(records[0].model_copy(update={"verdict": Verdict.UNSURE}))
+    assert "compare reference and today in relocation.png" in unsure and "--accept-unsure" in unsure
 
 
 def test_a_damaged_record_stops_no_other_search_and_is_kept(found):
