@@ -398,21 +398,19 @@ def register(
     voxel_um: Annotated[
         tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size of both, um.")
     ] = None,
+    channel: Annotated[int, typer.Option(min=0, help="Which channel of both is compared, from 0.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Register two stacks of one field in 3-D; exit code 3 when it is not found."""
+    from acquire.commands import tell_registration
     from analysis.register import register_stacks
     from analysis.stack import read_stack
 
-    found = register_stacks(*(read_stack(path, voxel_um=voxel_um) for path in (reference, today)))
+    stacks = [read_stack(path, voxel_um=voxel_um, channel=channel) for path in (reference, today)]
+    found = register_stacks(*stacks)
+    out.print(tell_registration(found, stacks, channel), markup=False)
     pose = found.reference_from_today
     shift_um = [round(float(value), 4) for value in pose.matrix[:3, 3]]
-    z, y, x = shift_um
-    out.print(
-        f"{found.verdict}, right with probability {found.probability:.3f}, score {found.score:.2f}: "
-        f"shift z {z:.2f}, y {y:.2f}, x {x:.2f} um, "
-        f"yaw {pose.yaw_deg:.2f} deg, tilt {pose.tilt_deg:.2f} deg"
-    )
     if as_json:
         _print_json(
             {

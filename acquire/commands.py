@@ -280,6 +280,22 @@ def _analyse_field_of(study: Study, animal: str, name: str, progress: Progress) 
     return told
 
 
+def tell_registration(found: StackRegistration, stacks: Sequence[Stack], channel: int) -> str:
+    """Return a line about two stacks of one field: how they lie, or what to do when that is not known."""
+    pose = found.reference_from_today
+    z, y, x = pose.matrix[:3, 3]
+    told = f"{found.verdict}, right with probability {found.probability:.3f}, score {found.score:.2f}"
+    shift = f"shift z {z:.2f}, y {y:.2f}, x {x:.2f} um, yaw {pose.yaw_deg:.2f} deg, tilt {pose.tilt_deg:.2f} deg"
+    told += {
+        Verdict.FOUND: f": {shift}",
+        Verdict.UNSURE: f": {shift}; look at both stacks before you use it",
+        Verdict.NOT_FOUND: f", margin {found.margin:.2f} over the next best; best guess, not to be used: {shift}; "
+        "check that both show one field and share half of it, and their voxel sizes (--voxel-um)",
+    }[found.verdict]
+    several = [f"{channel} of {stack.channels} in {stack.name}" for stack in stacks if stack.channels > 1]
+    return f"{told}; channel {', '.join(several)} (--channel takes another)" if several else told
+
+
 def register_pictures(map_path: Path, today_path: Path, pixel_um: tuple[float, float] | None) -> SurfaceRegistration:
     """Register two pictures of the surface vessels; pixel sizes from the files when not given."""
     given = pixel_um or (None, None)
