@@ -74,7 +74,7 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
     if not (fields or kept):
         raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
     missed = 0
-    for name in _one_by_one(session, fields, kept):
+    for name in one_by_one(session, fields, kept):
         repeats = taking.repeats
         if taking.resume:
             repeats = session.study.stacks_left(session.record, name, repeats)
@@ -117,8 +117,11 @@ def _take_repeats(session: Session, name: str, taking: Taking, repeats: int, say
             time.sleep(max(0.0, taking.interval_s - (time.monotonic() - started)))
 
 
-def _one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[str]) -> Iterator[str]:
-    """Yield the fields that were named, each once; without any the others, so that the head pose is known soonest."""
+def one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[str]) -> Iterator[str]:
+    """Yield the fields that were named, each once; without any the others, so that the head pose is known soonest.
+
+    Find each before the next is asked for: what was found tells which one is best looked for then.
+    """
     left = list(dict.fromkeys(named or others))
     while left:
         name = (left if named else session.order(left))[0]
@@ -141,7 +144,7 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> list[Relocati
             f"animal {session.record.animal} has {len(kept)} fields, none of them from an earlier session; "
             "there is nothing to find again (keep one with new-field, or give --new-session)"
         )
-    return [session.relocate(name) for name in _one_by_one(session, fields, earlier)]
+    return [session.relocate(name) for name in one_by_one(session, fields, earlier)]
 
 
 def map_surface(
