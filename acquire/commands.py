@@ -85,8 +85,8 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             continue
         verdict = session.find(name)
         if verdict is not Verdict.FOUND and not (taking.accept_unsure and verdict is Verdict.UNSURE):
-            say(f"{name}: {verdict}; no stack taken")
             say(_last_search(session, name))
+            say(f"{name}: {verdict}; no stack taken")
             missed += 1
             continue
         for store in session.cut_short_before(name) if taking.resume else ():

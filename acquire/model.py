@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from analysis.model import Transform, Verdict
-from analysis.register import StackRegistration
+from analysis.register import FOUND_AGREEMENT_UM, StackRegistration
 
 FORMAT_VERSION: Literal[1] = 1
 MOST_PLANES = 5000
@@ -404,7 +404,10 @@ class RelocationStep(Record):
     @property
     def evidence(self) -> str:
         """What the registration rests on, in words."""
-        halves = "halves disagree" if self.agreement_um is None else f"halves agree to {self.agreement_um:.1f} um"
+        halves = "halves disagree"
+        if self.agreement_um is not None:
+            agree = self.agreement_um <= FOUND_AGREEMENT_UM
+            halves = f"halves {'agree to' if agree else 'disagree by'} {self.agreement_um:.1f} um"
         right = "" if self.probability is None else f"right with probability {self.probability:.3f}: "
         return f"{right}score {self.score:.2f}, margin {self.margin:.2f} over the next best place, {halves}"
 

@@ -40,6 +40,7 @@ FIELD_UM = 120.0
 """Side of the square that shows a field on the vessel map, um: 1024 pixels of 0.12 um."""
 STABLE_COLOUR = "#a9a698"
 LANDMARK_COLOUR = "#f9c74f"
+MOST_BRIGHTER = 6.0  # one of two views than the other: what is darker is drawn dark
 MAGENTA_GREEN = np.array([[1.0, 0.15, 1.0], [0.0, 1.0, 0.15]])  # red/green that colour-blind eyes can tell apart
 
 
@@ -203,7 +204,9 @@ def draw_red_green(
 
 def _with_overlay(reference: NDArray[Any], today: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """Return two images and both on top of each other, each stretched to what can be seen."""
-    pair = [stretched(image, low=2.0, high=99.6) for image in (reference, today)]
+    spans = [float(np.ptp(np.percentile(image, (2.0, 99.6)))) for image in (reference, today)]
+    least = max(*spans, 1e-9) / MOST_BRIGHTER
+    pair = [stretched(image, low=2.0, high=99.6, least=least) for image in (reference, today)]
     return (*pair, np.clip(np.einsum("kyx,kc->yxc", np.array(pair), MAGENTA_GREEN), 0, 1))
 
 

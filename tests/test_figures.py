@@ -219,6 +219,15 @@ def test_red_green_is_white_where_both_are_bright():
     assert overlay[10].max() == 0.0
 
 
+def test_red_green_leaves_mere_noise_dark():
+    rng = np.random.default_rng(0)
+    lines = 1000.0 * (np.arange(40) % 8 == 0) * np.ones((3, 40, 40))
+    figure = draw_red_green(lines, rng.uniform(0, 30, (3, 40, 40)), (2.0, 0.5, 0.5))
+    reference, today = (np.asarray(axes.images[0].get_array()) for axes in figure.axes[:2])
+    assert reference.max() == 1.0
+    assert today.max() < 0.4
+
+
 def test_vessel_map_draws_fields_where_they_are():
     figure = draw_vessel_map(np.random.default_rng(0).random((50, 80)), 20.0, [("F01", 400.0, 900.0)], [(100.0, 200.0)])
     box = next(patch for patch in figure.axes[0].patches if patch.get_width() == 120.0)
