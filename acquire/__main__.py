@@ -313,10 +313,16 @@ def relocate(
     as_json: JsonOption = False,
 ) -> None:
     """Find fields again; exit code 3 when one was not found."""
-    from acquire.commands import find_fields, replay_relocation, tell_relocation
+    from acquire.commands import find_fields, tell_relocation
+    from acquire.replay import replay_relocation
 
     if replay is not None:
-        records = [replay_relocation(replay)]
+        beside = {"--rig": rig, "--study": study, "--animal": animal, "--field": fields, "--day": day}
+        beside |= {"--new-session": new_session, LANDMARK_OPTION: landmarks}
+        if given := [option for option, value in beside.items() if value not in (None, False)]:
+            raise typer.BadParameter(f"--replay needs the file alone; leave out {', '.join(given)}")
+        again = replay_relocation(replay)
+        records, told = [again.replayed], [tell_relocation(again.replayed), again.told]
     elif rig is None or study is None or animal is None:
         raise typer.BadParameter("give --rig, --study and --animal, or --replay FILE")
     else:
@@ -325,13 +331,13 @@ def relocate(
         with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress, check) as session:
             _align(session, places)
             records = find_fields(session, fields)
-            advice = session.head_advice(records[-1].field)
-    for record in records:
-        out.print(tell_relocation(record))
-    if replay is None:
-        out.print(f"head: {advice}")
+            told = [tell_relocation(record, session.study) for record in records]
+            told.append(f"head: {session.head_advice(records[-1].field)}")
+    for line in told:
+        out.print(line, markup=False)
     if as_json:
-        _print_json({"relocations": [record.model_dump(mode="json") for record in records]})
+        recorded = {} if replay is None else {"recorded": again.recorded.model_dump(mode="json")}
+        _print_json({"relocations": [record.model_dump(mode="json") for record in records], **recorded})
     if any(record.verdict is not Verdict.FOUND for record in records):
         raise typer.Exit(EXIT_NOT_FOUND)
 
@@ -413,21 +419,19 @@ def register(
     voxel_um: Annotated[
         tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size of both, um.")
     ] = None,
+    channel: Annotated[int, typer.Option(min=0, help="Which channel of both is compared, from 0.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Register two stacks of one field in 3-D; exit code 3 when it is not found."""
+    from acquire.commands import tell_registration
     from analysis.register import register_stacks
     from analysis.stack import read_stack
 
-    found = register_stacks(*(read_stack(path, voxel_um=voxel_um) for path in (reference, today)))
+    stacks = [read_stack(path, voxel_um=voxel_um, channel=channel) for path in (reference, today)]
+    found = register_stacks(*stacks)
+    out.print(tell_registration(found, stacks, channel), markup=False)
     pose = found.reference_from_today
     shift_um = [round(float(value), 4) for value in pose.matrix[:3, 3]]
-    z, y, x = shift_um
-    out.print(
-        f"{found.verdict}, right with probability {found.probability:.3f}, score {found.score:.2f}: "
-        f"shift z {z:.2f}, y {y:.2f}, x {x:.2f} um, "
-        f"yaw {pose.yaw_deg:.2f} deg, tilt {pose.tilt_deg:.2f} deg"
-    )
     if as_json:
         _print_json(
             {

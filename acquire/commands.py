@@ -13,19 +13,20 @@ from acquire.aligning import LEAST_PAIRS
 from acquire.config import RigConfig
 from acquire.errors import StudyError
 from acquire.files import writing
+from acquire.finding import RELOCATION_FILE, search_picture
 from acquire.images import read_journal
 from acquire.landmarks import AlignmentRecord
 from acquire.marking import NO_SESSION, LandmarkBook
-from acquire.model import Light, RelocationRecord, RelocationStep, StackPlan
+from acquire.model import Light, RelocationRecord
 from acquire.quality import bad_planes, name_planes
-from acquire.relocate import offset_zyx_um
+from acquire.relocate import searched
 from acquire.session import Session, can_be_stopped
 from acquire.store import Study, read_record
 from acquire.surface import check_photograph
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.model import Stack, Verdict
-from analysis.register import StackRegistration, register_stacks
+from analysis.register import StackRegistration
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image, read_stack
 from analysis.vessels import FOUND_SCORE, SurfaceRegistration, register_surface
@@ -35,6 +36,16 @@ LISTEN_S = 0.1
 Places = Mapping[str, tuple[float, float]]  # names of landmarks and their stage positions (x, y) today, um
 ONE_TILE = (1, 1)
 TWO_ONLY = "  two landmarks cannot check each other; give a third"
+WHAT_TO_DO = {
+    Verdict.UNSURE: (
+        "compare reference and today in relocation.png: is it the same place, take it with acquire --accept-unsure; "
+        "else say where landmarks are today (--landmark NAME X Y, two or more) and relocate again"
+    ),
+    Verdict.NOT_FOUND: (
+        "check focus, immersion and the window; was the head re-mounted, begin a new session (--new-session); "
+        "else say where landmarks are today (--landmark NAME X Y, two or more) and relocate again"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,7 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
     if not (fields or kept):
         raise StudyError(f"animal {animal} has no field yet; keep one with new-field")
     missed = 0
-    for name in _one_by_one(session, fields, kept):
+    for name in one_by_one(session, fields, kept):
         repeats = taking.repeats
         if taking.resume:
             repeats = session.study.stacks_left(session.record, name, repeats)
@@ -107,6 +118,7 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             continue
         verdict = session.find(name)
         if verdict is not Verdict.FOUND and not (taking.accept_unsure and verdict is Verdict.UNSURE):
+            say(_last_search(session, name))
             say(f"{name}: {verdict}; no stack taken")
             missed += 1
             continue
@@ -114,6 +126,12 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             say(f"{name}: {store} was cut short in another session and is not gone on with; a new stack is taken")
         _take_repeats(session, name, taking, repeats, say)
     return missed
+
+
+def _last_search(session: Session, name: str) -> str:
+    record = session.record
+    file = session.study.session_folder(record.animal, record.name) / name / RELOCATION_FILE
+    return tell_relocation(read_record(file, RelocationRecord), session.study)
 
 
 def _take_repeats(session: Session, name: str, taking: Taking, repeats: int, say: Callable[[str], None]) -> None:
@@ -137,8 +155,11 @@ def _wait_until(then_s: float, session: Session) -> None:
         time.sleep(LISTEN_S)
 
 
-def _one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[str]) -> Iterator[str]:
-    """Yield the fields that were named, each once; without any the others, so that the head pose is known soonest."""
+def one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[str]) -> Iterator[str]:
+    """Yield the fields that were named, each once; without any the others, so that the head pose is known soonest.
+
+    Find each before the next is asked for: what was found tells which one is best looked for then.
+    """
     left = list(dict.fromkeys(named or others))
     while left:
         name = (left if named else session.order(left))[0]
@@ -162,7 +183,7 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> list[Relocati
             f"animal {session.record.animal} has {len(kept)} fields, none of them from an earlier session; "
             "there is nothing to find again (keep one with new-field, or give --new-session)"
         )
-    return [session.relocate(name) for name in _one_by_one(session, fields, earlier)]
+    return [session.relocate(name) for name in one_by_one(session, fields, earlier)]
 
 
 def check_landmarks(study: Study, animal: str, config: RigConfig, landmarks: Places) -> None:
@@ -236,41 +257,18 @@ def tell_alignment(alignment: AlignmentRecord) -> list[str]:
     return told
 
 
-def tell_relocation(record: RelocationRecord) -> str:
-    """Return a line about a search."""
-    told = f"{record.field}: {record.verdict} at {record.position}, overviews taken: {len(record.steps)}"
+def tell_relocation(record: RelocationRecord, study: Study | None = None) -> str:
+    """Return a line about a search, with its picture in the study; and one what to do when the field was not found."""
+    at = "around" if record.verdict is Verdict.NOT_FOUND else "at"
+    told = f"{record.field}: {record.verdict} {at} {record.position}, overviews taken: {len(record.steps)}"
     if record.dose_mj:
         told += f" ({record.dose_mj:.1f} mJ)"
-    told += f", {record.steps[-1].evidence}"
-    return f"{told}; {record.note}" if record.note else told
-
-
-def replay_relocation(file: Path) -> RelocationRecord:
-    """Register the overviews of a recorded search anew, off the rig; return the record as it would be today.
-
-    Raises
-    ------
-    StudyError
-        When the file is no relocation, or says not which images were compared.
-    """
-    record = read_record(file, RelocationRecord)
-    if record.reference_store is None or any(step.store is None for step in record.steps):
-        raise StudyError(f"{file} does not say which overviews were compared; it cannot be replayed")
-    reference = read_stack(file.parent / record.reference_store)
-    plan = StackPlan.model_validate(reference.provenance["plan"])
-    steps = []
-    for step in record.steps:
-        started = time.perf_counter()
-        today = read_stack(file.parent / str(step.store))
-        found = register_stacks(reference, today)
-        seconds = time.perf_counter() - started
-        todays_plan = StackPlan.model_validate(today.provenance["plan"])
-        offset_um = offset_zyx_um(found.reference_from_today, plan, todays_plan)
-        again = RelocationStep.of(step.stage, found, offset_um, seconds)
-        steps.append(again.model_copy(update={"store": step.store}))
-    last, compute_s = steps[-1], sum(step.compute_s for step in steps)
-    changes = {"verdict": last.verdict, "probability": last.probability, "compute_s": compute_s}
-    return record.model_copy(update={**changes, "steps": tuple(steps)})
+    told += f", {record.evidence}"
+    if record.note:
+        told += f"; {record.note}"
+    if study is not None and (picture := search_picture(study, record)) is not None:
+        told += f"; {picture}"
+    return told if record.verdict is Verdict.FOUND else f"{told}\n  {searched(record)}; {WHAT_TO_DO[record.verdict]}"
 
 
 def _retake(session: Session, name: str, say: Callable[[str], None]) -> None:
@@ -356,6 +354,22 @@ def _analyse_field_of(study: Study, animal: str, name: str, progress: Progress) 
         counts = write_outputs(study.analysis_folder(animal, name), stacks, analysis, parquet=True)
         told.append(f"{animal} {name}: {counts}")
     return told
+
+
+def tell_registration(found: StackRegistration, stacks: Sequence[Stack], channel: int) -> str:
+    """Return a line about two stacks of one field: how they lie, or what to do when that is not known."""
+    pose = found.reference_from_today
+    z, y, x = pose.matrix[:3, 3]
+    told = f"{found.verdict}, right with probability {found.probability:.3f}, score {found.score:.2f}"
+    shift = f"shift z {z:.2f}, y {y:.2f}, x {x:.2f} um, yaw {pose.yaw_deg:.2f} deg, tilt {pose.tilt_deg:.2f} deg"
+    told += {
+        Verdict.FOUND: f": {shift}",
+        Verdict.UNSURE: f": {shift}; look at both stacks before you use it",
+        Verdict.NOT_FOUND: f", margin {found.margin:.2f} over the next best; best guess, not to be used: {shift}; "
+        "check that both show one field and share half of it, and their voxel sizes (--voxel-um)",
+    }[found.verdict]
+    several = [f"{channel} of {stack.channels} in {stack.name}" for stack in stacks if stack.channels > 1]
+    return f"{told}; channel {', '.join(several)} (--channel takes another)" if several else told
 
 
 def register_pictures(map_path: Path, today_path: Path, pixel_um: tuple[float, float] | None) -> SurfaceRegistration:

@@ -6,6 +6,8 @@ Whatever was tried is written down: where, with which overview, what the registr
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from acquire import relocate
-from acquire.errors import RelocationError
+from acquire.errors import RelocationError, StudyError
+from acquire.files import writing
 from acquire.headpose import (
     FROM_STAGE,
     FROM_VESSELS,
@@ -41,7 +44,13 @@ from analysis.register import StackRegistration, register_stacks
 from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
-RELOCATION_FILE = "relocation.json"
+RELOCATION_FILE, PICTURE_FILE = "relocation.json", "relocation.png"
+
+
+def search_picture(study: Study, record: RelocationRecord) -> Path | None:
+    """Return the picture of the last search for a field in a session, None when there is none."""
+    file = study.session_folder(record.animal, record.session) / record.field / PICTURE_FILE
+    return file if file.is_file() else None
 
 
 class FieldFinder:
@@ -225,39 +234,68 @@ class FieldFinder:
             raise RelocationError(f"field {field.name} is predicted at {predicted}, but there {refusal}")
         stores: list[Path] = []
         before_mj = self._study.dose_mj(self.record, field.name)
+        sigma_um = np.round(pose.uncertainty_um(then_um), 2)  # as it is written down: a replay begins with the same
         result = relocate.search(
             predicted,
-            pose.uncertainty_um(then_um),
+            sigma_um,
             self._look(field, stores),
             field.overview_plan,
             orientation=self._rig.config.orientation,
             why_not=self._rig.why_not,
         )
-        record = result.record(self.record, field, predicted, time.perf_counter() - started)
+        record = result.record(
+            animal=self.record.animal,
+            field=field.name,
+            session=self.record.name,
+            predicted=predicted,
+            seconds=time.perf_counter() - started,
+        )
         record = self._compared_with_others(field, self._with_images(record, field, stores))
-        sigma = tuple(round(float(value), 2) for value in pose.uncertainty_um(then_um))
         dose_mj = round(self._study.dose_mj(self.record, field.name) - before_mj, 4)
-        record = record.model_copy(update={"sigma_zyx_um": sigma, "dose_mj": dose_mj, "ended": utc_now()})
+        found = {"sigma_zyx_um": tuple(sigma_um.tolist()), "dose_mj": dose_mj, "ended": utc_now()}
+        record = record.model_copy(update=found)
         self._keep_earlier(field)
         write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
+        self._draw(field, record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
         return record
 
+    def _draw(self, field: FieldRecord, record: RelocationRecord) -> None:
+        """Draw a search beside its record; a picture that cannot be drawn is a warning, and fails no search."""
+        folder = self._folder(self.record) / field.name
+        try:
+            from acquire.pictures import write_search  # brings matplotlib along
+
+            today = read_stack(folder / str(record.telling_step.store))
+            write_search(folder / PICTURE_FILE, record, self._taker.reference_overview(field), today)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the field was looked for and the record is written
+            self._warn_once(f"there is no picture of the search for {field.name}: {' '.join(str(error).split())}")
+
     def last_relocation(self, field: FieldRecord) -> RelocationRecord | None:
-        """Return how a field was found in this session; None when it was not looked for."""
+        """Return how a field was found in this session; None when it was not looked for, or the record is damaged."""
         path = self._folder(self.record) / field.name / RELOCATION_FILE
-        return read_record(path, RelocationRecord) if path.is_file() else None
+        try:
+            return read_record(path, RelocationRecord) if path.is_file() else None
+        except StudyError as error:
+            self._warn_once(f"what was found of {field.name} is left out, relocate it again: {error}")
+            return None
+
+    def _warn_once(self, what: str) -> None:
+        if what not in self._rig.alarms:
+            self._rig.alarms.append(what)
+            with contextlib.suppress(StudyError):  # a full disk: what is warned of is no worse for it
+                self._log("warning", what=what)
 
     def _look(self, field: FieldRecord, stores: list[Path]) -> Look:
         reference = self._taker.reference_overview(field)
 
-        def look(position: StagePosition, plan: StackPlan) -> tuple[StackRegistration, float]:
+        def look(position: StagePosition, plan: StackPlan) -> relocate.Seen:
             stores.append(self._taker.take(field, "overview", position, plan))
             today = read_stack(stores[-1])
             before = time.perf_counter()
             registration = register_stacks(reference, today)
             self._progress(f"{field.name} {registration.verdict}, score {registration.score:.2f}", 1.0)
-            return registration, time.perf_counter() - before
+            return relocate.Seen(position, registration, time.perf_counter() - before)
 
         return look
 
@@ -271,11 +309,14 @@ class FieldFinder:
         return record.model_copy(update={"steps": tuple(steps), "reference_store": reference})
 
     def _keep_earlier(self, field: FieldRecord) -> None:
-        """Keep the record of an earlier search of this session under another name: none is overwritten."""
+        """Keep what an earlier search of this session left under another name: nothing is overwritten."""
         folder = self._folder(self.record) / field.name
-        if (folder / RELOCATION_FILE).is_file():
-            earlier = len(list(folder.glob("relocation*.json")))
-            (folder / RELOCATION_FILE).replace(folder / f"relocation-{earlier}.json")
+        number = next(n for n in itertools.count(1) if not list(folder.glob(f"relocation-{n}.*")))
+        for name in (RELOCATION_FILE, PICTURE_FILE):
+            file = folder / name
+            if file.is_file():
+                with writing(file):
+                    file.replace(file.with_stem(f"{file.stem}-{number}"))
 
     def _compared_with_others(self, field: FieldRecord, record: RelocationRecord) -> RelocationRecord:
         """Add how far the field lies from where the others put it; what is far off is unsure."""

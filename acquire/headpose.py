@@ -205,7 +205,8 @@ def propose_order(pose: HeadPose, fields_zyx_um: Sequence[ArrayLike]) -> list[in
 def goniometer_advice(pose: HeadPose, orientation: Orientation) -> str:
     """Say how to turn the goniometer so that the head sits as it did, in degrees.
 
-    Sides are those of the animal when the rig config says where its nose points, else those of the image.
+    Sides are those of the animal when the rig config says where its nose points, else those of the image. Clockwise is
+    as the image shows it: whether the image is mirrored against the view from above, the rig config does not say.
     """
     if pose.tilt_sigma_deg > TILT_KNOWN_DEG:
         return f"the head's tilt is not known yet (to {pose.tilt_sigma_deg:.1f} deg): find a field first"
@@ -218,9 +219,13 @@ def goniometer_advice(pose: HeadPose, orientation: Orientation) -> str:
         for axis, lower in enumerate((down_deg, right_deg))
         if abs(lower) >= LEAST_TURN_DEG
     ]
-    yaw = pose.today_from_then.yaw_deg
     told = f"turn the goniometer: {', '.join(turns)}" if turns else "the head is level with the first day"
-    return f"{told}; turned by {abs(yaw):.1f} deg about the optical axis" if abs(yaw) >= LEAST_TURN_DEG else told
+    yaw_deg = pose.today_from_then.yaw_deg * float(np.sign(np.linalg.det(turn)))  # positive turns right to bottom
+    if abs(yaw_deg) >= LEAST_TURN_DEG:
+        sense, back = ("clockwise", "counter-clockwise") if yaw_deg > 0 else ("counter-clockwise", "clockwise")
+        told += f"; seen in the image the head is turned {abs(yaw_deg):.1f} deg {sense}: turn it back {back}"
+        turns.append(back)
+    return f"{told}; once turned, begin a new session (--new-session)" if turns else told
 
 
 def _lever(offset_zyx_um: Floats) -> Floats:

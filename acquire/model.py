@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from analysis.model import Transform, Verdict
-from analysis.register import StackRegistration
+from analysis.register import FOUND_AGREEMENT_UM, StackRegistration
 
 FORMAT_VERSION: Literal[1] = 1
 MOST_PLANES = 5000
@@ -404,9 +404,18 @@ class RelocationStep(Record):
     @property
     def evidence(self) -> str:
         """What the registration rests on, in words."""
-        halves = "halves disagree" if self.agreement_um is None else f"halves agree to {self.agreement_um:.1f} um"
+        halves = "halves disagree"
+        if self.agreement_um is not None:
+            agree = self.agreement_um <= FOUND_AGREEMENT_UM
+            halves = f"halves {'agree to' if agree else 'disagree by'} {self.agreement_um:.1f} um"
         right = "" if self.probability is None else f"right with probability {self.probability:.3f}: "
         return f"{right}score {self.score:.2f}, margin {self.margin:.2f} over the next best place, {halves}"
+
+
+def _some_overviews(steps: tuple[RelocationStep, ...]) -> tuple[RelocationStep, ...]:
+    if not steps:
+        raise ValueError("a search has at least one overview, here are 0")
+    return steps
 
 
 class RelocationRecord(Record):
@@ -427,7 +436,7 @@ class RelocationRecord(Record):
     position: StagePosition
     remaining_zyx_um: tuple[float, float, float] | None
     reference_from_today: TransformRecord | None
-    steps: tuple[RelocationStep, ...]
+    steps: Annotated[tuple[RelocationStep, ...], AfterValidator(_some_overviews)]
     rig_s: float
     compute_s: float
     sigma_zyx_um: tuple[float, float, float] | None = None
@@ -441,6 +450,18 @@ class RelocationRecord(Record):
     def is_recent(self, lasts: timedelta) -> bool:
         """Tell whether the search ended no longer ago than that."""
         return self.ended is not None and utc_now() - self.ended < lasts
+
+    @property
+    def telling_step(self) -> RelocationStep:
+        """The overview that tells most: the last, or where nothing was found the one that is most like the field."""
+        if self.verdict is not Verdict.NOT_FOUND:
+            return self.steps[-1]
+        return max(self.steps, key=lambda step: (step.probability or 0.0, step.score))
+
+    @property
+    def evidence(self) -> str:
+        """What the verdict rests on, in words."""
+        return self.telling_step.evidence
 
 
 class Light(StrEnum):

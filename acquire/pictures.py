@@ -1,15 +1,19 @@
-"""Pictures of a session for its report: the vessel map with its fields, each field beside its reference."""
+"""Pictures of a session, for the rig and for its report: the vessel map, each field beside its reference."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from acquire import relocate
 from acquire.config import Orientation
+from acquire.files import writing
 from acquire.landmarks import SURFACE_FILE
 from acquire.model import FieldRecord, RelocationRecord, SessionRecord
 from acquire.store import Study
@@ -17,6 +21,8 @@ from analysis.figures import draw_red_green, draw_vessel_map
 from analysis.model import Stack, Transform
 from analysis.page import Picture, Section
 from analysis.stack import read_image, read_stack
+
+TITLE_LETTERS = 135
 
 
 def on_reference_grid(today: Stack, reference: Stack, reference_from_today: Transform) -> NDArray[np.float32]:
@@ -53,6 +59,44 @@ def map_section(
     )
 
 
+def draw_search(record: RelocationRecord, reference: Stack, today: Stack) -> Figure:
+    """Draw the reference beside an overview of a search: brought onto it, or as it was taken when nothing was found.
+
+    Parameters
+    ----------
+    record
+        The search.
+    reference
+        The overview that was looked for.
+    today
+        The overview that tells most of the search.
+    """
+    if record.reference_from_today is None:
+        pose = Transform.translation((reference.extent_zyx_um - today.extent_zyx_um) / 2)
+        where = "today is the overview most like it, as it was taken"
+    else:
+        pose = record.reference_from_today.transform()
+        found_um, predicted_um = (relocate.stage_zyx_um(place) for place in (record.position, record.predicted))
+        z_um, y_um, x_um = np.subtract(found_um, predicted_um)
+        where = f"z {z_um:+.1f}, y {y_um:+.1f}, x {x_um:+.1f} um from where it was predicted; "
+        where += relocate.tilt_advice(pose)
+    first = f"{record.field} {str(record.verdict).upper()}: {record.evidence}"
+    title = "\n".join(row for line in (first, where, record.note) for row in textwrap.wrap(line, TITLE_LETTERS))
+    pixels = on_reference_grid(today, reference, pose)
+    return draw_red_green(reference.pixels, pixels, reference.voxel_um, title=title)
+
+
+def write_search(path: Path, record: RelocationRecord, reference: Stack, today: Stack) -> None:
+    """Write the picture of a search as PNG: the whole of it or nothing."""
+    png = Picture.of(draw_search(record, reference, today)).png
+    with writing(path):
+        try:
+            path.write_bytes(png)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
 def relocation_section(
     study: Study,
     field: FieldRecord,
@@ -72,10 +116,8 @@ def relocation_section(
         lines.append(f"{day}: {record.verdict}, overviews taken: {len(record.steps)}, {record.steps[-1].evidence}")
         today = read_stack(store)
         pose = record.reference_from_today
-        pixels = on_reference_grid(today, reference, pose.transform()) if pose else today.pixels
         if pose:
             lines[-1] += f"; {relocate.tilt_advice(pose.transform())}"
-        figure = draw_red_green(reference.pixels.max(axis=0), pixels.max(axis=0), reference.voxel_um[1])
         caption = f"{day}: projections of the overviews, today's turned and shifted onto the reference."
-        figures.append(Picture.of(figure, caption))
+        figures.append(Picture.of(draw_search(record, reference, today), caption))
     return Section(heading=f"Field {field.name} found again", text=". ".join(lines) + ".", figures=figures)

@@ -13,17 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from acquire.config import Orientation
-from acquire.model import (
-    FieldRecord,
-    RelocationRecord,
-    RelocationStep,
-    SessionRecord,
-    StackPlan,
-    StagePosition,
-    TransformRecord,
-)
+from acquire.model import RelocationRecord, RelocationStep, StackPlan, StagePosition, TransformRecord
 from analysis.model import Floats, Transform, Verdict
-from analysis.register import StackRegistration
+from analysis.register import MAX_YAW_DEG, StackRegistration
 
 # From the middle of an overview to a field that it still finds, z y x, um: tests/bench/capture.py measures somewhat
 # more along one axis at a time; along several at once less is shared.
@@ -35,7 +27,27 @@ LATERAL_LIMIT_UM = 3.0
 AXIAL_LIMIT_UM = 3.0
 MAX_OVERVIEWS = 8
 
-Look = Callable[[StagePosition, StackPlan], tuple[StackRegistration, float]]
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one overview showed.
+
+    Parameters
+    ----------
+    stage
+        Where it was taken.
+    registration
+        How it lies in the reference.
+    compute_s
+        Time of computing, s.
+    """
+
+    stage: StagePosition
+    registration: StackRegistration
+    compute_s: float
+
+
+Look = Callable[[StagePosition, StackPlan], Seen]
 WhyNot = Callable[[StagePosition, StackPlan], str | None]
 
 
@@ -244,14 +256,25 @@ def is_close(offset_um: tuple[float, float, float]) -> bool:
 
 
 def tilt_advice(reference_from_today: Transform) -> str:
-    """Say how the head is turned against the reference, in degrees about the image's axes."""
+    """Say how the head is turned against the reference, as the image shows it, in degrees."""
     tilt_y, tilt_x = reference_from_today.tilt_yx_deg
+    yaw_deg = -reference_from_today.yaw_deg  # of today: positive turns right to bottom in the image
     down_y = "bottom" if tilt_y < 0 else "top"
     down_x = "right" if tilt_x < 0 else "left"
     return (
-        f"turned {abs(reference_from_today.yaw_deg):.1f} deg, "
+        f"turned {abs(yaw_deg):.1f} deg {'clockwise' if yaw_deg > 0 else 'counter-clockwise'}, "
         f"{down_y} of the image {abs(tilt_y):.1f} deg lower, {down_x} {abs(tilt_x):.1f} deg lower than at the reference"
     )
+
+
+def searched(record: RelocationRecord) -> str:
+    """Say how far around the prediction a search would have found the field."""
+    starts_um = np.array([stage_zyx_um(step.stage) for step in record.steps]) - stage_zyx_um(record.predicted)
+    deeper = record.sigma_zyx_um is not None and needs_deeper(np.array(record.sigma_zyx_um))
+    reach_um = CAPTURE_UM + np.array([DEEPER_UM if deeper else 0.0, 0.0, 0.0])
+    ends = zip("zyx", starts_um.min(axis=0) - reach_um, starts_um.max(axis=0) + reach_um, strict=True)
+    ranges = ", ".join(f"{axis} {low:+.0f} to {high:+.0f}" for axis, low, high in ends)
+    return f"searched about {ranges} um from the prediction, yaw to {MAX_YAW_DEG:.0f} deg each way"
 
 
 @dataclass(frozen=True)
@@ -264,15 +287,15 @@ class SearchResult:
     registration: StackRegistration | None
 
     def record(
-        self, session: SessionRecord, field: FieldRecord, predicted: StagePosition, seconds: float
+        self, *, animal: str, field: str, session: str, predicted: StagePosition, seconds: float
     ) -> RelocationRecord:
         """Write the search down; ``seconds`` is what it took in all."""
         compute_s = sum(step.compute_s for step in self.steps)
         found = self.registration if self.verdict is not Verdict.NOT_FOUND else None
         return RelocationRecord(
-            animal=session.animal,
-            field=field.name,
-            session=session.name,
+            animal=animal,
+            field=field,
+            session=session,
             verdict=self.verdict,
             predicted=predicted,
             position=self.position,
@@ -305,8 +328,7 @@ def search(
     sigma_zyx_um
         One sigma of the prediction on the stage, um: how far around it is worth looking.
     look
-        Takes an overview at a position as a plan says and registers it to the reference; also returns the time of
-        computing, s.
+        Takes an overview at a position as a plan says and registers it to the reference.
     plan
         Geometry of the reference, and of the overviews but the deeper ones.
     orientation
@@ -349,7 +371,7 @@ class _Loop:
             verdict = step.verdict
             if verdict is Verdict.NOT_FOUND:
                 return verdict, position
-            position = position.moved(*self._orientation.stage_offset_um(step.offset_zyx_um))
+            position = step.stage.moved(*self._orientation.stage_offset_um(step.offset_zyx_um))
             unsure += verdict is Verdict.UNSURE
             close = plan is self._plan and is_close(step.offset_zyx_um)
             if unsure == 2 or (verdict is Verdict.FOUND and close):
@@ -358,8 +380,9 @@ class _Loop:
         return (Verdict.NOT_FOUND if verdict is Verdict.NOT_FOUND else Verdict.UNSURE), position
 
     def _step(self, position: StagePosition, plan: StackPlan) -> RelocationStep:
-        self.registration, compute_s = self._look(position, plan)
-        offset_um = offset_zyx_um(self.registration.reference_from_today, self._plan, plan)
-        step = RelocationStep.of(position, self.registration, offset_um, compute_s)
+        seen = self._look(position, plan)
+        self.registration = seen.registration
+        offset_um = offset_zyx_um(seen.registration.reference_from_today, self._plan, plan)
+        step = RelocationStep.of(seen.stage, seen.registration, offset_um, seen.compute_s)
         self.steps.append(step)
         return step

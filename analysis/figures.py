@@ -40,6 +40,7 @@ FIELD_UM = 120.0
 """Side of the square that shows a field on the vessel map, um: 1024 pixels of 0.12 um."""
 STABLE_COLOUR = "#a9a698"
 LANDMARK_COLOUR = "#f9c74f"
+MOST_BRIGHTER = 6.0  # one of two views than the other: what is darker is drawn dark
 MAGENTA_GREEN = np.array([[1.0, 0.15, 1.0], [0.0, 1.0, 0.15]])  # red/green that colour-blind eyes can tell apart
 
 
@@ -156,41 +157,57 @@ def _dress(axes: Axes) -> None:
 def draw_red_green(
     reference: NDArray[Any],
     today: NDArray[Any],
-    pixel_um: float,
+    voxel_um: tuple[float, float, float],
     *,
     title: str = "",
     names: tuple[str, str] = ("reference", "today"),
 ) -> Figure:
-    """Draw the reference, today's view and both on top of each other.
+    """Draw the reference, today's view and both on top of each other, from above and from the side.
 
     Parameters
     ----------
     reference, today
-        Images of the same pixel size, shape (y, x); the larger is cut to the other's size.
-    pixel_um
-        Pixel size of both, um.
+        Stacks with the same voxels, shape (z, y, x); the larger is cut to the other's size. Their maximum projections
+        are drawn; of a single plane only the view from above.
+    voxel_um
+        Voxel size of both (z, y, x), um.
     title
-        Line above the pictures.
+        Lines above the pictures.
     names
         What the two are called.
     """
-    height = min(reference.shape[0], today.shape[0])
-    width = min(reference.shape[1], today.shape[1])
-    pair = [stretched(image[:height, :width], low=2.0, high=99.6) for image in (reference, today)]
-    panel_in = 3.6
-    picture = panel_in * height / width
-    total = picture + 0.65
-    figure = dark_figure(3 * panel_in + 0.1, total)
-    overlay = np.clip(np.einsum("kyx,kc->yxc", np.array(pair), MAGENTA_GREEN), 0, 1)
-    captions = (names[0], names[1], f"{names[0]} magenta, {names[1]} green, both white")
-    for number, (image, caption) in enumerate(zip((*pair, overlay), captions, strict=True)):
-        left = number * (panel_in + 0.05) / (3 * panel_in + 0.1)
-        axes = figure.add_axes((left, 0.3 / total, panel_in / (3 * panel_in + 0.1), picture / total))
-        show_image(axes, image, (pixel_um, pixel_um))
-        draw_scale_bar(axes)
-        axes.text(0.5, -0.04, caption, transform=axes.transAxes, color=TEXT, fontsize=9, ha="center", va="top")
-    figure.text(0.012, 1 - 0.17 / total, title, color=TEXT, fontsize=10, va="center")
+    depth, height, width = np.minimum(reference.shape, today.shape)
+    pair = [stack[:depth, :height, :width] for stack in (reference, today)]
+    views = {"from above": 0, "from the side": 1} if depth > 1 else {"from above": 0}
+    rows = [(view, _with_overlay(*(stack.max(axis=axis) for stack in pair)), 1 - axis) for view, axis in views.items()]
+    panel_in, gap_in, caption_in, title_in = 3.6, 0.06, 0.3, 0.18 + 0.2 * len(title.splitlines())
+    rows_in = [panel_in * len(images[0]) * voxel_um[down] / (width * voxel_um[2]) for _, images, down in rows]
+    wide_in = 3 * panel_in + 2 * gap_in
+    high_in = title_in + caption_in + sum(rows_in) + gap_in * (len(rows) - 1)
+    figure = dark_figure(wide_in, high_in)
+    bottom_in = high_in - title_in + gap_in
+    for (view, images, down), row_in in zip(rows, rows_in, strict=True):
+        bottom_in -= row_in + gap_in
+        for column, image in enumerate(images):
+            left = column * (panel_in + gap_in) / wide_in
+            axes = figure.add_axes((left, bottom_in / high_in, panel_in / wide_in, row_in / high_in))
+            show_image(axes, image, (voxel_um[down], voxel_um[2]))
+            draw_scale_bar(axes)
+            text = axes.text(0.02, 0.98, view, transform=axes.transAxes, color=TEXT, fontsize=8, va="top")
+            text.set_path_effects(list(OUTLINE))
+    for column, caption in enumerate((*names, f"{names[0]} magenta, {names[1]} green, both white")):
+        middle_in = column * (panel_in + gap_in) + panel_in / 2
+        figure.text(middle_in / wide_in, 0.15 / high_in, caption, color=TEXT, fontsize=9, ha="center", va="center")
+    figure.text(0.012, 1 - 0.1 / high_in, title, color=TEXT, fontsize=10, va="top", linespacing=1.3)
     return figure
+
+
+def _with_overlay(reference: NDArray[Any], today: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Return two images and both on top of each other, each stretched to what can be seen."""
+    spans = [float(np.ptp(np.percentile(image, (2.0, 99.6)))) for image in (reference, today)]
+    least = max(*spans, 1e-9) / MOST_BRIGHTER
+    pair = [stretched(image, low=2.0, high=99.6, least=least) for image in (reference, today)]
+    return (*pair, np.clip(np.einsum("kyx,kc->yxc", np.array(pair), MAGENTA_GREEN), 0, 1))
 
 
 def draw_vessel_map(

@@ -191,6 +191,8 @@ class Stack:
         Intensity at which the detector clips; None when not known (floating point data).
     provenance
         What the file says of its making: ``animal``, ``field``, ``session``... when written by samefield.
+    channels
+        Number of channels of the file; this is one of them.
     """
 
     pixels: NDArray[Any]
@@ -199,6 +201,7 @@ class Stack:
     source: Path | None = None
     saturation: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    channels: int = 1
 
     @property
     def extent_zyx_um(self) -> Floats:

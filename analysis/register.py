@@ -31,6 +31,7 @@ FINE_UM = (1.0, 0.5, 0.5)
 COARSE_BAND_UM = ((1.5, 0.8, 0.8), (8.0, 5.0, 5.0))
 FINE_BAND_UM = ((0.8, 0.5, 0.5), (6.0, 4.0, 4.0))
 AXIAL_SEARCH_UM = 32.0
+MAX_YAW_DEG = 10.0
 YAW_STEP_DEG = 1.5
 NEAR_PEAK_UM = np.array([12.0, 6.0, 6.0])
 AXIS_WEIGHT = np.array([0.5, 1.0, 1.0])  # the depth is blurred and counts half
@@ -88,7 +89,7 @@ def register_stacks(
     reference: Stack,
     today: Stack,
     *,
-    max_yaw_deg: float = 10.0,
+    max_yaw_deg: float = MAX_YAW_DEG,
     max_shift_um: float | None = None,
     prior: Transform | None = None,
 ) -> StackRegistration:

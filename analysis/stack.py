@@ -80,7 +80,7 @@ def read_stack(path: Path | str, *, voxel_um: tuple[float, float, float] | None 
         raise StackError(f"{path.name} is one plane of {pixels.shape[1]} x {pixels.shape[2]} pixels; give a stack")
     _check_numbers(pixels, path.name)
     voxel = _voxel_um(raw, path.name, voxel_um)
-    return Stack(pixels, voxel, path.name, path, raw.saturation, raw.provenance)
+    return Stack(pixels, voxel, path.name, path, raw.saturation, raw.provenance, raw.count("C"))
 
 
 def read_image(path: Path | str, *, pixel_um: float | None = None, channel: int = 0) -> Image:

@@ -8,7 +8,7 @@ RIG is a rig config or the name of one that comes with the program, for example 
 import sys
 from pathlib import Path
 
-from acquire.commands import tell_relocation
+from acquire.commands import one_by_one, tell_relocation
 from acquire.config import read_rig_config
 from acquire.opening import open_rig
 from acquire.session import Session
@@ -26,13 +26,11 @@ def relocate_fields(rig_name: str, folder: Path, animal: str, wanted: list[str])
         Study(folder) as study,
         Session.open(study, animal, rig, new=True) as session,
     ):
-        left = wanted or [field.name for field in study.animal(animal).fields]
-        while left:
-            name = session.order(left)[0]  # what is found now tells where the others are
-            left.remove(name)
+        kept = [field.name for field in study.animal(animal).fields]
+        for name in one_by_one(session, wanted, kept):  # what is found now tells where the others are
             try:
                 record = session.relocate(name)
-                print(tell_relocation(record))
+                print(tell_relocation(record, study))
                 if record.verdict is not Verdict.FOUND:
                     trouble.append(name)
                     continue

@@ -137,9 +137,26 @@ def test_register_exits_3_when_nothing_fits(tmp_path, capsys, small_stack):
     metadata = {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2, "PhysicalSizeZ": 1.0}
     tifffile.imwrite(noise, pixels, ome=True, metadata=metadata)
     assert run("register", small_stack, noise, "--json") == 3
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    told, last = capsys.readouterr().out.splitlines()
+    assert told.startswith("not found, right with probability 0.0")
+    assert "best guess, not to be used: shift z" in told and "check that both show one field" in told
+    result = json.loads(last)
     assert result["verdict"] in {"unsure", "not found"}
     assert np.array(result["reference_from_today"]).shape == (4, 4)
+
+
+def test_register_says_which_channel_it_compared(tmp_path, capsys, small_stack):
+    green = tifffile.imread(small_stack)
+    both = tmp_path / "both.ome.tif"
+    metadata = {"axes": "CZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2, "PhysicalSizeZ": 1.0}
+    noise = np.random.default_rng(0).poisson(100, green.shape).astype(np.uint16)
+    tifffile.imwrite(both, np.stack([noise, green]), ome=True, metadata=metadata)
+    run("register", both, both, "--channel", 1)
+    assert (
+        "; channel 1 of 2 in both.ome.tif, 1 of 2 in both.ome.tif (--channel takes another)" in capsys.readouterr().out
+    )
+    assert run("register", both, both, "--channel", 2) == 1
+    assert "both.ome.tif has 2 channels; channel 2 is not among 0-1" in complaint(capsys)
 
 
 def test_the_demo_camera_takes_stacks_by_the_same_commands(tmp_path, capsys):

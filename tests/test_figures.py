@@ -130,7 +130,7 @@ def test_overlay_without_fates_uses_the_state(stacks):
 
 @pytest.mark.parametrize(("width_um", "length_um"), [(123.0, 20), (30.0, 5), (5000.0, 500), (9.0, 1)])
 def test_scale_bar_is_as_long_as_it_says(width_um, length_um):
-    figure = draw_red_green(np.zeros((10, 10)), np.zeros((10, 10)), width_um / 10)
+    figure = draw_red_green(np.zeros((1, 10, 10)), np.zeros((1, 10, 10)), (1.0, width_um / 10, width_um / 10))
     axes = figure.axes[0]
     bar = next(patch for patch in axes.patches if isinstance(patch, Rectangle))
     assert bar.get_width() == length_um
@@ -204,16 +204,28 @@ def test_fate_counts_of_nothing_can_be_drawn():
 
 
 def test_red_green_cuts_to_the_common_size():
-    figure = draw_red_green(np.eye(20), np.eye(20)[:, :15], 0.5)
-    assert [axes.images[0].get_array().shape[:2] for axes in figure.axes] == [(20, 15)] * 3
+    stack = np.stack([np.eye(20)] * 8)
+    figure = draw_red_green(stack, stack[:6, :, :15], (2.0, 0.5, 0.5))
+    shapes = [axes.images[0].get_array().shape[:2] for axes in figure.axes]
+    assert shapes == [(20, 15)] * 3 + [(6, 15)] * 3
+    assert [axes.get_ylim()[0] for axes in figure.axes[2:4]] == [19.5 * 0.5, 5.5 * 2.0]  # um, also from the side
 
 
 def test_red_green_is_white_where_both_are_bright():
-    both = np.zeros((20, 20))
-    both[5] = 1.0
-    overlay = np.asarray(draw_red_green(both, both, 0.5).axes[2].images[0].get_array())
+    both = np.zeros((1, 20, 20))
+    both[0, 5] = 1.0
+    overlay = np.asarray(draw_red_green(both, both, (1.0, 0.5, 0.5)).axes[2].images[0].get_array())
     assert overlay[5].min() > 0.95
     assert overlay[10].max() == 0.0
+
+
+def test_red_green_leaves_mere_noise_dark():
+    rng = np.random.default_rng(0)
+    lines = 1000.0 * (np.arange(40) % 8 == 0) * np.ones((3, 40, 40))
+    figure = draw_red_green(lines, rng.uniform(0, 30, (3, 40, 40)), (2.0, 0.5, 0.5))
+    reference, today = (np.asarray(axes.images[0].get_array()) for axes in figure.axes[:2])
+    assert reference.max() == 1.0
+    assert today.max() < 0.4
 
 
 def test_vessel_map_draws_fields_where_they_are():

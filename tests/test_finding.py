@@ -4,16 +4,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
+from acquire import pictures
 from acquire.__main__ import main
-from acquire.commands import find_fields, replay_relocation
+from acquire.commands import Taking, find_fields, take_fields, tell_relocation
 from acquire.config import read_rig_config
 from acquire.errors import StudyError
 from acquire.finding import FieldFinder
 from acquire.model import AnimalRecord, RelocationRecord, StagePosition, StudyRecord
 from acquire.opening import open_rig
+from acquire.replay import replay_relocation
 from acquire.session import Session
 from acquire.store import Study
 from analysis.model import Verdict
@@ -65,10 +71,88 @@ def test_the_light_of_a_search_is_counted(found):
 
 def test_a_search_is_replayed_from_its_images(found):
     session, records = found
-    again = replay_relocation(file_of(session, records[0]))
-    assert again.verdict is records[0].verdict
-    for step, before in zip(again.steps, records[0].steps, strict=True):
-        assert step.offset_zyx_um == pytest.approx(before.offset_zyx_um, abs=1e-6)
+    replay = replay_relocation(file_of(session, records[0]))
+    assert replay.told == "recorded: found; replayed: found, the same place: they agree"
+    ignored = {"compute_s": 0.0, "rig_s": 0.0}
+    again, before = (each.model_copy(update=ignored) for each in (replay.replayed, records[0]))
+    assert [step.model_copy(update=ignored) for step in again.steps] == [
+        step.model_copy(update=ignored) for step in before.steps
+    ]
+    assert again.model_copy(update={"steps": ()}) == before.model_copy(update={"steps": ()})
+
+
+def test_what_cannot_be_replayed_is_refused_in_a_sentence(found, edited, capsys, tmp_path):
+    session, records = found
+    stranger = tmp_path / "stranger.tif"
+    sizes = dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ"), 1.0)
+    tifffile.imwrite(stranger, np.ones((3, 16, 16), np.uint16), ome=True, metadata={"axes": "ZYX", **sizes})
+    for file, reason in (
+        (session.study.folder, "is a folder; give the relocation.json of a field"),
+        (tmp_path / "relocation.json", "is missing; give the relocation.json"),
+        (session.study.folder / "study.json", "is no record of a search for a field; give the relocation.json"),
+        (edited(steps=()), "a search has at least one overview, here are 0; take the file from a backup"),
+        (edited(reference_store=str(stranger)), "does not say with which plan and rig it was taken"),
+    ):
+        assert main(["relocate", "--replay", str(file)]) == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert reason in told and "unexpected" not in told
+    file = str(file_of(session, records[0]))
+    assert main(["relocate", "--replay", file, "--rig", "simulated", "--field", "F99"]) == 1
+    assert "--replay needs the file alone; leave out --rig, --field" in capsys.readouterr().err
+
+
+@pytest.fixture
+def edited(found):
+    """Write a record anew beside its images, changed; return its file."""
+    session, records = found
+    made = []
+
+    def edit(record: RelocationRecord = records[0], **changes: Any) -> Path:
+        made.append(file_of(session, record).with_name(f"edited-{len(made)}.json"))
+        made[-1].write_text(record.model_copy(update=changes).model_dump_json())
+        return made[-1]
+
+    yield edit
+    for file in made:
+        file.unlink()
+
+
+def test_a_replay_keeps_to_what_the_other_fields_said(found, edited, capsys):
+    _, records = found
+    odd = {"verdict": Verdict.UNSURE, "note": "it looks like F01, but lies 31 um from where the others put it"}
+    for record, missed in ((records[0], None), (records[2], (0.0, 31.0, 0.0))):
+        file = edited(record, missed_zyx_um=missed, **odd)
+        assert main(["relocate", "--replay", str(file)]) == 3
+        told = capsys.readouterr().out
+        assert f"{record.field}: unsure at" in told and "lies 31 um" in told
+        assert "recorded: unsure; replayed: unsure, the same place: they agree" in told
+
+
+def test_a_replay_finds_the_place_anew_and_says_that_the_record_differs(found, edited):
+    _, records = found
+    away = records[0].position.model_copy(update={"x_um": 99999.0})
+    file = edited(position=away, verdict=Verdict.NOT_FOUND, remaining_zyx_um=None, reference_from_today=None)
+    replay = replay_relocation(file)
+    assert replay.replayed.position == records[0].position
+    assert replay.replayed.remaining_zyx_um == records[0].remaining_zyx_um
+    assert replay.replayed.reference_from_today == records[0].reference_from_today
+    assert replay.told.startswith("recorded: not found; replayed: found, ")
+    assert replay.told.endswith("um from the recorded place: they differ")
+
+
+def test_a_replay_is_no_surer_than_the_search(found, edited):
+    """A field that was found, but not close, where the overviews ended, is unsure."""
+    _, records = found
+    first = records[0].steps[:1]
+    assert len(records[0].steps) == 2 and first[0].verdict is Verdict.FOUND
+    replay = replay_relocation(edited(steps=first, verdict=Verdict.UNSURE))
+    assert replay.replayed.verdict is Verdict.UNSURE
+    assert replay.replayed.steps[0].offset_zyx_um == first[0].offset_zyx_um
+
+
+def test_a_replay_needs_an_overview_where_the_search_begins(edited):
+    with pytest.raises(StudyError, match=r"none of its overviews lies at x 1000\.0"):
+        replay_relocation(edited(predicted=StagePosition(x_um=1000.0, y_um=0.0, z_um=0.0)))
 
 
 def test_the_command_replays_without_a_rig(found, capsys):
@@ -76,7 +160,7 @@ def test_the_command_replays_without_a_rig(found, capsys):
     file = file_of(session, records[1])
     assert main(["relocate", "--replay", str(file), "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert told["relocations"][0]["verdict"] == "found"
+    assert told["relocations"][0]["verdict"] == told["recorded"]["verdict"] == "found"
     assert main(["relocate", "--study", "nowhere"]) == 1
     assert "or --replay FILE" in capsys.readouterr().err
 
@@ -89,13 +173,66 @@ def test_a_search_without_images_is_not_replayed(found, tmp_path):
         replay_relocation(file)
 
 
+def test_every_search_leaves_a_picture_and_says_where(found):
+    session, records = found
+    for record in records:
+        picture = file_of(session, record).with_suffix(".png")
+        with Image.open(picture) as opened:
+            assert opened.format == "PNG" and opened.width > 1000
+        told = tell_relocation(record, session.study)
+        assert told.endswith(f"; {picture}") and "\n" not in told
+
+
 def test_an_earlier_search_is_not_overwritten(found):
     session, records = found
     first = file_of(session, records[0])
-    before = first.read_text()
+    before, picture_before = first.read_text(), first.with_suffix(".png").read_bytes()
     again = session.relocate(records[0].field)
     assert again.verdict is Verdict.FOUND
     assert first.with_name("relocation-1.json").read_text() == before
+    assert first.with_name("relocation-1.png").read_bytes() == picture_before
+    assert first.with_suffix(".png").read_bytes() != picture_before
+
+
+def test_a_picture_that_cannot_be_drawn_fails_no_search(found, monkeypatch):
+    session, records = found
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pictures, "write_search", full)
+    record = session.relocate(records[1].field)
+    assert record.verdict is Verdict.FOUND
+    assert any("no picture of the search" in alarm and "No space left" in alarm for alarm in session.rig.alarms)
+    session.rig.alarms.clear()
+    assert not file_of(session, record).with_suffix(".png").exists()  # that of the search before has its number
+
+
+def test_what_was_not_found_says_how_far_was_searched_and_what_to_do(found):
+    _, records = found
+    lost = records[0].model_copy(update={"verdict": Verdict.NOT_FOUND, "steps": records[0].steps[:1]})
+    line, remedy = tell_relocation(lost).splitlines()
+    assert line.startswith("F0") and f"not found around {lost.position}" in line
+    assert "searched about z -55 to +55, y -50 to +50, x -50 to +50 um from the prediction, yaw to 10 deg" in remedy
+    assert "focus" in remedy and "--new-session" in remedy and "--landmark NAME X Y" in remedy
+    unsure = tell_relocation(records[0].model_copy(update={"verdict": Verdict.UNSURE}))
+    assert "compare reference and today in relocation.png" in unsure and "--accept-unsure" in unsure
+
+
+def test_a_damaged_record_stops_no_other_search_and_is_kept(found):
+    session, records = found
+    damaged, other = file_of(session, records[0]), records[1].field
+    whole = damaged.read_text()
+    damaged.write_text(whole[:200])
+    try:
+        assert session.relocate(other).verdict is Verdict.FOUND
+        (warning,) = (alarm for alarm in session.rig.alarms if "is left out" in alarm)
+        assert f"{records[0].field} is left out, relocate it again" in warning and str(damaged) in warning
+        assert warning in [line["what"] for line in session.study.log_lines(session.record, "warning")]
+        assert session.relocate(records[0].field).verdict is Verdict.FOUND
+        assert whole[:200] in [file.read_text() for file in damaged.parent.glob("relocation-*.json")]
+    finally:
+        session.rig.alarms.clear()
 
 
 def test_a_field_that_the_others_contradict_is_unsure(found, monkeypatch):
@@ -112,6 +249,10 @@ def test_a_field_that_the_others_contradict_is_unsure(found, monkeypatch):
     record = session.relocate("F02")
     assert record.verdict is Verdict.UNSURE
     assert "lies 4" in record.note and "2 other fields found today" in record.note
+    said: list[str] = []
+    assert take_fields(session, ["F02"], Taking(), said.append) == 1
+    assert "compare reference and today in relocation.png" in said[0] and said[1] == "F02: unsure; no stack taken"
+    assert str(file_of(session, record).with_suffix(".png")) in said[0]
 
 
 def test_the_head_is_said_how_to_turn(found):

@@ -123,7 +123,25 @@ def test_advice_turns_the_side_up_that_sits_too_low(tilts, orientation, expected
     head = Transform.rigid(tilt_y_deg=tilts[0], tilt_x_deg=tilts[1])
     then = fields(6, 4)
     pose = learn_pose(head, FROM_VESSELS, seen(head, then), then.mean(axis=0))
-    assert goniometer_advice(pose, orientation) == f"turn the goniometer: {expected}"
+    told = f"turn the goniometer: {expected}; once turned, begin a new session (--new-session)"
+    assert goniometer_advice(pose, orientation) == told
+
+
+@pytest.mark.parametrize("stage_from_image", [((1, 0), (0, 1)), ((-1, 0), (0, 1)), ((0, 1), (1, 0)), ((0, -1), (1, 0))])
+@pytest.mark.parametrize("yaw_deg", [4.0, -4.0])
+def test_advice_says_to_which_side_the_head_is_turned_in_the_image(stage_from_image, yaw_deg) -> None:
+    """Clockwise: what lay at the right of the middle lies lower in the image today, whose y grows downwards."""
+    head, then = Transform.rigid(yaw_deg=yaw_deg), fields(6, 4)
+    pose = learn_pose(head, FROM_VESSELS, seen(head, then), then.mean(axis=0))
+    advice = goniometer_advice(pose, Orientation(stage_from_image=stage_from_image))
+    x, y = np.array(stage_from_image) @ (100.0, 0.0)
+    _, y_today, x_today = head.apply((0.0, y, x))
+    _, lower_um = np.linalg.inv(stage_from_image) @ (x_today, y_today)
+    sense, back = ("clockwise", "counter-clockwise") if lower_um > 0 else ("counter-clockwise", "clockwise")
+    assert (
+        f"; seen in the image the head is turned 4.0 deg {sense}: turn it back {back}; once turned, begin a new session"
+        in advice
+    )
 
 
 def test_no_advice_is_given_before_the_tilt_is_known() -> None:

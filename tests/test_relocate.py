@@ -63,6 +63,7 @@ def test_a_stack_that_was_brought_back_is_turned_about_its_middle(dz, dx, yaw, t
 def test_advice_names_the_lower_side():
     advice = relocate.tilt_advice(Transform.rigid(yaw_deg=2.0, tilt_y_deg=-1.4))
     assert "bottom of the image 1.4 deg lower" in advice
+    assert advice.startswith("turned 2.0 deg counter-clockwise")  # today's image is the reference's, turned back
 
 
 PLAN = StackPlan(field_of_view_um=120, pixels=256, depth_um=68, step_um=2)
@@ -83,7 +84,8 @@ class Tissue:
         middles_um = (PLAN.depth_um - plan.depth_um) / 2
         shift = Transform.translation((middles_um - dz, -image_y, -image_x)) if seen else Transform.identity()
         verdict = self.verdict if seen else Verdict.NOT_FOUND
-        return StackRegistration(shift, 0.9 if seen else 0.1, 0.5, 1.0, 0.8, 0.999 if seen else 0.0, verdict), 0.1
+        found = StackRegistration(shift, 0.9 if seen else 0.1, 0.5, 1.0, 0.8, 0.999 if seen else 0.0, verdict)
+        return relocate.Seen(position, found, 0.1)
 
 
 def allowed(_position, _plan):

@@ -301,14 +301,10 @@ def test_no_plane_of_a_damaged_stack_is_taken_again(session):
     journal = journal_path(session.take_stack("F01"))
     lines, before = journal.read_text().splitlines(keepends=True), session.rig.images_taken
     journal.write_text("".join(lines[:5] + lines[6:]))
-    with pytest.raises(
-        StudyError, match=r"stack\.planes\.jsonl lacks 1 planes that were saved \(first 5\); take a new"
-    ):
+    with pytest.raises(StudyError, match=r"stack\.planes\.jsonl lacks 1 planes that were saved \(first 5\)"):
         session.retake("F01", [3])
     journal.unlink()
-    with pytest.raises(
-        StudyError, match=r"stack\.planes\.jsonl lacks 12 planes that were saved \(first 1\); take a new"
-    ):
+    with pytest.raises(StudyError, match=r"stack\.planes\.jsonl lacks 12 planes that were saved \(first 1\)"):
         session.retake("F01", [3])
     assert session.rig.images_taken == before
     assert session.take_stack("F01").name == "stack-2.ome.zarr"
