@@ -316,6 +316,7 @@ def relocate(
     from acquire.commands import find_fields, tell_relocation
     from acquire.replay import replay_relocation
 
+    refused: list[str] = []
     if replay is not None:
         beside = {"--rig": rig, "--study": study, "--animal": animal, "--field": fields, "--day": day}
         beside |= {"--new-session": new_session, LANDMARK_OPTION: landmarks}
@@ -330,15 +331,16 @@ def relocate(
         check = _landmark_check(places)
         with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress, check) as session:
             _align(session, places)
-            records = find_fields(session, fields)
-            told = [tell_relocation(record, session.study) for record in records]
-            told.append(f"head: {session.head_advice(records[-1].field)}")
+            records, refused = find_fields(session, fields)
+            told = [*(tell_relocation(record, session.study) for record in records), *refused]
+            if found := [record.field for record in records if record.verdict is Verdict.FOUND]:
+                told.append(f"head: {session.head_advice(found[-1])}")
     for line in told:
         out.print(line, markup=False)
     if as_json:
         recorded = {} if replay is None else {"recorded": again.recorded.model_dump(mode="json")}
         _print_json({"relocations": [record.model_dump(mode="json") for record in records], **recorded})
-    if any(record.verdict is not Verdict.FOUND for record in records):
+    if refused or any(record.verdict is not Verdict.FOUND for record in records):
         raise typer.Exit(EXIT_NOT_FOUND)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from acquire.aligning import LEAST_PAIRS
 from acquire.config import RigConfig
-from acquire.errors import StudyError
+from acquire.errors import RelocationError, StudyError
 from acquire.files import writing
 from acquire.finding import RELOCATION_FILE, search_picture
 from acquire.images import read_journal
@@ -116,7 +116,12 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
             if taking.retake:
                 _retake(session, name, say)
             continue
-        verdict = session.find(name)
+        try:
+            verdict = session.find(name)
+        except RelocationError as error:  # one field out of reach does not keep the others from being taken
+            say(f"{name}: {error}")
+            missed += 1
+            continue
         if verdict is not Verdict.FOUND and not (taking.accept_unsure and verdict is Verdict.UNSURE):
             say(_last_search(session, name))
             say(f"{name}: {verdict}; no stack taken")
@@ -168,13 +173,20 @@ def one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[s
 
 
 @can_be_stopped
-def find_fields(session: Session, fields: Sequence[str] | None) -> list[RelocationRecord]:
+def find_fields(session: Session, fields: Sequence[str] | None) -> tuple[list[RelocationRecord], list[str]]:
     """Find fields again; those not named in the order in which the head pose is known soonest.
+
+    Returns
+    -------
+    tuple
+        The searches, and why others could not be begun, a line each.
 
     Raises
     ------
     StudyError
         When there is nothing to find again.
+    RelocationError
+        When no search could be begun.
     """
     kept = session.study.animal(session.record.animal).fields
     earlier = [field.name for field in kept if field.reference_session != session.record.name]
@@ -183,7 +195,15 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> list[Relocati
             f"animal {session.record.animal} has {len(kept)} fields, none of them from an earlier session; "
             "there is nothing to find again (keep one with new-field, or give --new-session)"
         )
-    return [session.relocate(name) for name in one_by_one(session, fields, earlier)]
+    records, refused = [], []
+    for name in one_by_one(session, fields, earlier):
+        try:
+            records.append(session.relocate(name))
+        except RelocationError as error:  # one field out of reach does not keep the others from being found
+            refused.append(f"{name}: {error}")
+    if not records:
+        raise RelocationError("; ".join(refused))
+    return records, refused
 
 
 def check_landmarks(study: Study, animal: str, config: RigConfig, landmarks: Places) -> None:

@@ -30,6 +30,10 @@ class RelocationError(ExperimentError):
     """A field that was not found again."""
 
 
+class HeadMovedError(RelocationError):
+    """A stack that does not show the field that was found a moment ago: no other field is where it was either."""
+
+
 class StudyError(ExperimentError):
     """A study folder, or a disk, that cannot be used."""
 

@@ -139,7 +139,7 @@ class FieldFinder:
         if registration.verdict is not Verdict.NOT_FOUND:
             on_stage, on_stage_now = (self._stack_on_stage(each) for each in (before, now))
             pose = relocate.pose_from_stacks(on_stage, on_stage_now, registration.reference_from_today)
-            guess = pose, FROM_WIDE
+            guess = pose, FROM_WIDE if registration.verdict is Verdict.FOUND else FROM_STAGE
         self._guesses[then.name] = self._aligned(then) or guess
         return registration
 
@@ -235,6 +235,23 @@ class FieldFinder:
         stores: list[Path] = []
         before_mj = self._study.dose_mj(self.record, field.name)
         sigma_um = np.round(pose.uncertainty_um(then_um), 2)  # as it is written down: a replay begins with the same
+
+        def written(seen: relocate.SearchResult) -> RelocationRecord:
+            record = seen.record(
+                animal=self.record.animal,
+                field=field.name,
+                session=self.record.name,
+                predicted=predicted,
+                seconds=time.perf_counter() - started,
+            )
+            dose_mj = round(self._study.dose_mj(self.record, field.name) - before_mj, 4)
+            more = {"sigma_zyx_um": tuple(sigma_um.tolist()), "dose_mj": dose_mj, "ended": utc_now()}
+            return self._with_images(record.model_copy(update=more), field, stores)
+
+        def keep(record: RelocationRecord) -> None:
+            self._keep_earlier(field)
+            write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
+
         result = relocate.search(
             predicted,
             sigma_um,
@@ -242,20 +259,10 @@ class FieldFinder:
             field.overview_plan,
             orientation=self._rig.config.orientation,
             why_not=self._rig.why_not,
+            cut_short=lambda seen: keep(written(seen).model_copy(update={"note": "the search was cut short"})),
         )
-        record = result.record(
-            animal=self.record.animal,
-            field=field.name,
-            session=self.record.name,
-            predicted=predicted,
-            seconds=time.perf_counter() - started,
-        )
-        record = self._compared_with_others(field, self._with_images(record, field, stores))
-        dose_mj = round(self._study.dose_mj(self.record, field.name) - before_mj, 4)
-        found = {"sigma_zyx_um": tuple(sigma_um.tolist()), "dose_mj": dose_mj, "ended": utc_now()}
-        record = record.model_copy(update=found)
-        self._keep_earlier(field)
-        write_record(self._folder(self.record) / field.name / RELOCATION_FILE, record)
+        record = self._compared_with_others(field, written(result))
+        keep(record)
         self._draw(field, record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
         return record
@@ -303,7 +310,8 @@ class FieldFinder:
         """Add which images were compared, so that the search can be replayed."""
         folder = self._folder(self.record) / field.name
         steps = [
-            step.model_copy(update={"store": store.name}) for step, store in zip(record.steps, stores, strict=True)
+            step.model_copy(update={"store": store.name})
+            for step, store in zip(record.steps, stores[: len(record.steps)], strict=True)  # the last may be cut short
         ]
         reference = Path(os.path.relpath(self._taker.reference_store(field), folder)).as_posix()
         return record.model_copy(update={"steps": tuple(steps), "reference_store": reference})
@@ -321,7 +329,7 @@ class FieldFinder:
     def _compared_with_others(self, field: FieldRecord, record: RelocationRecord) -> RelocationRecord:
         """Add how far the field lies from where the others put it; what is far off is unsure."""
         others = [each for each in self._found_today(field.reference_session) if each[0].name != field.name]
-        if record.verdict is not Verdict.FOUND or len(others) < 2:
+        if record.verdict is not Verdict.FOUND or not others:
             return record
         found = [self._found_field(*each) for each in [*others, (field, record)]]
         guess, prior = self._guess(field.reference_session)
@@ -331,8 +339,8 @@ class FieldFinder:
         if is_odd(missed[-1], sigmas[-1]):
             changes["verdict"] = Verdict.UNSURE
             changes["note"] = (
-                f"it looks like {field.name}, but lies {np.linalg.norm(missed[-1]):.0f} um from where the "
-                f"{len(others)} other fields found today put it; compare the pictures"
+                f"it looks like {field.name}, but lies {np.linalg.norm(missed[-1]):.0f} um from where "
+                f"{', '.join(other.name for other, _ in others)} put it; compare the pictures of both"
             )
         return record.model_copy(update=changes)
 

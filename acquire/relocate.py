@@ -316,6 +316,7 @@ def search(
     *,
     orientation: Orientation,
     why_not: WhyNot,
+    cut_short: Callable[[SearchResult], object] = lambda _: None,
 ) -> SearchResult:
     """Look at the predicted place, then around it, and close in where the field shows itself.
 
@@ -335,15 +336,22 @@ def search(
         How images lie on the stage.
     why_not
         Says why an overview at a position is refused; None when it is allowed.
+    cut_short
+        Is told what was seen when an overview could not be taken, or somebody stopped the search.
     """
     loop = _Loop(look, plan, orientation, why_not)
     first = deeper_plan(plan) if needs_deeper(sigma_zyx_um) else plan
     verdict, position = Verdict.NOT_FOUND, predicted
-    for z_um, y_um, x_um in starts_um(sigma_zyx_um):
-        start = predicted.moved(x_um, y_um, z_um)
-        verdict, position = loop.close_in(start, plan if why_not(start, first) else first)
-        if verdict is not Verdict.NOT_FOUND:
-            break
+    try:
+        for z_um, y_um, x_um in starts_um(sigma_zyx_um):
+            start = predicted.moved(x_um, y_um, z_um)
+            verdict, position = loop.close_in(start, plan if why_not(start, first) else first)
+            if verdict is not Verdict.NOT_FOUND:
+                break
+    except BaseException:
+        if loop.steps:
+            cut_short(SearchResult(Verdict.NOT_FOUND, predicted, tuple(loop.steps), loop.registration))
+        raise
     if verdict is Verdict.NOT_FOUND:
         position = predicted
     return SearchResult(verdict, position, tuple(loop.steps), loop.registration)

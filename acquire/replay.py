@@ -74,7 +74,7 @@ def replay_relocation(file: Path) -> Replay:
         animal=record.animal, field=record.field, session=record.session, predicted=record.predicted, seconds=0.0
     )
     steps = [step.model_copy(update={"store": store}) for step, store in zip(again.steps, overviews.used, strict=True)]
-    known = ("reference_store", "sigma_zyx_um", "dose_mj", "rig_s")
+    known = ("reference_store", "sigma_zyx_um", "dose_mj", "rig_s", "ended")
     kept = {"steps": tuple(steps), **{name: getattr(record, name) for name in known}}
     return Replay(record, _compared_with_others(record, again.model_copy(update=kept)))
 

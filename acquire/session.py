@@ -18,7 +18,7 @@ import numpy as np
 
 from acquire import relocate
 from acquire.brightness import PowerProposal, match_power
-from acquire.errors import RelocationError, RigError, StudyError
+from acquire.errors import HeadMovedError, RelocationError, RigError, StudyError
 from acquire.files import writing
 from acquire.finding import FieldFinder
 from acquire.headpose import goniometer_advice
@@ -172,8 +172,9 @@ class Session:
     def __exit__(self, *_: object) -> None:
         """Leave the rig dark; the session can be gone on with until it is closed."""
         self.rig.close_light()
-        with contextlib.suppress(StudyError):  # a full disk: what ended the block, if anything, matters more
-            self._leave("leave")
+        if self.record.closed is None:
+            with contextlib.suppress(StudyError):  # a full disk: what ended the block, if anything, matters more
+                self._leave("leave")
 
     def close(self) -> None:
         """End the sitting: light off, time written down; what comes later is another session."""
@@ -439,8 +440,9 @@ class Session:
         Raises
         ------
         RelocationError
-            When the field was not found in this session, the tissue of a stack to resume is not recognised, or the
-            stack that was taken does not show the field: somebody moved the head.
+            When the field was not found in this session, or the tissue of a stack to resume is not recognised.
+        HeadMovedError
+            When the stack that was taken does not show the field.
         """
         field = self.study.field(self.record.animal, field_name)
         unfinished = self.study.unfinished_store(self.record, field.name) if resume else None
@@ -454,7 +456,7 @@ class Session:
         place = next((item for item in quality.items if item.name == PLACE), None)
         if place is not None and place.light is Light.RED and not accept_unsure:
             disown(store)
-            raise RelocationError(f"{store} is kept, but not compared: {place.advice} ({place.value:.1f} um off)")
+            raise HeadMovedError(f"{store} is kept, but not compared: {place.advice} ({place.value:.1f} um off)")
         return store
 
     @can_be_stopped

@@ -44,7 +44,7 @@ def found(rig, tmp_path_factory):
                 rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
                 session.new_field()
         with Session.open(study, "M1", rig, day=3.0, new=True) as session:
-            yield session, find_fields(session, None)
+            yield session, find_fields(session, None)[0]
 
 
 def file_of(session: Session, record: RelocationRecord) -> Path:
@@ -115,6 +115,46 @@ def edited(found):
     yield edit
     for file in made:
         file.unlink()
+
+
+def test_two_fields_that_contradict_each_other_are_not_both_found(found, monkeypatch):
+    session, records = found
+    finder, (one, other) = session._finder, records[:2]
+    fields = {field.name: field for field in session.study.animal("M1").fields}
+    for shift_um, verdict in ((0.0, Verdict.FOUND), (60.0, Verdict.UNSURE)):
+        moved = one.model_copy(update={"position": one.position.moved(x_um=shift_um)})
+        monkeypatch.setattr(finder, "_found_today", lambda _, moved=moved: [(fields[one.field], moved)])
+        judged = finder._compared_with_others(fields[other.field], other)
+        assert judged.verdict is verdict
+        assert bool(judged.note) is (verdict is Verdict.UNSURE)
+    assert f"um from where {one.field} put it; compare the pictures of both" in judged.note
+
+
+def test_a_search_that_is_cut_short_leaves_its_record(found, monkeypatch):
+    session, _ = found
+    field = session.study.field("M1", "F01")
+    folder = session.study.session_folder("M1", session.record.name) / "F01"
+    before = {path: path.read_bytes() for path in folder.glob("relocation*")}
+    looks, take = [], session._taker.take
+
+    def second_fails(*args, **keywords):
+        looks.append(args)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+        return take(*args, **keywords)
+
+    monkeypatch.setattr(session._taker, "take", second_fails)
+    monkeypatch.setattr("acquire.relocate.is_close", lambda _: False)
+    with pytest.raises(KeyboardInterrupt):
+        session._finder.relocate(field)
+    record = session._finder.last_relocation(field)
+    assert (record.verdict, record.note, len(record.steps)) == (Verdict.NOT_FOUND, "the search was cut short", 1)
+    assert replay_relocation(folder / "relocation.json").recorded == record
+    monkeypatch.undo()
+    for path in folder.glob("relocation*"):  # as it was, for the other tests
+        path.unlink()
+    for path, content in before.items():
+        path.write_bytes(content)
 
 
 def test_a_replay_keeps_to_what_the_other_fields_said(found, edited, capsys):
