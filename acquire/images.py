@@ -108,13 +108,13 @@ def _ome(name: str, axes: str, voxel_um: tuple[float, ...], channels: Channels) 
 
 
 @contextmanager
-def _reading(what: object) -> Iterator[None]:
+def _reading(what: object, remedy: str = "take a new stack") -> Iterator[None]:
     """Turn whatever a damaged file makes its readers raise into a StudyError."""
     try:
         yield
     except DAMAGE as error:
         said = validation_summary(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
-        raise StudyError(f"{what} cannot be read ({' '.join(said.split())}); take a new stack") from error
+        raise StudyError(f"{what} cannot be read ({' '.join(said.split())}); {remedy}") from error
 
 
 @contextmanager
@@ -319,9 +319,11 @@ class StackWriter:
     def _open_stores(self) -> None:
         self._group = zarr.open_group(self.path, mode="r+")
         self._array = zarr.open_array(self.path / "0", mode="r+")
-        frames = frames_path(self.path)
-        self._frames = zarr.open_array(frames / "0", mode="r+") if frames.exists() else None
-        self._frames_group = zarr.open_group(frames, mode="r+") if frames.exists() else None
+        frames, self._frames, self._frames_group = frames_path(self.path), None, None
+        if frames.exists():
+            with _reading(frames, "keep it elsewhere, and new frames get a store of their own"):
+                self._frames = zarr.open_array(frames / "0", mode="r+")
+                self._frames_group = zarr.open_group(frames, mode="r+")
 
     def _begin_worker(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stack writer")

@@ -288,7 +288,7 @@ def test_a_field_that_the_others_contradict_is_unsure(found, monkeypatch):
     monkeypatch.setattr(FieldFinder, "_found_field", displaced)
     record = session.relocate("F02")
     assert record.verdict is Verdict.UNSURE
-    assert "lies 4" in record.note and "2 other fields found today" in record.note
+    assert "lies 4" in record.note and "from where F01, F03 put it" in record.note
     said: list[str] = []
     assert take_fields(session, ["F02"], Taking(), said.append) == 1
     assert "compare reference and today in relocation.png" in said[0] and said[1] == "F02: unsure; no stack taken"
