@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from acquire.errors import RigError, validation_summary
+from acquire.errors import RigError
+from acquire.files import reading_toml
 from acquire.model import Finite, Identifier, NonNegative, Positive, Record, StagePosition
 
 Range = tuple[Finite, Finite]
@@ -295,11 +296,5 @@ def read_rig_config(name_or_path: str | Path) -> RigConfig:
         When the file is missing, is no TOML, or has unknown, missing or impossible entries: each is named.
     """
     path = find_config(name_or_path)
-    try:
+    with reading_toml(path, RigError):
         return RigConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RigError(f"{path} is no valid TOML: {error}") from error
-    except ValidationError as error:
-        raise RigError(f"{path}: {validation_summary(error)}") from error
-    except OSError as error:
-        raise RigError(f"{path} cannot be read: {error.strerror}") from error

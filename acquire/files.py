@@ -1,16 +1,20 @@
-"""Small files, written so that a reader never meets half of one."""
+"""Small files, written so that a reader never meets half of one, and read so that what is wrong is a sentence."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from acquire.errors import StudyError
+from pydantic import ValidationError
+
+from acquire.errors import StudyError, validation_summary
+from analysis.errors import ExperimentError
 
 SPARE_BYTES = 50_000_000
 _APPENDING = threading.Lock()  # the light may go off, and be logged, in another thread
@@ -102,3 +106,16 @@ def _write_all(file: FileIO, text: str) -> None:
     rest = memoryview(text.encode("utf-8"))
     while rest:
         rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def reading_toml(path: Path, fault: type[ExperimentError]) -> Iterator[None]:
+    """Turn what is wrong with a TOML file, or with what it says, into one sentence of the given kind."""
+    try:
+        yield
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise fault(f"{path} is no valid TOML: {error}") from error
+    except ValidationError as error:
+        raise fault(f"{path}: {validation_summary(error)}") from error
+    except OSError as error:
+        raise fault(f"{path} cannot be read: {error.strerror}") from error

@@ -108,13 +108,13 @@ def _ome(name: str, axes: str, voxel_um: tuple[float, ...], channels: Channels) 
 
 
 @contextmanager
-def _reading(what: object, remedy: str = "take a new stack") -> Iterator[None]:
+def _reading(what: object) -> Iterator[None]:
     """Turn whatever a damaged file makes its readers raise into a StudyError."""
     try:
         yield
     except DAMAGE as error:
         said = validation_summary(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
-        raise StudyError(f"{what} cannot be read ({' '.join(said.split())}); {remedy}") from error
+        raise StudyError(f"{what} cannot be read ({' '.join(said.split())}); take a new stack") from error
 
 
 @contextmanager
@@ -278,8 +278,8 @@ class StackWriter:
         if shape != writer.plan.stored_shape or dtype != np.uint16:
             raise StudyError(f"{path} holds {dtype} pixels of the shape {shape}, not its plan's; take a new stack")
         writer.records = read_journal(path)
-        unlisted = [plane for plane in writer.missing if writer._has_pixels(plane) and plane != writer._in_hand()]
-        if unlisted:
+        unlisted = [plane for plane in writer.missing if writer._has_pixels(plane)]
+        if unlisted and unlisted != [writer._in_hand()]:
             told = f"{len(unlisted)} planes that were saved (first {unlisted[0]})"
             raise StudyError(f"{journal_path(path)} lacks {told}; take a new stack")
         for record in writer.records:
@@ -321,7 +321,7 @@ class StackWriter:
         self._array = zarr.open_array(self.path / "0", mode="r+")
         frames, self._frames, self._frames_group = frames_path(self.path), None, None
         if frames.exists():
-            with _reading(frames, "keep it elsewhere, and new frames get a store of their own"):
+            with _reading(frames):
                 self._frames = zarr.open_array(frames / "0", mode="r+")
                 self._frames_group = zarr.open_group(frames, mode="r+")
 

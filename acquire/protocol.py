@@ -5,9 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from acquire.errors import StudyError, validation_summary
+from acquire.errors import StudyError
+from acquire.files import reading_toml
 from acquire.model import OVERVIEW_PLAN, FieldPlan, Record, StackPlan
 
 
@@ -26,14 +25,8 @@ def read_protocol(path: Path) -> Protocol:
     StudyError
         When the file is missing, is no TOML, or has unknown or impossible entries: each is named.
     """
-    try:
+    with reading_toml(path, StudyError):
         written = tomllib.loads(path.read_text(encoding="utf-8"))
         if isinstance(overview := written.get("overview"), dict):  # what it does not say stays quick and coarse
             written["overview"] = {**OVERVIEW_PLAN.model_dump(), **overview}
         return Protocol.model_validate(written)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is no valid TOML: {error}") from error
-    except ValidationError as error:
-        raise StudyError(f"{path}: {validation_summary(error)}") from error
-    except OSError as error:
-        raise StudyError(f"{path} cannot be read: {error.strerror}") from error

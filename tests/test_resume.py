@@ -304,7 +304,7 @@ def test_no_plane_of_a_damaged_stack_is_taken_again(session):
     with pytest.raises(StudyError, match=r"stack\.planes\.jsonl lacks 1 planes that were saved \(first 5\)"):
         session.retake("F01", [3])
     journal.unlink()
-    with pytest.raises(StudyError, match=r"stack\.planes\.jsonl lacks 12 planes that were saved \(first 1\)"):
+    with pytest.raises(StudyError, match=r"stack\.planes\.jsonl lacks 13 planes that were saved \(first 0\)"):
         session.retake("F01", [3])
     assert session.rig.images_taken == before
     assert session.take_stack("F01").name == "stack-2.ome.zarr"
