@@ -467,7 +467,7 @@ def test_without_a_camera_landmarks_are_stage_positions(blind_rig, study):
 def rig_file(tmp_path):
     text = find_config("simulated").read_text().replace("seed = 0", "seed = 1\nhalf_width_um = 200.0")
     file = tmp_path / "rig.toml"
-    file.write_text(text.replace("exclusive = false", "exclusive = false\ntimeout_s = 60.0"))
+    file.write_text(text)
     return file
 
 
