@@ -139,7 +139,7 @@ class FieldFinder:
         if registration.verdict is not Verdict.NOT_FOUND:
             on_stage, on_stage_now = (self._stack_on_stage(each) for each in (before, now))
             pose = relocate.pose_from_stacks(on_stage, on_stage_now, registration.reference_from_today)
-            guess = pose, FROM_WIDE if registration.verdict is Verdict.FOUND else FROM_STAGE
+            guess = pose, FROM_WIDE.or_else(registration.probability, FROM_STAGE)
         self._guesses[then.name] = self._aligned(then) or guess
         return registration
 

@@ -56,6 +56,11 @@ class PosePrior:
     tilt_deg: float
     scale: float = 0.005
 
+    def or_else(self, probability: float, other: PosePrior) -> PosePrior:
+        """Return what is known when this guess is right with a probability, and otherwise no better than the other."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in vars(self))
+        return PosePrior(*(float(np.sqrt(probability * a**2 + (1 - probability) * b**2)) for a, b in pairs))
+
     @property
     def covariance(self) -> Floats:
         """Covariance of (shift z y x in um, yaw, tilt y, tilt x in radian, scale), shape (7, 7)."""

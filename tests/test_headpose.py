@@ -22,6 +22,13 @@ from analysis.model import Transform
 NOWHERE = Transform.identity()
 
 
+def test_a_guess_that_may_be_wrong_is_known_less_well() -> None:
+    for probability, like in ((1.0, FROM_VESSELS), (0.0, FROM_STAGE)):
+        assert vars(FROM_VESSELS.or_else(probability, FROM_STAGE)) == pytest.approx(vars(like))
+    half = FROM_VESSELS.or_else(0.5, FROM_STAGE)
+    assert half.lateral_um == pytest.approx(np.sqrt((FROM_VESSELS.lateral_um**2 + FROM_STAGE.lateral_um**2) / 2))
+
+
 def fields(seed: int, count: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return np.column_stack([rng.uniform(20, 60, count), rng.uniform(-400, 400, (count, 2))])
