@@ -284,10 +284,15 @@ def _landmark_places(given: Sequence[str] | None) -> dict[str, tuple[float, floa
     return places
 
 
-def _landmark_check(places: dict[str, tuple[float, float]]) -> Callable[[Any, str, Any], None]:
-    from acquire.commands import check_landmarks
+def _check(places: dict[str, tuple[float, float]], fields: Sequence[str] | None) -> Callable[[Any, str, Any], None]:
+    """Return what refuses landmarks and fields that are not there before a session is begun for them."""
+    from acquire.commands import check_fields, check_landmarks
 
-    return partial(check_landmarks, landmarks=places)
+    def check(study: Any, animal: str, config: Any) -> None:
+        check_fields(study, animal, fields or ())
+        check_landmarks(study, animal, config, places)
+
+    return check
 
 
 def _align(session: Any, places: dict[str, tuple[float, float]]) -> None:
@@ -328,7 +333,7 @@ def relocate(
         raise typer.BadParameter("give --rig, --study and --animal, or --replay FILE")
     else:
         places = _landmark_places(landmarks)
-        check = _landmark_check(places)
+        check = _check(places, fields)
         with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress, check) as session:
             _align(session, places)
             records, refused = find_fields(session, fields)
@@ -378,7 +383,7 @@ def acquire(
         match_power=match_power,
     )
     places = _landmark_places(landmarks)
-    check = _landmark_check(places)
+    check = _check(places, fields)
     with _progress_bar() as progress, _session(rig, study, animal, day, new_session, progress, check) as session:
         _align(session, places)
         missed = take_fields(session, fields, taking, out.print)

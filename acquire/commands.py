@@ -206,6 +206,12 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> tuple[list[Re
     return records, refused
 
 
+def check_fields(study: Study, animal: str, fields: Sequence[str]) -> None:
+    """Refuse fields that the animal does not have, before a session is begun for them."""
+    for name in fields:
+        study.field(animal, name)
+
+
 def check_landmarks(study: Study, animal: str, config: RigConfig, landmarks: Places) -> None:
     """Refuse landmarks that cannot align the head, before a session is begun for them."""
     if landmarks:

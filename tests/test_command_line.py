@@ -246,6 +246,17 @@ def test_a_session_that_goes_on_and_what_the_guards_did_are_told(tmp_path, capsy
     assert (left["event"], left["alarms"]) == ("leave", ["the program stalled for 6.0 s"])
 
 
+def test_a_field_that_is_not_there_begins_no_session(tmp_path, capsys):
+    study = tmp_path / "study"
+    at = ["--rig", "demo", "--study", study, "--animal", "M1", "--field", "F99", "--new-session"]
+    run("new-study", study)
+    run("new-animal", study, "M1")
+    for command in ("relocate", "acquire"):
+        assert run(command, *at) == 1
+        assert "F99" in complaint(capsys)
+    assert not list(study.glob("animals/M1/sessions/*"))
+
+
 def test_a_refused_place_leaves_no_field_behind(tmp_path, capsys):
     study = tmp_path / "study"
     run("new-study", study)

@@ -312,3 +312,6 @@ def test_the_example_script_relocates_a_list_of_fields(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "F01: found at" in done.stdout
     assert "stack.ome.zarr" in done.stdout
+    again = subprocess.run([*script, "--day", "-3"], capture_output=True, text=True, timeout=300, check=False)
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert "error: day -3 lies before" in again.stderr
