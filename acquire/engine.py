@@ -267,7 +267,9 @@ class StackEngine(PMDAEngine):
         return aligned
 
     def _frame_mj(self, power_mw: float) -> float:
-        """Return what a frame of the present channel brings into the tissue, mJ."""
+        """Return what a frame of the present channel brings into the tissue, mJ; 0 on a rig of unknown power."""
+        if self._rig.config.roles.power is None:
+            return 0.0
         settings = self._began.get(self._exposure) or self._began[self._exposures[0]]
         return power_mw * settings.exposure_ms / 1000
 

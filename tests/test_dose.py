@@ -158,6 +158,20 @@ def test_frames_are_not_replaced_beyond_the_limit(session, monkeypatch):
     assert frames_path(store).is_dir()
 
 
+def test_a_rig_of_unknown_power_counts_no_energy(tmp_path):
+    plan = StackPlan(field_of_view_um=102.4, pixels=512, depth_um=4.0)
+    with (
+        open_rig(read_rig_config("demo")) as demo,
+        Study.create(tmp_path / "study", StudyRecord(name="dose", plan=plan, overview_plan=plan)) as study,
+    ):
+        study.new_animal(AnimalRecord(id="M1"))
+        with Session.open(study, "M1", demo, day=0.0, new=True) as opened:
+            opened.new_field()
+            opened.take_stack("F01")
+            assert demo.lit.seconds > 0
+            assert dose_mj(opened) == 0.0
+
+
 def test_an_animal_has_its_own_power_limit(rig, tmp_path):
     limited = AnimalRecord(id="M1", power_limit_mw=8.0)
     with Study.create(tmp_path / "study", StudyRecord(name="dose", plan=PLAN, overview_plan=PLAN)) as study:
