@@ -221,7 +221,9 @@ def main() -> int:
     parser.add_argument("--absent", type=int, default=1, help="fields put elsewhere, looked for after each mount")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, help="where each relocation goes, a line each (JSON)")
+    parser.add_argument(
+        "--out", type=Path, help="where each relocation goes, a line each (JSON); what is there is not done again"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--sample", type=Path, help="folder of recorded sessions; without it the cortex is simulated")
     parser.add_argument("--baselines", type=int, default=0, help="recorded cases that the alternatives try as well")
@@ -230,17 +232,26 @@ def main() -> int:
         recorded = run_sample(given.sample, given.mounts, given.seed, given.baselines, given.out)
         return tell({"seed": given.seed, **recorded}, ASKED_RECORDED)
     shares = [min(MOUNTS_A_CORTEX, given.mounts - done) for done in range(0, given.mounts, MOUNTS_A_CORTEX)]
-    rows: list[dict[str, Any]] = []
+    rows = read_rows(given.out)
+    begun = {row["seed"] for row in rows}
+    seeds = {1000 * given.seed + number: share for number, share in enumerate(shares)}
+    left = {seed: share for seed, share in seeds.items() if seed not in begun}
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        seeds = [1000 * given.seed + number for number in range(len(shares))]
-        many = ([value] * len(shares) for value in (given.fields, given.absent))
-        for part in pool.map(run_cortex, seeds, shares, *many):
+        many = ([value] * len(left) for value in (given.fields, given.absent))
+        for part in pool.map(run_cortex, left.keys(), left.values(), *many):
             rows += part
             print(f"{len(rows)} looked for", flush=True)
             if given.out:
                 given.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     figures = {"mounts": given.mounts, "seed": given.seed, **figures_of(rows)}
     return tell(figures, ASKED)
+
+
+def read_rows(file: Path | None) -> list[dict[str, Any]]:
+    """Return what an earlier run that was cut short has looked for already, each cortex whole."""
+    if file is None or not file.is_file():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def tell(figures: dict[str, Any], asked: dict[str, Any]) -> int:
