@@ -33,10 +33,14 @@ def correlate_projections(reference: Stack, today: Stack) -> Transform:
 
 
 def _padded(today: Stack, reference: Stack) -> NDArray[np.float32]:
-    """Return today's pixels in the middle of an image of the reference's shape; as dark around as they mostly are."""
+    """Return the middle of today's pixels in an image of the reference's shape; as dark around as they mostly are."""
     canvas = np.full(reference.pixels.shape, np.median(today.pixels), np.float32)
-    first = [(a - b) // 2 for a, b in zip(canvas.shape, today.pixels.shape, strict=True)]
-    canvas[tuple(slice(f, f + n) for f, n in zip(first, today.pixels.shape, strict=True))] = today.pixels
+    sizes = [min(pair) for pair in zip(canvas.shape, today.pixels.shape, strict=True)]
+    there, here = (
+        tuple(slice((whole - size) // 2, (whole - size) // 2 + size) for whole, size in zip(shape, sizes, strict=True))
+        for shape in (canvas.shape, today.pixels.shape)
+    )
+    canvas[there] = today.pixels[here]
     return canvas
 
 
