@@ -114,7 +114,7 @@ def take_fields(session: Session, fields: Sequence[str] | None, taking: Taking, 
         if not repeats:
             say(f"{name}: whole already")
             if taking.retake:
-                _retake(session, name, say)
+                _retake(session, name, taking, say)
             continue
         try:
             verdict = session.find(name)
@@ -150,7 +150,7 @@ def _take_repeats(session: Session, name: str, taking: Taking, repeats: int, say
         session.take_stack(name, accept_unsure=taking.accept_unsure, resume=taking.resume, power_mw=power_mw)
         _say_quality(session, name, say)
         if taking.retake:
-            _retake(session, name, say)
+            _retake(session, name, taking, say)
         if repeat + 1 < repeats:
             _wait_until(started + taking.interval_s, session)
 
@@ -297,11 +297,11 @@ def tell_relocation(record: RelocationRecord, study: Study | None = None) -> str
     return told if record.verdict is Verdict.FOUND else f"{told}\n  {searched(record)}; {WHAT_TO_DO[record.verdict]}"
 
 
-def _retake(session: Session, name: str, say: Callable[[str], None]) -> None:
+def _retake(session: Session, name: str, taking: Taking, say: Callable[[str], None]) -> None:
     bad = bad_planes(session.quality(name))
     if bad:
         say(f"{name}: taking {name_planes(bad)} again")
-        session.retake(name, bad)
+        session.retake(name, bad, accept_unsure=taking.accept_unsure)
         _say_quality(session, name, say)
 
 

@@ -63,6 +63,7 @@ class ImageProvenance(Record):
     reference_from_today: TransformRecord | None = None
     saturation: float | None = None
     retake_of: str | None = None
+    shows_field: bool | None = True
 
 
 @dataclass(frozen=True)
@@ -187,16 +188,21 @@ def is_complete(store: Path) -> bool:
     return bool(said_of_making(store).get("complete"))
 
 
-def disown(store: Path) -> None:
-    """Write into a whole stack that it does not show its field: it is kept, and never compared."""
+def say_shows_field(store: Path, shows_field: bool) -> None:
+    """Write into a whole stack whether it shows its field; one that does not is kept, and never compared."""
     with writing(store):
         group = zarr.open_group(store, mode="r+")
-        group.attrs.update({"samefield": {**said_of_making(store), SHOWS_FIELD: False}})
+        group.attrs.update({"samefield": {**said_of_making(store), SHOWS_FIELD: shows_field}})
+
+
+def is_judged(store: Path) -> bool:
+    """Tell whether a store is whole, and it was looked whether it shows its field."""
+    return is_complete(store) and said_of_making(store).get(SHOWS_FIELD, True) is not None
 
 
 def is_comparable(store: Path) -> bool:
-    """Tell whether a store is whole, and nobody found that it shows another place than its field."""
-    return is_complete(store) and said_of_making(store).get(SHOWS_FIELD) is not False
+    """Tell whether a store is whole and shows its field."""
+    return is_complete(store) and said_of_making(store).get(SHOWS_FIELD, True) is True
 
 
 def read_journal(store: Path) -> list[PlaneRecord]:
@@ -274,7 +280,7 @@ class StackWriter:
         with _reading(path):
             writer._open_stores()
             about: Any = writer._group.attrs["samefield"]
-            known = {name: about.get(name) for name in ImageProvenance.model_fields}
+            known = {name: about[name] for name in ImageProvenance.model_fields if name in about}
             writer._provenance = ImageProvenance.model_validate(known)
         shape, dtype = writer._array.shape, writer._array.dtype
         if shape != writer.plan.stored_shape or dtype != np.uint16:
@@ -301,7 +307,7 @@ class StackWriter:
 
         Raw frames are not copied: those of the other planes stay where they were taken.
         """
-        provenance = whole._provenance.model_copy(update={"retake_of": whole.path.name})
+        provenance = whole._provenance.model_copy(update={"retake_of": whole.path.name, SHOWS_FIELD: None})
         writer = cls(path, whole.plan, provenance)
         for record in whole.records:
             if record.plane not in planes:

@@ -158,6 +158,9 @@ class LightPath:
         lit = self.meter.switch_off()  # first: whoever checks the light meanwhile must not take it for a fault
         try:
             self._shut()
+        except RigError:
+            self.meter.leak()
+            raise
         finally:
             self._guard.light_off()
         if lit is not None:
@@ -188,6 +191,7 @@ class LightPath:
         if role is not None and table is not None:
             with contextlib.suppress(*DEVICE_FAULTS):
                 self._core.setProperty(role.device, role.property, table.value[0])
+                self.meter.set_power(table.power_mw[0])
 
     def stop(self) -> None:
         """End the work that is going on: light off at once. May be called from any thread, as may ``pause``."""

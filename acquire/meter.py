@@ -38,12 +38,14 @@ class LightMeter:
         self._now = Lit()  # the present one, up to the last change of power
         self.power_mw = 0.0
         self._since_s: float | None = None
-        self._is_dark = False
+        self._is_dark = self._leaks = False
 
     def switch_on(self) -> None:
         """Count from now on; a second call changes nothing."""
         with self._changing:
-            self._since_s, self._is_dark = self._since_s or time.monotonic(), False
+            self._count()
+            self._since_s = self._since_s or time.monotonic()
+            self._is_dark = self._leaks = False
 
     def go_dark(self) -> None:
         """Count no more, although nobody has switched off: a guard closed the light."""
@@ -51,13 +53,19 @@ class LightMeter:
             self._count()
             self._is_dark = True
 
+    def leak(self) -> None:
+        """Count on although the light was switched off: its shutter does not close."""
+        with self._changing:
+            self._since_s = self._since_s or time.monotonic()
+            self._is_dark, self._leaks = False, True
+
     def switch_off(self) -> Lit | None:
         """Return what the light-on that ends now came to; None when the light was off."""
         with self._changing:
             if self._since_s is None:
                 return None
             self._count()
-            ended, self._now, self._since_s = self._now, Lit(), None
+            ended, self._now, self._since_s, self._leaks = self._now, Lit(), None, False
             self._before += ended
             return ended
 
@@ -69,8 +77,8 @@ class LightMeter:
 
     @property
     def is_on(self) -> bool:
-        """Whether the light counts as on."""
-        return self._since_s is not None
+        """Whether the light was switched on and not off since; a shutter that leaks makes it not on."""
+        return self._since_s is not None and not self._leaks
 
     @property
     def total(self) -> Lit:

@@ -22,7 +22,7 @@ from acquire.errors import HeadMovedError, RelocationError, RigError, StudyError
 from acquire.files import writing
 from acquire.finding import FieldFinder
 from acquire.headpose import goniometer_advice
-from acquire.images import disown
+from acquire.images import say_shows_field
 from acquire.landmarks import (
     SURFACE_FILE,
     AlignmentRecord,
@@ -452,15 +452,12 @@ class Session:
             store = self._taker.take(field, "stack", position, plan, reference_from_today)
         else:
             store = self._taker.resume(field, unfinished)
-        quality = self._judge(field, store)
-        place = next((item for item in quality.items if item.name == PLACE), None)
-        if place is not None and place.light is Light.RED and not accept_unsure:
-            disown(store)
-            raise HeadMovedError(f"{store} is kept, but not compared: {place.advice} ({place.value:.1f} um off)")
-        return store
+        return self._judged(field, store, accept_unsure)
 
     @can_be_stopped
-    def retake(self, field_name: str, planes: Sequence[int] | None = None) -> Path | None:
+    def retake(
+        self, field_name: str, planes: Sequence[int] | None = None, *, accept_unsure: bool = False
+    ) -> Path | None:
         """Take planes of this session's last whole stack again, into a new stack that has its other planes.
 
         Parameters
@@ -469,6 +466,8 @@ class Session:
             The field.
         planes
             Which planes; those with a red light when not given.
+        accept_unsure
+            Compare the new stack although it seems to show another place: somebody compared the pictures.
 
         Returns
         -------
@@ -479,6 +478,8 @@ class Session:
         ------
         RelocationError
             When there is no whole stack, or its tissue is not recognised any more.
+        HeadMovedError
+            When the new stack does not show the field; the one before is compared.
         """
         field = self.study.field(self.record.animal, field_name)
         store = self.study.last_store(self.record, field_name, "stack")
@@ -489,8 +490,17 @@ class Session:
             return None
         self._log("retake", field=field.name, store=store.name, planes=list(wanted))
         again = self._taker.retake(field, store, wanted)
-        self._judge(field, again)
-        return again
+        return self._judged(field, again, accept_unsure)
+
+    def _judged(self, field: FieldRecord, store: Path, accept_unsure: bool) -> Path:
+        """Judge a stack that was just taken; until it says that it shows its field, it is not compared."""
+        quality = self._judge(field, store)
+        place = next((item for item in quality.items if item.name == PLACE), None)
+        shows_field = accept_unsure or place is None or place.light is not Light.RED
+        say_shows_field(store, shows_field)
+        if place is not None and not shows_field:
+            raise HeadMovedError(f"{store} is kept, but not compared: {place.advice} ({place.value:.1f} um off)")
+        return store
 
     def _judge(self, field: FieldRecord, store: Path) -> QualityRecord:
         """Write down and log how good a stack is."""

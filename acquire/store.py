@@ -21,7 +21,7 @@ from acquire.images import (
     JOURNAL,
     frames_path,
     is_comparable,
-    is_complete,
+    is_judged,
     read_plane_lines,
     said_of_making,
     software_version,
@@ -273,9 +273,9 @@ class Study:
         return [store for store in self._stores(session, field, kind) if is_comparable(store)]
 
     def unfinished_store(self, session: SessionRecord, field: str) -> Path | None:
-        """Return the stack of a field that was cut short last in a session, None when the last one is whole."""
+        """Return the last stack of a field in a session when it was cut short, or is not judged yet; else None."""
         last = max(self._stores(session, field, "stack"), key=_number, default=None)
-        return None if last is None or is_complete(last) else last
+        return None if last is None or is_judged(last) else last
 
     def stacks_left(self, session: SessionRecord, field: str, repeats: int) -> int:
         """Return how many stacks of a field a session still needs for so many repeats, 0 when it has them.

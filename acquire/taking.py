@@ -144,14 +144,15 @@ class StackTaker:
         """Take the missing planes of a stack, after the stage was moved to where its saved planes are now."""
         had_frames = frames_path(store).exists()
         writer = StackWriter.reopen(store)
+        if not writer.missing:  # cut short when nothing was left but to say so, or to judge it
+            return self._end(writer)
         if frames_path(store).exists() and not had_frames:
             self._log("raw frames were taken away", store=store.name, lost=len(writer.records))
-        if writer.records and writer.missing:
+        if writer.records:
             where = self._where_the_tissue_is(field, writer, writer.missing)
         else:
             where = writer.stage
-            if writer.missing:
-                self._refuse_overdose(field, self.rig.set_scan(self.limited(writer.plan)), writer.missing)
+            self._refuse_overdose(field, self.rig.set_scan(self.limited(writer.plan)), writer.missing)
         return self._fill(field, writer, where)
 
     def retake(self, field: FieldRecord, store: Path, planes: Sequence[int]) -> Path:
@@ -173,6 +174,10 @@ class StackTaker:
         where = self._where_the_tissue_is(field, whole, planes)
         path = self.study.new_store(self.record, field.name, "stack")
         return self._fill(field, StackWriter.retaking(path, whole, planes), where)
+
+    def _end(self, writer: StackWriter) -> Path:
+        with writer:
+            return writer.path
 
     def _fill(self, field: FieldRecord, writer: StackWriter, position: StagePosition) -> Path:
         """Take the planes that a stack lacks, with the plan that it was begun with."""
@@ -273,6 +278,7 @@ class StackTaker:
             plan=plan,
             reference_from_today=reference_from_today,
             saturation=self.rig.config.scan.saturation if field is not None else None,
+            shows_field=None if kind == "stack" else True,  # until the session has judged it
         )
 
     def _log(self, event: str, **details: object) -> None:

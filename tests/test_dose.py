@@ -29,6 +29,22 @@ PLAN = StackPlan(
 WATCH_S = 0.0005
 
 
+def test_a_shutter_that_does_not_close_goes_on_counting():
+    meter = LightMeter()
+    meter.set_power(10.0)
+    meter.switch_on()
+    assert meter.switch_off() is not None
+    meter.leak()
+    before = meter.total
+    time.sleep(0.01)
+    assert not meter.is_on
+    assert (meter.total - before).mj >= 0.1
+    assert meter.switch_off() is not None  # it closed at last
+    closed = meter.total
+    time.sleep(0.01)
+    assert meter.total == closed
+
+
 class Watch:
     """Watches shutter and power of the simulated rig all the time, and adds up the energy."""
 

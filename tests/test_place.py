@@ -52,6 +52,20 @@ def test_a_stack_of_another_place_is_kept_but_never_compared(rig, tmp_path, monk
         assert not is_comparable(store)
         assert study.stacks("M1", "F01")[-1][1].name == "stack.ome.zarr"
         assert is_comparable(session.take_stack("F01", accept_unsure=True))  # somebody looked, and knows better
+        judge = Session._judge
+        monkeypatch.setattr(Session, "_judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):  # between the last plane and the comparison with the first day
+            session.take_stack("F01")
+        store = study.session_folder("M1", session.record.name) / "F01" / "stack-4.ome.zarr"
+        assert is_complete(store)
+        assert not is_comparable(store)
+        assert study.unfinished_store(session.record, "F01") == store
+        monkeypatch.setattr(Session, "_judge", judge)
+        with pytest.raises(RelocationError, match=r"stack-4.ome.zarr is kept, but not compared"):
+            session.take_stack("F01", resume=True)  # takes nothing more, but judges
+        assert study.unfinished_store(session.record, "F01") is None
+        with pytest.raises(RelocationError, match=r"stack-5.ome.zarr is kept, but not compared"):
+            session.retake("F01", [3])
         monkeypatch.setattr("acquire.session.FOUND_LASTS", timedelta(0))
         session.find("F01")
         assert session._finder.last_relocation(study.field("M1", "F01")) != found  # long ago: looked for anew
