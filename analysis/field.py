@@ -56,6 +56,8 @@ class FieldAnalysis:
         What became of every track between consecutive sessions.
     reference_from_session
         Rigid map from each session's stack frame to that of the first.
+    presence
+        The verdict on every track in every session, also where it is absent: row ``track_id``, column session.
     warnings
         What must be known before the numbers are believed, one sentence each.
     """
@@ -65,6 +67,7 @@ class FieldAnalysis:
     tracks: pd.DataFrame
     fates: pd.DataFrame
     reference_from_session: tuple[Transform, ...]
+    presence: Presence
     warnings: tuple[str, ...] = ()
 
     def write_tables(self, folder: Path, *, parquet: bool = False) -> list[Path]:
@@ -135,6 +138,7 @@ def analyse_field(
         make_table(_track_rows(tracks, presence), TRACK_COLUMNS),
         make_table(_fate_rows(presence), FATE_COLUMNS),
         tuple(transforms),
+        presence,
         tuple(_warnings(stacks, carried, ever.size)),
     )
 

@@ -87,6 +87,17 @@ def test_fates_are_the_drawn_ones(analysis):
     assert set(second.values()) == {"stable"}
 
 
+def test_presence_is_told_of_every_track_in_every_session(analysis):
+    presence = analysis.presence
+    assert presence.probability.shape == (analysis.tracks["track_id"].nunique(), 3)
+    for row in analysis.tracks.itertuples():
+        assert presence.state[row.track_id, row.session] == row.state
+        assert presence.probability[row.track_id, row.session] == pytest.approx(row.present_probability)
+    lost = track_at(analysis, LOST, 0)
+    assert presence.state[lost].tolist() == ["present", "absent", "absent"]
+    assert presence.probability[lost, 1] < 0.3
+
+
 def test_the_motion_of_the_second_session_is_found(analysis):
     moved = analysis.reference_from_session[1].inverse().apply([8.0, 14.0, 20.0])
     assert moved == pytest.approx(np.array([8.0, 14.0, 20.0]) + SHIFT_UM, abs=0.6)
