@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -37,11 +37,13 @@ def fit_probability(rows: list[dict[str, Any]], is_right: Callable[[dict[str, An
     return {name: round(float(value), 2) for name, value in zip(names, best, strict=True)}
 
 
-def reliability(probability: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[str, float | None]]:
+def reliability(
+    probability: NDArray[np.float64], right: NDArray[np.bool_], bins: Sequence[float] = BINS
+) -> list[dict[str, Any]]:
     """Return, for each range of the probability, how many there are, what was predicted and what came true."""
-    which = np.clip(np.digitize(probability, BINS[1:-1]), 0, len(BINS) - 2)
+    which = np.clip(np.digitize(probability, bins[1:-1]), 0, len(bins) - 2)
     table = []
-    for number, (low, high) in enumerate(pairwise(BINS)):
+    for number, (low, high) in enumerate(pairwise(bins)):
         inside = which == number
         mean, share = (float(v[inside].mean()) if inside.any() else None for v in (probability, right))
         table.append({"from": low, "to": high, "cases": int(inside.sum()), "predicted": mean, "observed": share})
