@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -104,15 +105,15 @@ def count_links(stacks: Sequence[Stack], truth: Truth) -> Tally | None:
     if link is None:
         return None
     tracks: Sequence[Sequence[int]] = link(stacks, [spines[HEAD].to_numpy(dtype=float) for spines in truth.spines])
+    named = [
+        dict(zip(spines["spine_id"][spines["scorable"]], np.array(track)[spines["scorable"]], strict=True))
+        for spines, track in zip(truth.spines, tracks, strict=True)
+    ]
     made = right = true = 0
-    for before in range(len(stacks) - 1):
-        named = [
-            dict(zip(spines["spine_id"], track, strict=True))
-            for spines, track in zip(truth.spines[before : before + 2], tracks[before : before + 2], strict=True)
-        ]
-        made += len(set(named[0].values()) & set(named[1].values()))
-        kept = named[0].keys() & named[1].keys()
-        right += sum(named[0][spine] == named[1][spine] for spine in kept)
+    for before, after in pairwise(named):
+        made += len(set(before.values()) & set(after.values()))
+        kept = before.keys() & after.keys()
+        right += sum(bool(before[spine] == after[spine]) for spine in kept)
         true += len(kept)
     return {"made": made, "right": right, "true": true}
 
@@ -184,6 +185,8 @@ def tell_recorded(rows: Sequence[Row], names: Sequence[int]) -> Row:
 
 def tell_simulated(rows: Sequence[Row]) -> Row:
     """Return the figures of the simulated mice, of all methods."""
+    if not rows:
+        raise SystemExit("no simulated field was found again in every session; there is nothing to judge")
     told = {}
     for method, own in methods_of(rows).items():
         told[method] = figures_of([row["tally"] for row in own], range(len(DAYS)), REPEATS)
