@@ -17,6 +17,7 @@ from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
 from analysis.evidence import Evidence
+from analysis.learned import SpineMap
 from analysis.model import Dendrite, Floats, SpineKind
 from analysis.protrusion import ProtrusionRules, measure_protrusion
 from analysis.straighten import AXIAL_TO_LATERAL, StraightenedDendrite
@@ -27,7 +28,8 @@ SEPARATION_UM = 0.6  # two heads closer than this sideways are one (spines stand
 SEPARATION_DEPTH_UM = 3.0
 NECK_UM = 0.5  # a spot this much closer to the shaft than a head, on its way to the foot, is its neck
 NECK_HALF_WIDTH_UM = 0.4
-LEAST_PROBABILITY = 0.4  # where precision and recall balance, on dendrites that were not fitted
+LEAST_PROBABILITY = 0.5  # more likely a spine than not
+FAINTEST = -5.0  # log-odds: less is no spine whatever the other sessions say
 PEAK_REACH_UM = (0.24, 0.24, 1.5)
 
 
@@ -131,14 +133,28 @@ def _is_neck_of(inner: Spine, outer: Spine) -> bool:
 
 
 def find_peaks(evidence: Evidence) -> Floats:
-    """Return the local maxima of the matched filter beside the shaft, (along, across, depth), um."""
+    """Return where heads may be beside the shaft, however doubtful: (along, across, depth), um, shape (n, 3)."""
     straightened = evidence.straightened
+    if evidence.learned is not None:
+        return _learned_peaks(straightened, evidence.learned)
     size = [2 * round(reach / step) + 1 for reach, step in zip(PEAK_REACH_UM, straightened.steps_um, strict=True)]
     top = (maximum_filter(evidence.contrast, size=size) == evidence.contrast) & (evidence.contrast > 0)
     places = straightened.point_at(np.argwhere(top & straightened.inside))
     distance, depth = np.abs(places[:, 1]), np.abs(places[:, 2])
     deepest = straightened.depth_um[-1] - straightened.steps_um[2]
     chosen: Floats = places[(distance > NEAREST_HEAD_UM) & (distance < FARTHEST_HEAD_UM) & (depth < deepest)]
+    return chosen
+
+
+def _learned_peaks(straightened: StraightenedDendrite, learned: SpineMap) -> Floats:
+    """Return the places of which the network is surer than of their surroundings."""
+    index = learned.peaks(straightened.steps_um[:2])
+    deepest = straightened.depth_um[-1] - straightened.steps_um[2]
+    depth_um = np.clip(learned.depth_um[tuple(index.T)], -deepest, deepest)
+    level = np.rint((depth_um - straightened.depth_um[0]) / straightened.steps_um[2]).astype(int)
+    places = np.column_stack([straightened.along_um[index[:, 0]], straightened.across_um[index[:, 1]], depth_um])
+    seen = straightened.inside[index[:, 0], index[:, 1], level] & (np.abs(places[:, 1]) < FARTHEST_HEAD_UM)
+    chosen: Floats = places[seen & (learned.log_odds[tuple(index.T)] > FAINTEST)]
     return chosen
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates, percentile_filter
 
+from analysis.learned import SpineMap, find_heads
 from analysis.model import Floats
 from analysis.straighten import StraightenedDendrite
 
@@ -80,6 +82,8 @@ class Evidence:
         Intensity away from the shaft.
     noise
         Robust standard deviation of the contrast away from the shaft.
+    learned
+        Where the network sees heads; without it the logistic score of five numbers decides.
     """
 
     straightened: StraightenedDendrite
@@ -91,10 +95,11 @@ class Evidence:
     spread: Floats
     background: float
     noise: float
+    learned: SpineMap | None = None
 
     @classmethod
-    def of(cls, straightened: StraightenedDendrite) -> Evidence:
-        """Make the maps of one straightened dendrite."""
+    def of(cls, straightened: StraightenedDendrite, weights: Path | None = None) -> Evidence:
+        """Make the maps of one straightened dendrite; ``weights`` are a laboratory's own for the network."""
         step, across_step, depth_step = straightened.steps_um
         light = gaussian_filter1d(straightened.volume, DEPTH_SIGMA_UM / depth_step, axis=2)
         profile = _running_profile(light, step)
@@ -107,13 +112,19 @@ class Evidence:
         shaft = _shaft_brightness(light, straightened) - background
         relative = contrast / np.maximum(shaft, 1e-6).astype(np.float32)[:, None, None]
         spread = _spread(relative, straightened)
-        return cls(straightened, left, head, contrast, profile, shaft, spread, background, noise)
+        learned = find_heads(straightened, weights)
+        return cls(straightened, left, head, contrast, profile, shaft, spread, background, noise, learned)
 
     def log_odds(self, places_um: ArrayLike, score: SpineScore = SPINE_SCORE) -> Floats:
         """Return the log-odds that a spine's head stands at each (along, across, depth) place, shape (n,)."""
+        if self.learned is not None:
+            places = np.atleast_2d(np.asarray(places_um, dtype=float))
+            index = self.straightened.index_of(places)[:, :2]
+            odds: Floats = map_coordinates(self.learned.log_odds, index.T, output=np.float64, order=1, mode="nearest")
+            return np.where(self.shows_shaft(places), odds, NO_SHAFT)
         features = self.features(places_um)
         weights = (score.log_contrast, score.log_head, score.log_glow, score.distance_um, score.beyond)
-        odds: Floats = features @ np.array(weights) + score.offset
+        odds = features @ np.array(weights) + score.offset
         return np.where(self.shows_shaft(places_um), odds, NO_SHAFT)
 
     def shows_shaft(self, places_um: ArrayLike) -> NDArray[np.bool_]:

@@ -94,6 +94,7 @@ def analyse_field(
     stacks: Sequence[Stack],
     *,
     dendrites: Sequence[Dendrite] | None = None,
+    weights: Path | None = None,
     progress: Progress | None = None,
 ) -> FieldAnalysis:
     """Analyse the stacks of one field, in the order of the sessions.
@@ -104,6 +105,8 @@ def analyse_field(
         One stack a session; the first is the reference.
     dendrites
         Centrelines in the first stack; traced when not given.
+    weights
+        Weights of the spine network, trained by a laboratory on its own stacks; the program's when not given.
     progress
         Is told what is being done, and the share done, 0 to 1.
 
@@ -125,7 +128,7 @@ def analyse_field(
     surveys = []
     for session, stack in enumerate(stacks):
         tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
-        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried]))
+        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried], weights))
     tell("matching spines over the sessions", 0.9)
     tracks = track_spines(surveys, carried)
     presence = weigh_tracks(tracks, len(stacks))

@@ -44,10 +44,10 @@ class PresenceRules:
         From here on a spine is called present.
     """
 
-    base_rate: float = 0.15
-    persistence: float = 0.85
-    trust: float = 0.5
-    least_probability: float = 0.4
+    base_rate: float = 0.4
+    persistence: float = 0.8
+    trust: float = 0.3
+    least_probability: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)

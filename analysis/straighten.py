@@ -20,6 +20,7 @@ from analysis.model import Dendrite, Floats, Stack
 
 CENTRELINE_SMOOTHING_UM = 0.5  # removes the voxel staircase of a traced path, keeps bends of a few um
 TANGENT_SMOOTHING_UM = 1.0
+STEP_UM, DEPTH_STEP_UM = 0.12, 0.5  # samples of a straightened dendrite, in the image plane and in depth
 AXIAL_TO_LATERAL = 3.0  # how many um of depth count as one um sideways: the microscope's blur is that much longer
 
 
@@ -176,8 +177,8 @@ def straighten(
     *,
     half_width_um: float = 4.0,
     half_depth_um: float = 3.0,
-    step_um: float = 0.12,
-    depth_step_um: float = 0.5,
+    step_um: float = STEP_UM,
+    depth_step_um: float = DEPTH_STEP_UM,
 ) -> StraightenedDendrite:
     """Resample a stack along one dendrite, by linear interpolation.
 

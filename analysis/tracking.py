@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,9 +81,9 @@ class TrackedSpine:
     scorable: NDArray[np.bool_]
 
 
-def survey_session(stack: Stack, dendrites: Sequence[Dendrite]) -> Survey:
-    """Straighten and search every dendrite of one stack."""
-    evidence = {d.name: Evidence.of(straighten(stack, d)) for d in dendrites}
+def survey_session(stack: Stack, dendrites: Sequence[Dendrite], weights: Path | None = None) -> Survey:
+    """Straighten and search every dendrite of one stack, with a network's own weights when they are given."""
+    evidence = {d.name: Evidence.of(straighten(stack, d), weights) for d in dendrites}
     candidates: list[Spine] = []
     for name, maps in evidence.items():
         others = [d for d in dendrites if d.name != name]

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 
 from analysis.detect import Side, best_apart, detect_spines
 from analysis.evidence import Evidence
@@ -8,36 +7,7 @@ from analysis.model import Dendrite, SpineKind, Stack
 from analysis.protrusion import ProtrusionRules
 from analysis.size import measure_head_sizes
 from analysis.straighten import straighten
-
-VOXEL_UM = (1.0, 0.12, 0.12)
-BLUR_UM = (0.8, 0.18, 0.18)
-SHAFT_UM = np.array([8.0, 7.0, 0.0])  # z, y of a straight dendrite that runs along x
-HEADS = ((4.0, 1.3, 1.0), (8.0, -1.2, 0.8), (12.5, 2.0, 1.0), (16.0, -1.8, 1.2), (22.0, 1.1, 0.8))  # along, left, light
-
-
-def draw(heads=HEADS, *, photons=400.0, gain=1.0, seed=0, slope=0.15, crossing=False) -> tuple[Stack, Dendrite]:
-    """A shaft 0.8 um thick with spines, blurred, with photon noise; brighter by ``gain`` without more photons."""
-    z, y, x = np.meshgrid(*(np.arange(n) * v for n, v in zip((16, 120, 220), VOXEL_UM, strict=True)), indexing="ij")
-    level = SHAFT_UM[1] + slope * x
-    light = 1.0 * (np.hypot(z - SHAFT_UM[0], (y - level)) <= 0.5).astype(float)
-    along = np.array([slope, 1.0]) / np.hypot(slope, 1.0)  # y, x
-    left = np.array([-along[1], along[0]])
-    for place, out, strength in heads:
-        foot = np.array([SHAFT_UM[1], 0.0]) + place * along
-        for share in np.linspace(0.3, 1.0, 30):
-            at = foot + share * out * left
-            radius, weight = (0.35, strength) if share == 1.0 else (0.1, 0.6)
-            spot = np.hypot(y - at[0], x - at[1]) <= radius
-            light = np.maximum(light, weight * (spot & (np.abs(z - SHAFT_UM[0]) < 0.6)))
-    if crossing:
-        light = np.maximum(light, (np.hypot(z - SHAFT_UM[0] - 1.5, x - 14.0) <= 0.4).astype(float))
-    rng = np.random.default_rng(seed)
-    blurred = gaussian_filter(light, np.array(BLUR_UM) / VOXEL_UM) + 0.01
-    line = np.stack(
-        [np.full(100, SHAFT_UM[0]), np.linspace(7.0, 7.0 + slope * 26, 100), np.linspace(0, 26, 100)], axis=1
-    )
-    stack = Stack((gain * rng.poisson(photons * blurred)).astype(np.float32), VOXEL_UM)
-    return stack, Dendrite(4, line, np.full(100, 0.5))
+from tests.phantom import HEADS, VOXEL_UM, draw_spiny
 
 
 def find(stack: Stack, dendrite: Dendrite, **options):
@@ -49,7 +19,7 @@ def places(spines) -> list[tuple[float, float]]:
 
 
 def test_every_drawn_spine_is_found_and_nothing_else():
-    spines = find(*draw())
+    spines = find(*draw_spiny())
     assert len(spines) == len(HEADS)
     for spine, (along, left, _) in zip(spines, HEADS, strict=True):
         assert spine.place_um[:2] == pytest.approx([along, left], abs=0.35)
@@ -62,22 +32,22 @@ def test_every_drawn_spine_is_found_and_nothing_else():
 
 
 def test_a_bare_shaft_has_no_spines():
-    assert find(*draw(heads=())) == []
+    assert find(*draw_spiny(heads=())) == []
 
 
 def test_brightness_does_not_matter():
-    dim, bright = (find(*draw(gain=gain)) for gain in (0.01, 1000.0))
+    dim, bright = (find(*draw_spiny(gain=gain)) for gain in (0.01, 1000.0))
     assert np.array(places(dim)) == pytest.approx(np.array(places(bright)), abs=1e-3)
     assert [s.probability for s in dim] == pytest.approx([s.probability for s in bright], rel=1e-3)
 
 
 def test_a_fibre_that_crosses_is_no_spine():
-    spines = find(*draw(crossing=True))
+    spines = find(*draw_spiny(crossing=True))
     assert all(abs(along - 14.0) > 0.8 for along, _ in places(spines))
 
 
 def test_a_spine_belongs_to_the_nearest_dendrite_only():
-    stack, dendrite = draw()
+    stack, dendrite = draw_spiny()
     rival = Dendrite(5, dendrite.points_zyx_um - [0.0, 2.2, 0.0], dendrite.radius_um)
     left_alone = places(find(stack, dendrite, others=[rival]))
     assert max(left for _, left in left_alone) < 1.4
@@ -86,12 +56,12 @@ def test_a_spine_belongs_to_the_nearest_dendrite_only():
 
 @pytest.mark.parametrize("level", [0.0, 7.0])
 def test_an_empty_stack_has_no_spines(level):
-    _, dendrite = draw()
+    _, dendrite = draw_spiny()
     assert find(Stack(np.full((16, 120, 220), level, np.uint8), VOXEL_UM), dendrite) == []
 
 
 def test_noise_alone_has_no_spines():
-    _, dendrite = draw()
+    _, dendrite = draw_spiny()
     noise = np.random.default_rng(1).poisson(3.0, (16, 120, 220)).astype(np.uint8)
     assert find(Stack(noise, VOXEL_UM), dendrite) == []
 
@@ -111,18 +81,18 @@ def test_a_headless_thin_protrusion_is_a_filopodium_and_a_short_thick_one_stubby
         }.items()
     }
     for kind, rules in shapes.items():
-        assert [s.kind for s in find(*draw(heads=[(8.0, 2.0, 1.0)]), rules=rules)] == [kind]
+        assert [s.kind for s in find(*draw_spiny(heads=[(8.0, 2.0, 1.0)]), rules=rules)] == [kind]
 
 
 def test_what_is_shorter_than_a_third_of_the_shaft_is_not_counted():
-    stack, dendrite = draw(heads=[(8.0, 1.3, 1.0)])
+    stack, dendrite = draw_spiny(heads=[(8.0, 1.3, 1.0)])
     assert len(find(stack, dendrite)) == 1
     assert find(stack, dendrite, rules=ProtrusionRules(minimum_length_to_shaft_diameter=2.0)) == []
 
 
 def test_head_size_grows_with_the_head_and_not_with_the_gain():
     def ratios(**options):
-        stack, dendrite = draw(**options)
+        stack, dendrite = draw_spiny(**options)
         evidence = Evidence.of(straighten(stack, dendrite))
         return measure_head_sizes(evidence, [[4.0, 1.3, 0.0], [12.5, 2.0, 0.0]]).ratio
 
@@ -133,7 +103,7 @@ def test_head_size_grows_with_the_head_and_not_with_the_gain():
 
 
 def test_clipping_is_flagged():
-    stack, dendrite = draw()
+    stack, dendrite = draw_spiny()
     evidence = Evidence.of(straighten(stack, dendrite))
     assert not measure_head_sizes(evidence, [[4.0, 1.3, 0.0]], saturation=1e6).is_saturated.any()
     assert measure_head_sizes(evidence, [[4.0, 1.3, 0.0]], saturation=30.0).is_saturated.all()

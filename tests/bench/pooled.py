@@ -1,7 +1,8 @@
 """The figures of counts added up: of dendrites, of mice, and what is told of the probabilities.
 
-Three areas under the curve are told of gain and of loss. ``marks``: true spines that were tracked, by how sure it is
-that they are not in the other session. ``all_marks``: those too that were not tracked and so never called changed.
+Four areas under the curve are told of gain and of loss. ``marks``: true spines that were tracked, by how sure it is
+that they are not in the other session. ``bare``: of these none whose place bears another name there. ``all_marks``:
+those too that were not tracked and so never called changed.
 ``tracks``: whatever was tracked, also what is no spine, by the probability that it was gained or lost.
 """
 
@@ -74,6 +75,7 @@ def _followed(pairs: Sequence[Tally]) -> dict[str, float | None]:
         figures |= {
             f"{fate}_f1": share(2 * right, told[fate] + true),
             f"{fate}_auc_marks": auc(marks),
+            f"{fate}_auc_bare": auc([row for pair in pairs for row in pair[f"{fate}_bare"]]),
             f"{fate}_auc_all_marks": auc(marks + missed),
             f"{fate}_auc_tracks": auc([row for pair in pairs for row in pair[f"{fate}_tracks"]]),
         }

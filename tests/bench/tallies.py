@@ -226,16 +226,32 @@ def _count_pair(sights: Sequence[Sight], named: _Named, presence: Presence, pair
         "both": len(both),
         "same": sum(track_a[spine] == track_b[spine] for spine in both),
     }
-    tally |= _marks("lost", before & b.seen, kept, track_a, presence, pair[1])
-    tally |= _marks("gained", after & a.seen, kept, track_b, presence, pair[0])
+    tally |= _marks("lost", before & b.seen, kept, track_a, presence, pair[1], _replaced(a, b, kept))
+    tally |= _marks("gained", after & a.seen, kept, track_b, presence, pair[0], _replaced(b, a, kept))
     return tally | _fates(named, presence, pair, part, (before - after) & b.seen, (after - before) & a.seen)
 
 
+def _replaced(here: Sight, there: Sight, kept: set[Hashable]) -> set[Hashable]:
+    """Return spines of one session whose place bears another one in the other, which is not in the first.
+
+    A person gave them two names: after a session that missed the spine, or when one really came where one went.
+    """
+    named = {track: spine for track, spine in there.spine_of.items() if spine not in kept}
+    return {spine for track, spine in here.spine_of.items() if track in named and spine not in kept}
+
+
 def _marks(
-    fate: str, spines: set[Hashable], kept: set[Hashable], track_of: dict[Hashable, int], presence: Presence, other: int
+    fate: str,
+    spines: set[Hashable],
+    kept: set[Hashable],
+    track_of: dict[Hashable, int],
+    presence: Presence,
+    other: int,
+    replaced: set[Hashable],
 ) -> Tally:
     """For every true spine of one session: how sure it is that it is not in the other, and whether that is so."""
     scores: list[tuple[float, bool]] = []
+    bare: list[tuple[float, bool]] = []
     missed = {"kept": 0, "turned": 0}
     for spine in sorted(spines, key=str):
         if spine not in track_of:
@@ -243,7 +259,9 @@ def _marks(
         elif presence.state[track_of[spine], other] != SpineState.UNSCORABLE:
             chance = 1.0 - float(presence.probability[track_of[spine], other])
             scores.append((round(chance, 5), spine not in kept))
-    return {f"{fate}_marks": scores, f"{fate}_missed": missed}
+            if spine not in replaced:
+                bare.append(scores[-1])
+    return {f"{fate}_marks": scores, f"{fate}_bare": bare, f"{fate}_missed": missed}
 
 
 def _fates(
