@@ -18,6 +18,7 @@ from analysis.carry import CarriedDendrite, carry_dendrite, find_field_dendrites
 from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
+from analysis.marks import Marks, link_marks, refuse_misplaced
 from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
 from analysis.presence import Presence
 from analysis.register import UNSURE_PROBABILITY, register_stacks
@@ -91,6 +92,7 @@ def analyse_field(
     stacks: Sequence[Stack],
     *,
     dendrites: Sequence[Dendrite] | None = None,
+    marks: Marks | None = None,
     progress: Progress | None = None,
 ) -> FieldAnalysis:
     """Analyse the stacks of one field, in the order of the sessions.
@@ -101,6 +103,8 @@ def analyse_field(
         One stack a session; the first is the reference.
     dendrites
         Centrelines in the first stack; traced when not given.
+    marks
+        The spines of every session, when a person marked them; detected when not given.
     progress
         Is told what is being done, and the share done, 0 to 1.
 
@@ -108,7 +112,7 @@ def analyse_field(
     ------
     StackError
         When there is no stack, a stack is too small, too coarse or shows another field than the first, or the given
-        dendrites lie outside the first.
+        dendrites lie outside the first, or a mark outside its stack.
     """
     tell = progress or (lambda _text, _share: None)
     if not stacks:
@@ -117,15 +121,17 @@ def analyse_field(
         _refuse_unusable(stack)
     if dendrites is not None:
         refuse_outside(stacks[0], dendrites)
+    if marks is not None:
+        refuse_misplaced(marks, stacks)
     transforms = register_sessions(stacks, tell)
     carried = _find_dendrites(stacks, transforms, dendrites, tell)
-    surveys = []
-    for session, stack in enumerate(stacks):
-        tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
-        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried]))
-    tell("matching spines over the sessions", 0.9)
-    tracks = track_spines(surveys, carried)
-    presence = weigh_tracks(tracks, len(stacks))
+    if marks is not None:
+        tell("linking the marks over the sessions", 0.7)
+        surveys, tracks, presence = link_marks(
+            stacks, carried, marks if dendrites is not None else marks.without_dendrites()
+        )
+    else:
+        surveys, tracks, presence = _detect_and_track(stacks, carried, tell)
     ever = np.flatnonzero((presence.state == SpineState.PRESENT).any(axis=1))
     tracks, presence = [tracks[i] for i in ever], presence.of(ever)
     tell("done", 1.0)
@@ -137,6 +143,18 @@ def analyse_field(
         tuple(transforms),
         tuple(_warnings(stacks, carried, ever.size)),
     )
+
+
+def _detect_and_track(
+    stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], tell: Progress
+) -> tuple[list[Survey], list[TrackedSpine], Presence]:
+    surveys = []
+    for session, stack in enumerate(stacks):
+        tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
+        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried]))
+    tell("matching spines over the sessions", 0.9)
+    tracks = track_spines(surveys, carried)
+    return surveys, tracks, weigh_tracks(tracks, len(stacks))
 
 
 def _refuse_unusable(stack: Stack) -> None:

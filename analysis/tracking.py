@@ -24,7 +24,15 @@ from analysis.detect import (
 from analysis.evidence import Evidence
 from analysis.match import match_sessions
 from analysis.model import Dendrite, Floats, Stack
-from analysis.presence import Presence, PresenceRules, is_scorable, look_again, weigh_sessions
+from analysis.presence import (
+    NOTHING_THERE,
+    Presence,
+    PresenceRules,
+    is_in_view,
+    is_scorable,
+    look_again,
+    weigh_sessions,
+)
 from analysis.protrusion import ProtrusionRules
 from analysis.straighten import DendriteFrame, straighten
 
@@ -45,12 +53,15 @@ class Survey:
         That each of these spots is a spine, shape (n,).
     candidates
         What may be a spine, the doubtful ones included.
+    is_marked
+        Whether a person marked the candidates: then there are no others.
     """
 
     evidence: Mapping[int, Evidence]
     peaks_um: Mapping[int, Floats]
     log_odds: Mapping[int, Floats]
     candidates: Sequence[Spine]
+    is_marked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +179,8 @@ class _Tracker:
         """Look for a spine in a session that did not see it by itself: sight, log-odds, and whether it can tell."""
         survey = self._surveys[session]
         maps = survey.evidence[name]
+        if survey.is_marked:
+            return measure_spine(maps, predicted, 0.0, ProtrusionRules()), NOTHING_THERE, is_in_view(maps, predicted)
         taken = np.array([s.place_um for s in self._claimed[session] if s.dendrite == name]).reshape(-1, 3)
         found, says = look_again(survey.peaks_um[name], survey.log_odds[name], predicted, taken)
         sight = measure_spine(maps, found, float(expit(says)), ProtrusionRules())
