@@ -7,26 +7,31 @@ as long as that gains. No session comes first, so their order does not matter. W
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from analysis.model import Floats
 
 Numbers = NDArray[np.intp]
+Gains = Callable[[Numbers], Floats]  # what each pair of some observations gains by being one: their numbers, (n, n)
 LEAST_GAIN = 1e-9
 
 
-def group_observations(gain: Floats, session: Numbers) -> Numbers:
+def group_observations(gains: Gains, near: Numbers, session: Numbers) -> Numbers:
     """Join observations to groups with at most one of each session, the summed gain of their pairs the largest found.
 
     Parameters
     ----------
-    gain
-        What each pair gains by being one, negative where they had better not be, symmetric, shape (n, n).
+    gains
+        What pairs gain by being one, negative where they had better not be.
+    near
+        All pairs that may gain, shape (pairs, 2).
     session
         The session of each observation, shape (n,).
 
@@ -38,19 +43,21 @@ def group_observations(gain: Floats, session: Numbers) -> Numbers:
     Examples
     --------
     >>> gain = np.array([[0.0, 2.0, 1.5], [2.0, 0.0, -0.5], [1.5, -0.5, 0.0]])
-    >>> group_observations(gain, np.array([0, 1, 2])).tolist()
+    >>> near = np.array([[0, 1], [0, 2]])
+    >>> group_observations(lambda some: gain[np.ix_(some, some)], near, np.array([0, 1, 2])).tolist()
     [0, 0, 0]
     """
-    usable = np.where(session[:, None] == session, 0.0, gain)
-    _, part = connected_components(usable > 0.0, directed=False)
-    group = np.zeros(len(session), dtype=np.intp)
-    named = 0
-    for number in range(int(part.max(initial=-1)) + 1):
-        members = np.flatnonzero(part == number)
-        among = usable[np.ix_(members, members)]
-        joined = _join_best_first(among, session[members])
-        group[members] = named + _improve(among, session[members], joined)
-        named += len(members)
+    count = len(session)
+    other = near[session[near[:, 0]] != session[near[:, 1]]]
+    graph = coo_array((np.ones(len(other)), (other[:, 0], other[:, 1])), shape=(count, count))
+    _, part = connected_components(graph, directed=False)
+    group = np.arange(count, dtype=np.intp)
+    by_part = np.argsort(part, kind="stable")
+    for members in np.split(by_part, np.flatnonzero(np.diff(part[by_part])) + 1):
+        if len(members) > 1:
+            ours = session[members]
+            among = np.where(ours[:, None] == ours, 0.0, gains(members))
+            group[members] = members[_improve(among, ours, _join_best_first(among, ours))]
     return np.unique(group, return_inverse=True)[1].astype(np.intp)
 
 
@@ -115,7 +122,7 @@ class Row:
     along_um: Floats
 
 
-def keep_order(group: Numbers, gain: Floats, session: Numbers, row: Row, odds: float) -> Numbers:
+def keep_order(group: Numbers, gains: Gains, session: Numbers, row: Row, odds: float) -> Numbers:
     """Regroup what stands in another order in one session than in another, where that costs less than ``odds``.
 
     Two groups of one row that changed places exchange their observations of a session, or one leaves its group,
@@ -123,7 +130,7 @@ def keep_order(group: Numbers, gain: Floats, session: Numbers, row: Row, odds: f
 
     Parameters
     ----------
-    group, gain, session
+    group, gains, session
         As of :func:`group_observations`.
     row
         Where they stand.
@@ -133,7 +140,7 @@ def keep_order(group: Numbers, gain: Floats, session: Numbers, row: Row, odds: f
     table = _tabulate(group, session)
     while True:
         moves = [m for a, b in _crossed(table, row) for m in _exchanges(table, a, b)]
-        worth = np.array([_worth(table, m, gain, row, odds) for m in moves])
+        worth = np.array([_worth(table, m, gains, row, odds) for m in moves])
         best_first = [moves[i] for i in np.argsort(-worth, kind="stable") if worth[i] > LEAST_GAIN]
         if not best_first:
             break
@@ -169,8 +176,13 @@ def _crossings(some: Numbers, table: Numbers, row: Row) -> NDArray[np.int64]:
 
 
 def _crossed(table: Numbers, row: Row) -> list[tuple[int, int]]:
-    a, b = np.nonzero(np.triu(_crossings(table, table, row)))
-    return list(zip(a.tolist(), b.tolist(), strict=True))
+    rows = np.where(table >= 0, row.name[table], -1)
+    pairs: set[tuple[int, int]] = set()
+    for name in np.unique(row.name).tolist():
+        here = np.flatnonzero((rows == name).any(axis=1))
+        a, b = np.nonzero(np.triu(_crossings(table[here], table[here], row)))
+        pairs |= {*zip(here[a].tolist(), here[b].tolist(), strict=True)}
+    return sorted(pairs)
 
 
 def _exchanges(table: Numbers, a: int, b: int) -> list[Move]:
@@ -185,7 +197,7 @@ def _after(table: Numbers, move: Move) -> Numbers:
     return moved
 
 
-def _worth(table: Numbers, move: Move, gain: Floats, row: Row, odds: float) -> float:
+def _worth(table: Numbers, move: Move, gains: Gains, row: Row, odds: float) -> float:
     """Return what a move gains."""
     touched = [move[0], move[1]]
     after = _after(table, move)
@@ -193,7 +205,7 @@ def _worth(table: Numbers, move: Move, gain: Floats, row: Row, odds: float) -> f
 
     def total(rows: Numbers) -> float:
         ours = rows[touched]
-        joined = sum(gain[np.ix_(m[m >= 0], m[m >= 0])].sum() / 2 for m in ours)
+        joined = sum(gains(m[m >= 0]).sum() / 2 for m in ours)
         crossed = _crossings(ours, rows, row)
         return float(joined) - odds * float(crossed.sum() - crossed[:, touched].sum() / 2)
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
-from analysis.constellation import Course, Numbers, Sightings, find_shifts
-from analysis.grouping import Row, group_observations, keep_order
+from analysis.constellation import Course, Sightings, find_shifts
+from analysis.grouping import Gains, Numbers, Row, group_observations, keep_order
 from analysis.model import Floats
 
 APART_SIGMA_UM = (2.0, 0.45, 0.45)  # of one spine's places in two sessions, z, y, x; real field: 1.3-2, 0.37-0.48
@@ -72,10 +73,9 @@ def match_sessions(
     course, group = find_shifts(seen, len(sets), same_spine_gain), np.zeros(0, dtype=np.intp)
     row = None if along_across_um is None else _rows(number, along_across_um)
     for _ in range(ROUNDS):
-        still = seen.places_um - course.drift_at(seen)
-        gain = same_spine_gain(still[:, None] - still)
-        before, group = group, group_observations(gain, session)
-        group = group if row is None else keep_order(group, gain, session, row, ORDER_ODDS)
+        gains, near = _weigh_pairs(seen.places_um - course.drift_at(seen))
+        before, group = group, group_observations(gains, near, session)
+        group = group if row is None else keep_order(group, gains, session, row, ORDER_ODDS)
         if np.array_equal(before, group):
             break
         course = course.told_by(seen, group)
@@ -94,6 +94,17 @@ def same_spine_gain(apart_um: Floats) -> Floats:
     squared = np.sum((apart_um / np.array(APART_SIGMA_UM)) ** 2, axis=-1)
     gain: Floats = 0.5 * (TAIL + 3.0) * (np.log1p(gate / TAIL) - np.log1p(squared / TAIL))
     return gain
+
+
+def _weigh_pairs(places_um: Floats) -> tuple[Gains, Numbers]:
+    """Return what pairs of places gain by being one spine, and the pairs within the gate, shape (pairs, 2)."""
+    tree = cKDTree(places_um / APART_SIGMA_UM)
+    near = tree.query_pairs(MATCH_GATE_UM / APART_SIGMA_UM[1], output_type="ndarray")
+
+    def gains(some: Numbers) -> Floats:
+        return same_spine_gain(places_um[some][:, None] - places_um[some])
+
+    return gains, near.astype(np.intp)
 
 
 def _rows(dendrite: Numbers, along_across_um: Sequence[ArrayLike]) -> Row:
