@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+from scipy.spatial import cKDTree
 
 from analysis.model import Floats
 
@@ -20,8 +21,9 @@ Numbers = NDArray[np.intp]
 Gain = Callable[[Floats], Floats]  # log-likelihood that places apart by (z, y, x) um, shape (..., 3), are one spine
 SHIFT_REACH_UM = 4.0  # as far as the elastic registration looks
 SHIFT_SIGMA_UM = 0.6  # how far it is off as a whole (real field: under 0.4 um on each of 5 dendrites)
+SHIFTS_TRIED = 30  # those that most pairs of spines have in common
 LEAST_SHIFT_UM = 0.8  # a smaller one is left to the course
-SHIFT_EVIDENCE = 6.0  # log-likelihood by which it must be better than none: some hundred are tried
+SHIFT_EVIDENCE = 6.0  # log-likelihood by which it must be better than none: some dozens are tried
 COURSE_LENGTH_UM = 10.0  # over which neighbours move together: half a window of the elastic registration
 COURSE_SIGMA_UM = (1.0, 0.3, 0.3)  # what the elastic registration leaves: z, y, x
 PLACE_SIGMA_UM = (0.9, 0.3, 0.3)  # how well the place of one spine is known in one session
@@ -158,7 +160,10 @@ def _find_shift(there_um: Floats, here_um: Floats, gain: Gain) -> tuple[Floats, 
         return np.zeros(3), 0.0
     apart = here_um[None] - there_um[:, None]
     tried = apart[np.hypot(apart[..., 1], apart[..., 2]) <= SHIFT_REACH_UM] * [0.0, 1.0, 1.0]
-    tried = np.concatenate([np.zeros((1, 3)), tried])
+    if not len(tried):
+        return np.zeros(3), 0.0
+    alike = cKDTree(tried).query_ball_point(tried, SHIFT_SIGMA_UM, return_length=True)
+    tried = np.concatenate([np.zeros((1, 3)), tried[np.argsort(-alike, kind="stable")[:SHIFTS_TRIED]]])
     fits = np.array([_fit(apart - shift, gain) for shift in tried])
     fits -= 0.5 * np.sum((tried / SHIFT_SIGMA_UM) ** 2, axis=1)
     best = int(fits.argmax())
