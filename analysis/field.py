@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
 from analysis.carry import CarriedDendrite, carry_dendrite, find_field_dendrites, refuse_outside
 from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
-from analysis.marks import Marks, link_marks, refuse_misplaced
+from analysis.marks import Marks, refuse_misplaced, track_marks
 from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
 from analysis.presence import Presence
 from analysis.register import UNSURE_PROBABILITY, register_stacks
@@ -127,7 +129,7 @@ def analyse_field(
     carried = _find_dendrites(stacks, transforms, dendrites, tell)
     if marks is not None:
         tell("linking the marks over the sessions", 0.7)
-        surveys, tracks, presence = link_marks(
+        surveys, tracks, presence = track_marks(
             stacks, carried, marks if dendrites is not None else marks.without_dendrites()
         )
     else:
@@ -143,6 +145,31 @@ def analyse_field(
         tuple(transforms),
         tuple(_warnings(stacks, carried, ever.size)),
     )
+
+
+def link_marks(
+    stacks: Sequence[Stack], heads_zyx_um: Sequence[ArrayLike], *, dendrites: Sequence[Dendrite] | None = None
+) -> list[NDArray[np.int64]]:
+    """Tell which marks of a person are the same spine: for each session the track of each of its marks, shape (n,).
+
+    Parameters
+    ----------
+    stacks
+        One stack a session.
+    heads_zyx_um
+        For each session the marked heads in its own stack frame, shape (n, 3), um.
+    dendrites
+        Centrelines in the first stack; traced when not given.
+    """
+    marks = Marks.of(heads_zyx_um)
+    tracks = analyse_field(stacks, dendrites=dendrites, marks=marks).tracks
+    told = []
+    for session in range(len(stacks)):
+        rows = tracks[tracks["session"] == session]
+        places = rows[["head_z_um", "head_y_um", "head_x_um"]].to_numpy(dtype=float)
+        _, row = cKDTree(places).query(marks.head_zyx_um[marks.session == session])
+        told.append(rows["track_id"].to_numpy(dtype=np.int64)[np.asarray(row, dtype=np.intp)])
+    return told
 
 
 def _detect_and_track(

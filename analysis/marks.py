@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from analysis.carry import CarriedDendrite
@@ -50,6 +50,13 @@ class Marks:
     session: NDArray[np.intp]
     head_zyx_um: Floats
     dendrite: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, heads_zyx_um: Sequence[ArrayLike]) -> Marks:
+        """Return the marks of sessions in order, for each session its heads, shape (n, 3), um."""
+        heads = [np.asarray(one, dtype=float).reshape(-1, 3) for one in heads_zyx_um]
+        session = np.repeat(np.arange(len(heads), dtype=np.intp), [len(one) for one in heads])
+        return cls(session, np.concatenate([NOWHERE, *heads]), np.full(len(session), NO_DENDRITE, dtype=np.intp))
 
     def without_dendrites(self) -> Marks:
         """Return the marks without their numbers of dendrites, for dendrites that were numbered by nobody."""
@@ -106,7 +113,7 @@ def refuse_misplaced(marks: Marks, stacks: Sequence[Stack]) -> None:
             )
 
 
-def link_marks(
+def track_marks(
     stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], marks: Marks
 ) -> tuple[list[Survey], list[TrackedSpine], Presence]:
     """Join the marks of all sessions to tracks.

@@ -4,7 +4,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from analysis.errors import StackError
-from analysis.field import FieldAnalysis, analyse_field
+from analysis.field import FieldAnalysis, analyse_field, link_marks
 from analysis.marks import Marks, read_marks
 from analysis.model import Dendrite, Stack
 from analysis.stack import read_dendrites, read_stack
@@ -225,6 +225,15 @@ def test_spines_that_a_person_marked_are_linked_and_left_as_they_are(stacks, lin
     assert second[track_at(linked, KEPT[0], 0)] == "lost"
 
 
+def test_marks_are_told_their_tracks(stacks, line):
+    marks = marks_of([*KEPT, LOST], [*KEPT, GAINED])
+    heads = [marks.head_zyx_um[marks.session == session] for session in (0, 1)]
+    first, second = link_marks(stacks[:2], [heads[0], heads[1][::-1]], dendrites=[line])
+    assert first[:6].tolist() == second[::-1][:6].tolist()
+    assert len({*first.tolist(), *second.tolist()}) == 8
+    assert [len(some) for some in link_marks(stacks[:2], [heads[0], []], dendrites=[line])] == [7, 0]
+
+
 def test_what_a_smaller_stack_does_not_show_is_not_lost(stacks, line):
     small = Stack(stacks[0].pixels[:, :, :160], VOXEL_UM, "small")  # ends at x = 24 um
     linked = analyse_field([stacks[0], small], dendrites=[line], marks=marks_of(KEPT, []))
@@ -273,13 +282,11 @@ def test_marks_of_the_real_field_are_linked_as_a_person_did(real_field):
     marks = Marks(table["session"].to_numpy(), heads, table["dendrite"].to_numpy())
     stacks = [read_stack(real_field / f"session{s}.ome.tif") for s in (0, 1)]
     lines = read_dendrites(real_field / "session0_dendrites.csv")
-    tracks = analyse_field(stacks, dendrites=lines, marks=marks).tracks
+    named = [t["spine_id"].to_numpy() for t in tables]
+    tracks = link_marks(stacks, [heads[marks.session == s] for s in (0, 1)], dendrites=lines)
+    ours = [dict(zip(track.tolist(), names.tolist(), strict=True)) for track, names in zip(tracks, named, strict=True)]
+    links = [(ours[0][track], ours[1][track]) for track in ours[0].keys() & ours[1].keys()]
     person = [set(t.loc[~t["is_bad"], "spine_id"]) for t in tables]
-    ours: dict[int, list[int]] = {}
-    for track, session, z, y, x in tracks[["track_id", "session", "head_z_um", "head_y_um", "head_x_um"]].to_numpy():
-        mark = int(np.argmin(np.abs(heads - [z, y, x]).sum(axis=1) + 1e6 * (marks.session != session)))
-        ours.setdefault(int(track), []).append(int(table["spine_id"].iloc[mark]))
-    links = [ids for ids in ours.values() if len(ids) == 2]
     right = sum(a == b for a, b in links)
     assert 2 * right / (len(links) + len(person[0] & person[1])) > 0.92
 
