@@ -399,6 +399,7 @@ def analyse(
     voxel_um: Annotated[
         tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
     ] = None,
+    spines: Annotated[Path | None, typer.Option(help="CSV of spines marked by a person: link these.")] = None,
     study: Annotated[Path | None, typer.Option(help="Analyse the fields of a study instead.")] = None,
     animal: Annotated[str | None, typer.Option(help="Only this animal of the study.")] = None,
     fields: FieldsOption = None,
@@ -408,13 +409,15 @@ def analyse(
 
     if (study is None) == (not stacks):
         raise typer.BadParameter("give either stacks with --out, or --study")
+    if study is not None and spines is not None:
+        raise typer.BadParameter("--spines needs stacks with --out, not --study")
     with _progress_bar() as progress:
         if study is not None:
             summaries = analyse_study(study, animal, fields, progress)
         elif folder is None:
             raise typer.BadParameter("--out says where the tables go")
         else:
-            summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress)]
+            summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress, spines=spines)]
     for line in summaries:
         out.print(line)
 

@@ -25,6 +25,7 @@ from acquire.store import Study, read_record
 from acquire.surface import check_photograph
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
+from analysis.marks import read_marks
 from analysis.model import Stack, Verdict
 from analysis.register import StackRegistration
 from analysis.report import write_field_outputs
@@ -319,16 +320,22 @@ def analyse_stacks(
     dendrites: Path | None,
     voxel_um: tuple[float, float, float] | None,
     progress: Progress,
+    *,
+    spines: Path | None = None,
 ) -> str:
-    """Analyse stacks of one field, in session order; write tables, pictures and report; return a line of counts."""
+    """Analyse stacks of one field, in session order; write tables, pictures and report; return a line of counts.
+
+    ``spines`` names a table of spines that a person marked: then these are linked, and none is detected.
+    """
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder} is a file; --out needs a folder")
     traced = read_dendrites(dendrites) if dendrites is not None else None
+    marks = read_marks(spines) if spines is not None else None
     stacks = [read_stack(path, voxel_um=voxel_um) for path in paths]
     check_one_field(stacks)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    analysis = analyse_field(stacks, dendrites=traced, progress=progress)
+    analysis = analyse_field(stacks, dendrites=traced, marks=marks, progress=progress)
     return write_outputs(folder, stacks, analysis)
 
 

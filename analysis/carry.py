@@ -1,7 +1,7 @@
 """One dendrite in every session of its field: the same point is the same place in each.
 
 Lines found in any session are carried to all others elastically and centred there. Places beside the dendrite are
-carried by its frame: along by the point's number, across and in depth as they are.
+carried by the elastic registration itself: what the centring changes is no motion of the tissue.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from analysis.centreline import is_within, recentre
-from analysis.elastic import register_dendrite
+from analysis.elastic import DendriteRegistration, register_dendrite
 from analysis.errors import StackError
 from analysis.model import Dendrite, Floats, Stack, Transform
 from analysis.straighten import AXIAL_TO_LATERAL
@@ -33,12 +33,12 @@ class CarriedDendrite:
     ----------
     dendrites
         Its centreline in each session's own stack frame, with the same number n of points.
-    correlation
-        How well its surroundings in each session fit those where it was traced, shape (sessions, n), -1 to 1.
+    session_from_home
+        How each session's stack shows the surroundings of the line where it was traced.
     """
 
     dendrites: tuple[Dendrite, ...]
-    correlation: Floats
+    session_from_home: tuple[DendriteRegistration, ...]
 
     @property
     def name(self) -> int:
@@ -50,17 +50,17 @@ class CarriedDendrite:
         """Its line in the reference stack, which gives the common ``along``."""
         return self.dendrites[0]
 
-    def to_reference(self, session: int, places_um: Floats) -> Floats:
-        """Map (along, across, depth) of one session to the same of the reference, shape (n, 3), um."""
-        return _with_along(places_um, self.dendrites[session].along_um, self.reference.along_um)
+    def to_reference(self, session: int, points_zyx_um: Floats) -> Floats:
+        """Map points near the dendrite from one session's stack to the reference stack, shape (n, 3), um."""
+        return self.session_from_home[0].apply(self.session_from_home[session].inverse_apply(points_zyx_um))
 
-    def from_reference(self, session: int, places_um: Floats) -> Floats:
-        """Map (along, across, depth) of the reference to the same of one session, shape (n, 3), um."""
-        return _with_along(places_um, self.reference.along_um, self.dendrites[session].along_um)
+    def from_reference(self, session: int, points_zyx_um: Floats) -> Floats:
+        """Map points near the dendrite from the reference stack to one session's stack, shape (n, 3), um."""
+        return self.session_from_home[session].apply(self.session_from_home[0].inverse_apply(points_zyx_um))
 
     def correlation_at(self, session: int, along_um: float) -> float:
         """Return how well the session fits at a place of the reference line."""
-        return float(np.interp(along_um, self.reference.along_um, self.correlation[session]))
+        return float(np.interp(along_um, self.reference.along_um, self.session_from_home[session].correlation))
 
 
 def refuse_outside(stack: Stack, dendrites: Sequence[Dendrite]) -> None:
@@ -81,18 +81,17 @@ def carry_dendrite(
     stacks: Sequence[Stack], home: int, dendrite: Dendrite, reference_from_session: Sequence[Transform]
 ) -> CarriedDendrite:
     """Find a dendrite of session ``home`` in all sessions."""
-    lines, correlations = [], []
+    lines, shown = [], []
     for session, stack in enumerate(stacks):
         if session == home:
             lines.append(dendrite)
-            correlations.append(np.ones(len(dendrite.points_zyx_um)))
+            shown.append(DendriteRegistration.unchanged(dendrite.points_zyx_um))
             continue
         today_from_home = reference_from_session[session].inverse() @ reference_from_session[home]
-        carried = register_dendrite(stacks[home], stack, dendrite.points_zyx_um, today_from_home)
-        line = Dendrite(dendrite.name, carried.today_points_zyx_um, dendrite.radius_um)
+        shown.append(register_dendrite(stacks[home], stack, dendrite.points_zyx_um, today_from_home))
+        line = Dendrite(dendrite.name, shown[-1].today_points_zyx_um, dendrite.radius_um)
         lines.append(recentre(stack, line, reach_um=RECENTRE_UM, depth_reach_um=RECENTRE_DEPTH_UM))
-        correlations.append(carried.correlation)
-    return CarriedDendrite(tuple(lines), np.stack(correlations))
+    return CarriedDendrite(tuple(lines), tuple(shown))
 
 
 def find_field_dendrites(
@@ -123,10 +122,3 @@ def _unknown_parts(line: Dendrite, known: Sequence[Dendrite]) -> list[Dendrite]:
         Dendrite(line.name, line.points_zyx_um[a:b], line.radius_um[a:b]) for a, b in zip(starts, ends, strict=True)
     ]
     return [part for part in parts if part.length_um >= LEAST_NEW_UM]
-
-
-def _with_along(places_um: Floats, known_um: Floats, wanted_um: Floats) -> Floats:
-    places = np.array(places_um, dtype=float).reshape(-1, 3)
-    number = np.interp(places[:, 0], known_um, np.arange(len(known_um)))
-    places[:, 0] = np.interp(number, np.arange(len(wanted_um)), wanted_um)
-    return places

@@ -59,6 +59,11 @@ class DendriteRegistration:
     correlation: Floats
     today_from_reference: Transform
 
+    @classmethod
+    def unchanged(cls, points_zyx_um: Floats) -> DendriteRegistration:
+        """Return that of a stack with itself."""
+        return cls(points_zyx_um, points_zyx_um, np.ones(len(points_zyx_um)), Transform.identity())
+
     @property
     def displacement_zyx_um(self) -> Floats:
         """What the rigid prediction lacks at each place, shape (n, 3), um."""

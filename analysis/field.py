@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
 from analysis.carry import CarriedDendrite, carry_dendrite, find_field_dendrites, refuse_outside
 from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
+from analysis.marks import Marks, refuse_misplaced, track_marks
 from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
 from analysis.presence import Presence
 from analysis.register import UNSURE_PROBABILITY, register_stacks
@@ -95,6 +98,7 @@ def analyse_field(
     *,
     dendrites: Sequence[Dendrite] | None = None,
     weights: Path | None = None,
+    marks: Marks | None = None,
     progress: Progress | None = None,
 ) -> FieldAnalysis:
     """Analyse the stacks of one field, in the order of the sessions.
@@ -107,6 +111,8 @@ def analyse_field(
         Centrelines in the first stack; traced when not given.
     weights
         Weights of the spine network, trained by a laboratory on its own stacks; the program's when not given.
+    marks
+        The spines of every session, when a person marked them; detected when not given.
     progress
         Is told what is being done, and the share done, 0 to 1.
 
@@ -114,7 +120,7 @@ def analyse_field(
     ------
     StackError
         When there is no stack, a stack is too small, too coarse or shows another field than the first, or the given
-        dendrites lie outside the first.
+        dendrites lie outside the first, or a mark outside its stack.
     """
     tell = progress or (lambda _text, _share: None)
     if not stacks:
@@ -123,15 +129,17 @@ def analyse_field(
         _refuse_unusable(stack)
     if dendrites is not None:
         refuse_outside(stacks[0], dendrites)
+    if marks is not None:
+        refuse_misplaced(marks, stacks)
     transforms = register_sessions(stacks, tell)
     carried = _find_dendrites(stacks, transforms, dendrites, tell)
-    surveys = []
-    for session, stack in enumerate(stacks):
-        tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
-        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried], weights))
-    tell("matching spines over the sessions", 0.9)
-    tracks = track_spines(surveys, carried)
-    presence = weigh_tracks(tracks, len(stacks))
+    if marks is not None:
+        tell("linking the marks over the sessions", 0.7)
+        surveys, tracks, presence = track_marks(
+            stacks, carried, marks if dendrites is not None else marks.without_dendrites()
+        )
+    else:
+        surveys, tracks, presence = _detect_and_track(stacks, carried, weights, tell)
     ever = np.flatnonzero((presence.state == SpineState.PRESENT).any(axis=1))
     tracks, presence = [tracks[i] for i in ever], presence.of(ever)
     tell("done", 1.0)
@@ -144,6 +152,43 @@ def analyse_field(
         presence,
         tuple(_warnings(stacks, carried, ever.size)),
     )
+
+
+def link_marks(
+    stacks: Sequence[Stack], heads_zyx_um: Sequence[ArrayLike], *, dendrites: Sequence[Dendrite] | None = None
+) -> list[NDArray[np.int64]]:
+    """Tell which marks of a person are the same spine: for each session the track of each of its marks, shape (n,).
+
+    Parameters
+    ----------
+    stacks
+        One stack a session.
+    heads_zyx_um
+        For each session the marked heads in its own stack frame, shape (n, 3), um.
+    dendrites
+        Centrelines in the first stack; traced when not given.
+    """
+    marks = Marks.of(heads_zyx_um)
+    tracks = analyse_field(stacks, dendrites=dendrites, marks=marks).tracks
+    told = []
+    for session in range(len(stacks)):
+        rows = tracks[tracks["session"] == session]
+        places = rows[["head_z_um", "head_y_um", "head_x_um"]].to_numpy(dtype=float)
+        _, row = cKDTree(places).query(marks.head_zyx_um[marks.session == session])
+        told.append(rows["track_id"].to_numpy(dtype=np.int64)[np.asarray(row, dtype=np.intp)])
+    return told
+
+
+def _detect_and_track(
+    stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], weights: Path | None, tell: Progress
+) -> tuple[list[Survey], list[TrackedSpine], Presence]:
+    surveys = []
+    for session, stack in enumerate(stacks):
+        tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
+        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried], weights))
+    tell("matching spines over the sessions", 0.9)
+    tracks = track_spines(surveys, carried)
+    return surveys, tracks, weigh_tracks(tracks, len(stacks))
 
 
 def _refuse_unusable(stack: Stack) -> None:

@@ -174,7 +174,10 @@ def is_scorable(evidence: Evidence, place_um: Floats, expected_contrast: float, 
     """
     if correlation < LEAST_CORRELATION or not evidence.shows_shaft(place_um)[0]:
         return False
+    return is_in_view(evidence, place_um) and bool(expected_contrast >= LEAST_SIGMA * evidence.spread_at(place_um)[0])
+
+
+def is_in_view(evidence: Evidence, place_um: Floats) -> bool:
+    """Whether the stack reaches around a place (along, across, depth), shape (3,), um."""
     edges = place_um + np.array([[0.0, 0.0, -EDGE_DEPTH_UM], [0.0, 0.0, EDGE_DEPTH_UM]])
-    if not np.all(evidence.is_inside(edges)):
-        return False
-    return bool(expected_contrast >= LEAST_SIGMA * evidence.spread_at(place_um)[0])
+    return bool(np.all(evidence.is_inside(edges)))

@@ -16,8 +16,6 @@ from scipy.special import expit, logit
 
 from analysis.carry import CarriedDendrite
 from analysis.detect import (
-    LEAST_PROBABILITY,
-    SEPARATION_UM,
     Spine,
     best_apart,
     detect_spines,
@@ -27,7 +25,15 @@ from analysis.detect import (
 from analysis.evidence import Evidence
 from analysis.match import match_sessions
 from analysis.model import Dendrite, Floats, Stack
-from analysis.presence import Presence, PresenceRules, is_scorable, look_again, weigh_sessions
+from analysis.presence import (
+    NOTHING_THERE,
+    Presence,
+    PresenceRules,
+    is_in_view,
+    is_scorable,
+    look_again,
+    weigh_sessions,
+)
 from analysis.protrusion import ProtrusionRules
 from analysis.straighten import DendriteFrame, straighten
 
@@ -48,12 +54,15 @@ class Survey:
         That each of these spots is a spine, shape (n,).
     candidates
         What may be a spine, the doubtful ones included.
+    is_marked
+        Whether a person marked the candidates: then there are no others.
     """
 
     evidence: Mapping[int, Evidence]
     peaks_um: Mapping[int, Floats]
     log_odds: Mapping[int, Floats]
     candidates: Sequence[Spine]
+    is_marked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +108,7 @@ def survey_session(stack: Stack, dendrites: Sequence[Dendrite], weights: Path | 
 
 def track_spines(surveys: Sequence[Survey], carried: Sequence[CarriedDendrite]) -> list[TrackedSpine]:
     """Follow every candidate of every session through all sessions, sorted by dendrite and along."""
-    tracker = _Tracker(surveys, {c.name: c for c in carried})
-    sure = [[s for s in survey.candidates if s.probability >= LEAST_PROBABILITY] for survey in surveys]
-    tracks = tracker.follow(sure)
-    doubtful = [[s for s in survey.candidates if s.probability < LEAST_PROBABILITY] for survey in surveys]
-    tracks += tracker.follow([tracker.unclaimed(session, some) for session, some in enumerate(doubtful)])
+    tracks = _Tracker(surveys, {c.name: c for c in carried}).follow([survey.candidates for survey in surveys])
     return sorted(tracks, key=lambda track: (track.dendrite, float(track.place_um[0])))
 
 
@@ -124,63 +129,59 @@ class _Tracker:
 
     def follow(self, candidates: Sequence[Sequence[Spine]]) -> list[TrackedSpine]:
         """Join the candidates of all sessions and ask the sessions that have none."""
-        matched = match_sessions([self._common(session, some) for session, some in enumerate(candidates)])
+        heads = [[self._common(session, spine) for spine in some] for session, some in enumerate(candidates)]
+        names = [[spine.dendrite for spine in some] for some in candidates]
+        beside = [
+            [self._frame(0, name).dendrite_from_stack(head)[0, :2] for head, name in zip(some, theirs, strict=True)]
+            for some, theirs in zip(heads, names, strict=True)
+        ]
+        matched = match_sessions(heads, names, beside)
         joined = []
-        for row, place in zip(matched.observation.tolist(), matched.place_um, strict=True):
+        for row, place, drift in zip(matched.observation.tolist(), matched.place_um, matched.drift_um, strict=True):
             seen = {session: candidates[session][i] for session, i in enumerate(row) if i >= 0}
-            joined.append((seen, place))
+            joined.append((seen, place, drift))
             for session, spine in seen.items():
                 self._claimed[session].append(spine)
         surest_first = sorted(joined, key=lambda track: -max(spine.probability for spine in track[0].values()))
-        return [self._complete(seen, place) for seen, place in surest_first]
+        return [self._complete(*track) for track in surest_first]
 
-    def unclaimed(self, session: int, candidates: Sequence[Spine]) -> list[Spine]:
-        """Leave out the candidates that stand where a track already does."""
-        if not self._claimed[session]:
-            return list(candidates)
-        taken = np.stack([spine.head_zyx_um for spine in self._claimed[session]])
-        nearest = [np.hypot(*(taken - spine.head_zyx_um)[:, 1:].T).min() for spine in candidates]
-        return [spine for spine, distance in zip(candidates, nearest, strict=True) if distance >= SEPARATION_UM]
+    def _common(self, session: int, spine: Spine) -> Floats:
+        """Map the head of a spine of one session to the reference stack, shape (3,)."""
+        return self._carried[spine.dendrite].to_reference(session, spine.head_zyx_um)
 
-    def _common(self, session: int, candidates: Sequence[Spine]) -> Floats:
-        """Map candidates of one session to the reference stack frame, shape (n, 3)."""
-        heads = [
-            self._frame(spine.dendrite).stack_from_dendrite(
-                self._carried[spine.dendrite].to_reference(session, spine.place_um)
-            )
-            for spine in candidates
-        ]
-        return np.concatenate(heads) if heads else np.zeros((0, 3))
+    def _frame(self, session: int, dendrite: int) -> DendriteFrame:
+        return self._surveys[session].evidence[dendrite].straightened.frame
 
-    def _frame(self, dendrite: int) -> DendriteFrame:
-        return self._surveys[0].evidence[dendrite].straightened.frame
-
-    def _complete(self, seen: Mapping[int, Spine], head_zyx_um: Floats) -> TrackedSpine:
+    def _complete(self, seen: Mapping[int, Spine], head_zyx_um: Floats, drift_zyx_um: Floats) -> TrackedSpine:
         """Ask every session that did not see the spine by itself."""
         surest = max(seen.values(), key=lambda spine: spine.probability)
         name, carried = surest.dendrite, self._carried[surest.dendrite]
-        place = self._frame(name).dendrite_from_stack(head_zyx_um)
+        place = self._frame(0, name).dendrite_from_stack(head_zyx_um)[0]
         expected = max(
             float(self._surveys[session].evidence[spine.dendrite].contrast_at(spine.place_um)[0])
             for session, spine in seen.items()
         )
-        known = max(carried.correlation_at(session, float(place[0, 0])) for session in seen)
+        known = max(carried.correlation_at(session, float(place[0])) for session in seen)
+        predicted = [carried.from_reference(s, head_zyx_um + drift) for s, drift in enumerate(drift_zyx_um)]
+        places = [self._frame(s, name).dendrite_from_stack(head)[0] for s, head in enumerate(predicted)]
+        fits = [min(known, carried.correlation_at(s, float(place[0]))) for s in range(len(places))]
         answers = [
             (seen[session], _log_odds(seen[session]), True)
             if session in seen
-            else self._ask(session, carried, place, expected, known)
+            else self._ask(session, name, places[session], expected, fits[session])
             for session in range(len(self._surveys))
         ]
         sights, odds, scorable = zip(*answers, strict=True)
-        return TrackedSpine(name, place[0], sights, np.array(odds), np.array(scorable))
+        return TrackedSpine(name, place, sights, np.array(odds), np.array(scorable))
 
     def _ask(
-        self, session: int, carried: CarriedDendrite, place_um: Floats, expected_contrast: float, known: float
+        self, session: int, name: int, predicted: Floats, expected_contrast: float, fits: float
     ) -> tuple[Spine, float, bool]:
         """Look for a spine in a session that did not see it by itself: sight, log-odds, and whether it can tell."""
-        survey, name = self._surveys[session], carried.name
-        maps, predicted = survey.evidence[name], carried.from_reference(session, place_um)[0]
-        fits = min(known, carried.correlation_at(session, float(place_um[0, 0])))
+        survey = self._surveys[session]
+        maps = survey.evidence[name]
+        if survey.is_marked:
+            return measure_spine(maps, predicted, 0.0, ProtrusionRules()), NOTHING_THERE, is_in_view(maps, predicted)
         taken = np.array([s.place_um for s in self._claimed[session] if s.dendrite == name]).reshape(-1, 3)
         found, says = look_again(survey.peaks_um[name], survey.log_odds[name], predicted, taken)
         sight = measure_spine(maps, found, float(expit(says)), ProtrusionRules())

@@ -95,6 +95,8 @@ def test_one_stack_is_one_session(small_stack, tmp_path):
         (["demo", "--fields", "13"], "--fields"),
         (["demo", "--days", "nan", "--out", "o"], "days nan must rise"),
         (["analyse"], "give either stacks with --out, or --study"),
+        (["analyse", "--study", ".", "--spines", "marks.csv"], "--spines needs stacks with --out"),
+        (["analyse", "a.tif", "--out", "o", "--spines", "marks.csv"], "marks.csv does not exist; give a CSV with"),
         (["check-rig"], "Missing argument 'RIG'"),
         (["new-field", "--rig", "demo", "--study", "s", "--animal", "M1", "--at", "nan", "0", "0"], "x_um"),
         (["demo", "--sample", "nowhere", "--out", "o"], "nowhere"),

@@ -4,9 +4,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from analysis.errors import StackError
-from analysis.field import FieldAnalysis, analyse_field
+from analysis.field import FieldAnalysis, analyse_field, link_marks
+from analysis.marks import Marks, read_marks
 from analysis.model import Dendrite, Stack
-from analysis.stack import read_stack
+from analysis.stack import read_dendrites, read_stack
 from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS
 
 VOXEL_UM = (1.0, 0.15, 0.15)
@@ -210,6 +211,95 @@ def test_tables_never_stand_beside_the_report_of_others(analysis, tmp_path):
 def test_no_stack_is_refused():
     with pytest.raises(StackError, match="at least one stack"):
         analyse_field([])
+
+
+def marks_of(*heads_of_sessions) -> Marks:
+    """Marks on the drawn heads of each session, (x, above) as drawn."""
+    session = np.repeat(np.arange(len(heads_of_sessions)), [len(heads) for heads in heads_of_sessions])
+    x, above = np.array([head for heads in heads_of_sessions for head in heads]).T
+    heads = np.stack([np.full(len(x), 8.0), shaft_y_um(x) - above, x], axis=1)
+    heads[session == 1] += SHIFT_UM
+    return Marks(session, heads, np.full(len(x), -1))
+
+
+def test_spines_that_a_person_marked_are_linked_and_left_as_they_are(stacks, line):
+    marks = marks_of([*KEPT, LOST], [*KEPT, GAINED], [*KEPT[1:], GAINED])
+    linked = analyse_field(stacks, dendrites=[line], marks=marks)
+    heads = linked.tracks.sort_values(["session", "head_x_um"])[["session", "head_z_um", "head_y_um", "head_x_um"]]
+    given = np.column_stack([marks.session, marks.head_zyx_um])
+    assert heads.to_numpy() == pytest.approx(given[np.lexsort((given[:, 3], given[:, 0]))])
+    assert set(linked.tracks["present_probability"]) == {1.0}
+    first, second = fates(linked, 0), fates(linked, 1)
+    assert sorted(first.values()) == ["gained", "lost", *["stable"] * 6]
+    assert sorted(second.values()) == ["lost", *["stable"] * 6]
+    assert first[track_at(linked, LOST, 0)] == "lost"
+    assert second[track_at(linked, KEPT[0], 0)] == "lost"
+
+
+def test_marks_are_told_their_tracks(stacks, line):
+    marks = marks_of([*KEPT, LOST], [*KEPT, GAINED])
+    heads = [marks.head_zyx_um[marks.session == session] for session in (0, 1)]
+    first, second = link_marks(stacks[:2], [heads[0], heads[1][::-1]], dendrites=[line])
+    assert first[:6].tolist() == second[::-1][:6].tolist()
+    assert len({*first.tolist(), *second.tolist()}) == 8
+    assert [len(some) for some in link_marks(stacks[:2], [heads[0], []], dendrites=[line])] == [7, 0]
+
+
+def test_what_a_smaller_stack_does_not_show_is_not_lost(stacks, line):
+    small = Stack(stacks[0].pixels[:, :, :160], VOXEL_UM, "small")  # ends at x = 24 um
+    linked = analyse_field([stacks[0], small], dendrites=[line], marks=marks_of(KEPT, []))
+    near = dict(zip(linked.tracks["track_id"], linked.tracks["head_x_um"], strict=True))
+    told = fates(linked, 0)
+    assert {told[track] for track, x in near.items() if x < 22} == {"lost"}
+    assert {told[track] for track, x in near.items() if x > 26} == {"unscorable"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("session,head_z_um,head_y_um\n0,1,2\n", "lacks head_x_um"),
+        ("session,head_z_um,head_y_um,head_x_um\n", "holds 0 marks"),
+        ("session,head_z_um,head_y_um,head_x_um\n0,1,2,3\n0,1,oops,3\n", "line 3: not a number in 1 rows"),
+        ("session,head_z_um,head_y_um,head_x_um\n0.5,1,2,3\n", "line 2: .* give the session as 0, 1, 2"),
+        ("", "no readable CSV"),
+    ],
+)
+def test_marks_that_cannot_be_read_are_refused(text, told, tmp_path):
+    (tmp_path / "marks.csv").write_text(text)
+    with pytest.raises(StackError, match=f"marks.csv.*{told}"):
+        read_marks(tmp_path / "marks.csv")
+    with pytest.raises(StackError, match="does not exist; give a CSV"):
+        read_marks(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("session", "head", "told"),
+    [(2, (8.0, 14.0, 9.0), "of session 2, but 2 stacks"), (1, (8.0, 93.0, 60.0), "lies outside session1, which ends")],
+)
+def test_marks_of_no_stack_or_in_pixels_are_refused(stacks, line, session, head, told):
+    marks = Marks(np.array([session]), np.array([head]), np.array([-1]))
+    with pytest.raises(StackError, match=told):
+        analyse_field(stacks[:2], dendrites=[line], marks=marks)
+
+
+@pytest.mark.slow
+def test_marks_of_the_real_field_are_linked_as_a_person_did(real_field):
+    """The person's links contradict the pictures in some places: 7 of 116 from session 0 to 1."""
+    tables = [pd.read_csv(real_field / f"session{s}_spines.csv") for s in (0, 1)]
+    table = pd.concat(tables, keys=(0, 1), names=["session"]).reset_index(level=0)
+    tip, foot = (table[[f"{end}_{axis}_um" for axis in "zyx"]].to_numpy() for end in ("tip", "anchor"))
+    inward = (foot - tip) * [0.0, 1.0, 1.0]
+    heads = tip + 0.55 * inward / np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 0.55)
+    marks = Marks(table["session"].to_numpy(), heads, table["dendrite"].to_numpy())
+    stacks = [read_stack(real_field / f"session{s}.ome.tif") for s in (0, 1)]
+    lines = read_dendrites(real_field / "session0_dendrites.csv")
+    named = [t["spine_id"].to_numpy() for t in tables]
+    tracks = link_marks(stacks, [heads[marks.session == s] for s in (0, 1)], dendrites=lines)
+    ours = [dict(zip(track.tolist(), names.tolist(), strict=True)) for track, names in zip(tracks, named, strict=True)]
+    links = [(ours[0][track], ours[1][track]) for track in ours[0].keys() & ours[1].keys()]
+    person = [set(t.loc[~t["is_bad"], "spine_id"]) for t in tables]
+    right = sum(a == b for a, b in links)
+    assert 2 * right / (len(links) + len(person[0] & person[1])) > 0.92
 
 
 @pytest.mark.slow
