@@ -81,18 +81,33 @@ def carry_dendrite(
     stacks: Sequence[Stack], home: int, dendrite: Dendrite, reference_from_session: Sequence[Transform]
 ) -> CarriedDendrite:
     """Find a dendrite of session ``home`` in all sessions."""
-    lines, correlations = [], []
+    (carried,) = carry_dendrites(stacks, home, [dendrite], reference_from_session)
+    return carried
+
+
+def carry_dendrites(
+    stacks: Sequence[Stack], home: int, dendrites: Sequence[Dendrite], reference_from_session: Sequence[Transform]
+) -> list[CarriedDendrite]:
+    """Find dendrites of session ``home`` in all sessions, session by session: few stacks are open at a time."""
+    seen = []
     for session, stack in enumerate(stacks):
         if session == home:
-            lines.append(dendrite)
-            correlations.append(np.ones(len(dendrite.points_zyx_um)))
+            seen.append([(dendrite, np.ones(len(dendrite.points_zyx_um))) for dendrite in dendrites])
             continue
         today_from_home = reference_from_session[session].inverse() @ reference_from_session[home]
-        carried = register_dendrite(stacks[home], stack, dendrite.points_zyx_um, today_from_home)
-        line = Dendrite(dendrite.name, carried.today_points_zyx_um, dendrite.radius_um)
-        lines.append(recentre(stack, line, reach_um=RECENTRE_UM, depth_reach_um=RECENTRE_DEPTH_UM))
-        correlations.append(carried.correlation)
-    return CarriedDendrite(tuple(lines), np.stack(correlations))
+        seen.append([stack.recall(find_again, stacks[home], dendrite, today_from_home) for dendrite in dendrites])
+    return [
+        CarriedDendrite(tuple(line for line, _ in one), np.stack([correlation for _, correlation in one]))
+        for one in zip(*seen, strict=True)
+    ]
+
+
+def find_again(today: Stack, home: Stack, dendrite: Dendrite, today_from_home: Transform) -> tuple[Dendrite, Floats]:
+    """Return where a dendrite of another stack lies in today's, and how well its surroundings fit, shape (n,)."""
+    found = register_dendrite(home, today, dendrite.points_zyx_um, today_from_home)
+    line = Dendrite(dendrite.name, found.today_points_zyx_um, dendrite.radius_um)
+    line = recentre(today, line, reach_um=RECENTRE_UM, depth_reach_um=RECENTRE_DEPTH_UM)
+    return line, found.correlation
 
 
 def find_field_dendrites(
@@ -105,10 +120,10 @@ def find_field_dendrites(
     for session, stack in enumerate(stacks):
         tell(session)
         known = [carried.dendrites[session] for carried in found]
-        for line in trace_dendrites(stack):
-            for part in _unknown_parts(line, known) if known else [line]:
-                named = Dendrite(len(found), part.points_zyx_um, part.radius_um)
-                found.append(carry_dendrite(stacks, session, named, reference_from_session))
+        lines = stack.recall(trace_dendrites)
+        parts = [part for line in lines for part in (_unknown_parts(line, known) if known else [line])]
+        named = [Dendrite(len(found) + i, part.points_zyx_um, part.radius_um) for i, part in enumerate(parts)]
+        found += carry_dendrites(stacks, session, named, reference_from_session)
     return found
 
 

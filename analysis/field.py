@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.carry import CarriedDendrite, carry_dendrite, find_field_dendrites, refuse_outside
+from analysis.carry import CarriedDendrite, carry_dendrites, find_field_dendrites, refuse_outside
 from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
 from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
 from analysis.presence import Presence
-from analysis.register import UNSURE_PROBABILITY, register_stacks
+from analysis.register import UNSURE_PROBABILITY, StackRegistration, register_stacks
 from analysis.size import measure_head_sizes
 from analysis.tables import (
     DENDRITE_COLUMNS,
@@ -146,11 +146,11 @@ def _refuse_unusable(stack: Stack) -> None:
             f"{stack.name} has pixels of {lateral_um:.3g} um, in which no dendrite of 1 um can be followed (at most "
             f"{LARGEST_LATERAL_UM:g} um). Check the voxel size; take it finer, or give it with --voxel-um Z Y X."
         )
-    size_um = np.array(stack.pixels.shape) * stack.voxel_um
-    if np.any(np.less(stack.pixels.shape, LEAST_VOXELS)) or np.any(size_um < LEAST_EXTENT_UM):
+    size_um = np.array(stack.shape) * stack.voxel_um
+    if np.any(np.less(stack.shape, LEAST_VOXELS)) or np.any(size_um < LEAST_EXTENT_UM):
         told, least, voxels, least_voxels = (
             " x ".join(f"{value:.3g}" for value in values)
-            for values in (size_um, LEAST_EXTENT_UM, stack.pixels.shape, LEAST_VOXELS)
+            for values in (size_um, LEAST_EXTENT_UM, stack.shape, LEAST_VOXELS)
         )
         raise StackError(
             f"{stack.name} is too small to show a dendrite: {voxels} voxels, {told} um (z, y, x). "
@@ -192,7 +192,7 @@ def register_sessions(stacks: Sequence[Stack], tell: Progress) -> list[Transform
     transforms = [Transform.identity()]
     for session, stack in enumerate(stacks[1:], start=1):
         tell(f"registering {stack.name}", 0.2 * session / len(stacks))
-        found = register_stacks(stacks[0], stack)
+        found = stack.recall(_registered, stacks[0])
         if found.verdict == Verdict.NOT_FOUND:
             raise StackError(
                 f"{stack.name} does not show the field of {stacks[0].name}: their best match is right with probability "
@@ -204,12 +204,16 @@ def register_sessions(stacks: Sequence[Stack], tell: Progress) -> list[Transform
     return transforms
 
 
+def _registered(today: Stack, reference: Stack) -> StackRegistration:
+    return register_stacks(reference, today)
+
+
 def _find_dendrites(
     stacks: Sequence[Stack], transforms: Sequence[Transform], given: Sequence[Dendrite] | None, tell: Progress
 ) -> list[CarriedDendrite]:
     if given is not None:
         tell("following the dendrites", 0.2)
-        return [carry_dendrite(stacks, 0, dendrite, transforms) for dendrite in given]
+        return carry_dendrites(stacks, 0, given, transforms)
     return find_field_dendrites(
         stacks, transforms, lambda s: tell(f"tracing dendrites in {stacks[s].name}", 0.2 + 0.5 * s / len(stacks))
     )

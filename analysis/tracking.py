@@ -82,7 +82,7 @@ class TrackedSpine:
 
 def survey_session(stack: Stack, dendrites: Sequence[Dendrite]) -> Survey:
     """Straighten and search every dendrite of one stack."""
-    evidence = {d.name: Evidence.of(straighten(stack, d)) for d in dendrites}
+    evidence = {d.name: Evidence.of(stack.recall(straighten, d)) for d in dendrites}
     candidates: list[Spine] = []
     for name, maps in evidence.items():
         others = [d for d in dendrites if d.name != name]
