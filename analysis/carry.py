@@ -17,7 +17,6 @@ from analysis.elastic import register_dendrite
 from analysis.errors import StackError
 from analysis.model import Dendrite, Floats, Stack, Transform
 from analysis.straighten import AXIAL_TO_LATERAL
-from analysis.trace import trace_dendrites
 
 KNOWN_WITHIN_UM = 3.0  # a line this close to a known dendrite is that dendrite
 LEAST_NEW_UM = 15.0
@@ -112,15 +111,15 @@ def find_again(today: Stack, home: Stack, dendrite: Dendrite, today_from_home: T
 
 def find_field_dendrites(
     stacks: Sequence[Stack],
+    traced: Sequence[Sequence[Dendrite]],
     reference_from_session: Sequence[Transform],
     tell: Callable[[int], None] = lambda _session: None,
 ) -> list[CarriedDendrite]:
-    """Trace the first session, add what only later ones show, and carry each dendrite to every session."""
+    """Take the lines traced in the first session, add what only later ones show, carry each to every session."""
     found: list[CarriedDendrite] = []
-    for session, stack in enumerate(stacks):
+    for session, lines in enumerate(traced):
         tell(session)
         known = [carried.dendrites[session] for carried in found]
-        lines = stack.recall(trace_dendrites)
         parts = [part for line in lines for part in (_unknown_parts(line, known) if known else [line])]
         named = [Dendrite(len(found) + i, part.points_zyx_um, part.radius_um) for i, part in enumerate(parts)]
         found += carry_dendrites(stacks, session, named, reference_from_session)

@@ -8,8 +8,11 @@ re-analysis all call :func:`analyse_field`, so they give the same answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,6 +34,7 @@ from analysis.tables import (
     make_table,
     write_table,
 )
+from analysis.trace import trace_dendrites
 from analysis.tracking import Survey, TrackedSpine, survey_session, track_spines, weigh_tracks
 
 LEAST_VOXELS = (3, 16, 16)
@@ -38,6 +42,7 @@ LEAST_EXTENT_UM = (2.0, 10.0, 10.0)  # of a dendrite at least 15 um are traced
 LARGEST_LATERAL_UM = 1.0  # the thickness of a dendrite
 COARSE_VOXEL_UM = 0.3  # the head of a spine is 0.3-0.8 um wide
 Progress = Callable[[str, float], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +122,13 @@ def analyse_field(
         _refuse_unusable(stack)
     if dendrites is not None:
         refuse_outside(stacks[0], dendrites)
-    transforms = register_sessions(stacks, tell)
-    carried = _find_dendrites(stacks, transforms, dendrites, tell)
-    surveys = []
-    for session, stack in enumerate(stacks):
-        tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
-        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried]))
+    traced, transforms = _look(stacks, tell, trace=dendrites is None)
+    carried = _find_dendrites(stacks, traced, transforms, dendrites, tell)
+    lines = [[one.dendrites[session] for one in carried] for session in range(len(stacks))]
+    surveys = _two_at_a_time(
+        [partial(survey_session, *each) for each in zip(stacks, lines, strict=True)],
+        lambda session: tell(f"detecting spines in {stacks[session].name}", 0.7 + 0.2 * session / len(stacks)),
+    )
     tell("matching spines over the sessions", 0.9)
     tracks = track_spines(surveys, carried)
     presence = weigh_tracks(tracks, len(stacks))
@@ -181,41 +187,75 @@ def _warnings(stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], track
     return told
 
 
-def register_sessions(stacks: Sequence[Stack], tell: Progress) -> list[Transform]:
-    """Register every stack to the first: ``reference_from_session``, one a stack.
+def _look(stacks: Sequence[Stack], tell: Progress, *, trace: bool) -> tuple[list[list[Dendrite]], list[Transform]]:
+    """Trace the dendrites of every stack, if asked, and register it to the first: ``reference_from_session``.
 
     Raises
     ------
     StackError
         When a stack shows another field than the first.
     """
-    transforms = [Transform.identity()]
-    for session, stack in enumerate(stacks[1:], start=1):
-        tell(f"registering {stack.name}", 0.2 * session / len(stacks))
-        found = stack.recall(_registered, stacks[0])
-        if found.verdict == Verdict.NOT_FOUND:
-            raise StackError(
-                f"{stack.name} does not show the field of {stacks[0].name}: their best match is right with probability "
-                f"{found.probability:.2f} (at least {UNSURE_PROBABILITY:g} is asked); it scores {found.score:.2f}, "
-                f"stands out by {found.margin:.2f}, and its halves agree to {found.agreement_um:.1f} um. "
-                "Give stacks of one field in the order of the sessions."
-            )
-        transforms.append(found.reference_from_today)
-    return transforms
+
+    def look(session: int, what: str) -> list[Dendrite] | Transform:
+        stack = stacks[session]
+        return stack.recall(trace_dendrites) if what == "tracing dendrites in" else _register(stack, stacks[0])
+
+    jobs = [(session, "registering") for session in range(1, len(stacks))]
+    jobs += [(session, "tracing dendrites in") for session in range(len(stacks)) if trace]
+    jobs.sort()
+    answers = _two_at_a_time(
+        [partial(look, *job) for job in jobs],
+        lambda n: tell(f"{jobs[n][1]} {stacks[jobs[n][0]].name}", 0.4 * n / len(jobs)),
+    )
+    lines = [answer for answer in answers if isinstance(answer, list)]
+    return lines, [Transform.identity(), *(answer for answer in answers if isinstance(answer, Transform))]
+
+
+def _register(today: Stack, reference: Stack) -> Transform:
+    found = today.recall(_registered, reference)
+    if found.verdict == Verdict.NOT_FOUND:
+        raise StackError(
+            f"{today.name} does not show the field of {reference.name}: their best match is right with probability "
+            f"{found.probability:.2f} (at least {UNSURE_PROBABILITY:g} is asked); it scores {found.score:.2f}, "
+            f"stands out by {found.margin:.2f}, and its halves agree to {found.agreement_um:.1f} um. "
+            "Give stacks of one field in the order of the sessions."
+        )
+    return found.reference_from_today
 
 
 def _registered(today: Stack, reference: Stack) -> StackRegistration:
     return register_stacks(reference, today)
 
 
+def _two_at_a_time(jobs: Sequence[Callable[[], T]], tell: Callable[[int], None]) -> list[T]:
+    """Do independent jobs on two cores and return their answers in order; more would cost more memory."""
+    answers = []
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        begun = [pool.submit(job) for job in jobs]
+        try:
+            for number, answer in enumerate(begun):
+                tell(number)
+                answers.append(answer.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return answers
+
+
 def _find_dendrites(
-    stacks: Sequence[Stack], transforms: Sequence[Transform], given: Sequence[Dendrite] | None, tell: Progress
+    stacks: Sequence[Stack],
+    traced: Sequence[Sequence[Dendrite]],
+    transforms: Sequence[Transform],
+    given: Sequence[Dendrite] | None,
+    tell: Progress,
 ) -> list[CarriedDendrite]:
     if given is not None:
-        tell("following the dendrites", 0.2)
+        tell("following the dendrites", 0.4)
         return carry_dendrites(stacks, 0, given, transforms)
     return find_field_dendrites(
-        stacks, transforms, lambda s: tell(f"tracing dendrites in {stacks[s].name}", 0.2 + 0.5 * s / len(stacks))
+        stacks,
+        traced,
+        transforms,
+        lambda s: tell(f"following the dendrites of {stacks[s].name}", 0.4 + 0.3 * s / len(stacks)),
     )
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from analysis.stack import read_stack, reading
 HELD_BYTES = 800_000_000  # of pixels at a time: one stack of 1024 x 1024 x 70 voxels has 75 to 150 MB
 KIND = b"samefield memory 1\n"
 SUFFIX = ".memory"
-MEMORY_FOLDER = "memory"
+MEMORY_FOLDER = "cache"
 """Name of the folder beside the tables of a field."""
 LIBRARIES = ("numpy", "scipy", "scikit-image")
 _CHUNK_BYTES = 1 << 22
@@ -50,6 +51,7 @@ class Memory:
         self._folder = folder
         self._asked: set[Path] = set()
         self._held: OrderedDict[str, Stack] = OrderedDict()
+        self._reading = Lock()
         self.trouble: str | None = None
 
     def recall(self, name: str, inputs: str, compute: Callable[[], T]) -> T:
@@ -77,10 +79,11 @@ class Memory:
 
     def hold(self, of: str, read: Callable[[], Stack]) -> Stack:
         """Return a stack with its pixels, read once as long as there is room for them."""
-        stack = self._held.pop(of, None) or read()
-        self._held[of] = stack
-        while len(self._held) > 1 and sum(one.pixels.nbytes for one in self._held.values()) > HELD_BYTES:
-            self._held.popitem(last=False)
+        with self._reading:
+            stack = self._held.pop(of, None) or read()
+            self._held[of] = stack
+            while len(self._held) > 1 and sum(one.pixels.nbytes for one in self._held.values()) > HELD_BYTES:
+                self._held.popitem(last=False)
         return stack
 
     def forget_unasked(self) -> None:
