@@ -22,6 +22,7 @@ from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
 from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
+from analysis.noise import estimate_noise
 from analysis.presence import Presence
 from analysis.register import UNSURE_PROBABILITY, StackRegistration, register_stacks
 from analysis.size import measure_head_sizes
@@ -265,22 +266,27 @@ def _spine_rows(
     rows: list[tuple[object, ...]] = []
     for session, (stack, survey) in enumerate(zip(stacks, surveys, strict=True)):
         there: list[int] = np.flatnonzero(presence.state[:, session] == SpineState.PRESENT).tolist()
-        ratios = _head_sizes(stack, survey, [tracks[i].sights[session] for i in there])
-        for track, ratio in zip(there, ratios, strict=True):
+        sizes = _head_sizes(stack, survey, [tracks[i].sights[session] for i in there])
+        for track, (ratio, sd, clipped) in zip(there, sizes, strict=True):
             spine, probability = tracks[track].sights[session], float(presence.probability[track, session])
             place = (float(tracks[track].place_um[0]), spine.length_um, spine.side, ratio, spine.kind)
             ends = (*spine.head_zyx_um.tolist(), *spine.base_zyx_um.tolist())
-            rows.append((session, track, tracks[track].dendrite, *ends, *place, probability, SpineState.PRESENT))
+            state = (probability, SpineState.PRESENT, sd, clipped)
+            rows.append((session, track, tracks[track].dendrite, *ends, *place, *state))
     return rows
 
 
-def _head_sizes(stack: Stack, survey: Survey, spines: Sequence[Spine]) -> list[float]:
-    ratios = np.zeros(len(spines))
+def _head_sizes(stack: Stack, survey: Survey, spines: Sequence[Spine]) -> list[tuple[float, float, bool]]:
+    """Return the head size ratio of each spine, its standard deviation, and whether the detector clipped there."""
+    sizes = [(0.0, 0.0, False)] * len(spines)
+    noise = stack.recall(estimate_noise)
     for name, evidence in survey.evidence.items():
         ours = [i for i, spine in enumerate(spines) if spine.dendrite == name]
         places = np.array([spines[i].place_um for i in ours]).reshape(-1, 3)
-        ratios[ours] = measure_head_sizes(evidence, places, saturation=stack.saturation).ratio
-    return [float(ratio) for ratio in ratios]
+        found = measure_head_sizes(evidence, places, saturation=stack.saturation, noise=noise)
+        for i, *size in zip(ours, found.ratio, found.sd, found.is_saturated, strict=True):
+            sizes[i] = (float(size[0]), float(size[1]), bool(size[2]))
+    return sizes
 
 
 def _dendrite_rows(carried: Sequence[CarriedDendrite]) -> list[tuple[object, ...]]:

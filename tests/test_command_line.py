@@ -18,7 +18,8 @@ from acquire.session import Session
 
 TABLES = {
     "spines.csv": "session,spine_id,dendrite,head_z_um,head_y_um,head_x_um,base_z_um,base_y_um,base_x_um,along_um,"
-    "length_um,side,head_size_ratio,kind,present_probability,state",
+    "length_um,side,head_size_ratio,kind,present_probability,state,"
+    "head_size_sd,saturated",
     "dendrites.csv": "session,dendrite,z_um,y_um,x_um",
     "tracks.csv": "session,track_id,head_z_um,head_y_um,head_x_um,state,present_probability",
     "fates.csv": "from_session,to_session,track_id,fate,probability",

@@ -133,7 +133,7 @@ def test_another_version_of_the_analysis_remembers_nothing(files, grown, tmp_pat
 def test_an_analysis_that_fails_forgets_nothing(files, grown, tmp_path):
     shutil.copytree(grown, tmp_path / "cache")
     before = {file.name for file in (tmp_path / "cache").iterdir()}
-    with pytest.raises(StackError, match="nowhere.tif does not exist"), Memory(tmp_path / "cache") as memory:
+    with pytest.raises(StackError, match=r"nowhere\.tif does not exist"), Memory(tmp_path / "cache") as memory:
         SavedStack(tmp_path / "nowhere.tif", memory)
     assert {file.name for file in (tmp_path / "cache").iterdir()} == before
 
