@@ -21,7 +21,7 @@ from analysis.carry import CarriedDendrite, carry_dendrites, find_field_dendrite
 from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
-from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
+from analysis.model import Dendrite, Floats, SpineState, Stack, Transform, Verdict
 from analysis.noise import estimate_noise
 from analysis.presence import Presence
 from analysis.register import UNSURE_PROBABILITY, StackRegistration, register_stacks
@@ -37,10 +37,15 @@ from analysis.tables import (
 )
 from analysis.trace import trace_dendrites
 from analysis.tracking import Survey, TrackedSpine, survey_session, track_spines, weigh_tracks
+from analysis.visibility import LEAST_CONTRAST_LEFT, LEAST_HEAD_SIGMA, Visibility, hide_unseen, judge_sessions
 
 LEAST_VOXELS = (3, 16, 16)
 LEAST_EXTENT_UM = (2.0, 10.0, 10.0)  # of a dendrite at least 15 um are traced
 LARGEST_LATERAL_UM = 1.0  # the thickness of a dendrite
+LEAST_SHOWN = 0.8  # of the dendrites, not to be warned of
+MOST_CLIPPED = 0.02
+CLIPPED_EVERY = 5  # points of a line, which lie 0.2 um apart
+MOST_EMPTY = 0.2
 COARSE_VOXEL_UM = 0.3  # the head of a spine is 0.3-0.8 um wide
 Progress = Callable[[str, float], None]
 T = TypeVar("T")
@@ -123,7 +128,8 @@ def analyse_field(
         _refuse_unusable(stack)
     if dendrites is not None:
         refuse_outside(stacks[0], dendrites)
-    traced, transforms = _look(stacks, tell, trace=dendrites is None)
+    traced, found = _look(stacks, tell, trace=dendrites is None)
+    transforms = [Transform.identity() if one is None else one for one in found]
     carried = _find_dendrites(stacks, traced, transforms, dendrites, tell)
     lines = [[one.dendrites[session] for one in carried] for session in range(len(stacks))]
     surveys = _two_at_a_time(
@@ -132,6 +138,8 @@ def analyse_field(
     )
     tell("matching spines over the sessions", 0.9)
     tracks = track_spines(surveys, carried)
+    visibility = judge_sessions(tracks, surveys, [one is not None for one in found])
+    tracks = hide_unseen(tracks, visibility)
     presence = weigh_tracks(tracks, len(stacks))
     ever = np.flatnonzero((presence.state == SpineState.PRESENT).any(axis=1))
     tracks, presence = [tracks[i] for i in ever], presence.of(ever)
@@ -142,7 +150,7 @@ def analyse_field(
         make_table(_track_rows(tracks, presence), TRACK_COLUMNS),
         make_table(_fate_rows(presence), FATE_COLUMNS),
         tuple(transforms),
-        tuple(_warnings(stacks, carried, ever.size)),
+        (*_warnings(stacks, carried, ever.size), *_warnings_of_sessions(stacks, lines, visibility)),
     )
 
 
@@ -176,10 +184,7 @@ def _warnings(stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], track
         told.append(
             f"No spine was found on {len(carried)} dendrites of {names}. Is the voxel size of {sizes} um right?"
         )
-    for session, stack in enumerate(stacks):
-        lines = [one.dendrites[session] for one in carried]
-        if lines and not any(is_within(stack, line.points_zyx_um).any() for line in lines):
-            told.append(f"{stack.name} shows none of the dendrites; all its spines are unscorable.")
+    for stack in stacks:
         if max(stack.voxel_um[1:]) > COARSE_VOXEL_UM:
             told.append(
                 f"{stack.name} has pixels of {max(stack.voxel_um[1:]):.2g} um: small spines cannot be seen in it and "
@@ -188,8 +193,64 @@ def _warnings(stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], track
     return told
 
 
-def _look(stacks: Sequence[Stack], tell: Progress, *, trace: bool) -> tuple[list[list[Dendrite]], list[Transform]]:
+def _warnings_of_sessions(
+    stacks: Sequence[Stack], lines: Sequence[Sequence[Dendrite]], visibility: Sequence[Visibility]
+) -> list[str]:
+    """Say what is wrong with single sessions: blind, blurred, dim, cut off, saturated."""
+    told = []
+    for stack, own, seen in zip(stacks, lines, visibility, strict=True):
+        points = np.concatenate([np.zeros((0, 3)), *(line.points_zyx_um for line in own)])
+        within = is_within(stack, points)
+        if not seen.is_recognised:
+            empty = stack.recall(count_empty_planes)
+            why = f"{empty} of {stack.shape[0]} planes are empty" if empty else "it shows no dendrite"
+            told.append(f"{stack.name} was not recognised, {why}; all its spines are unscorable. Leave it out.")
+        elif len(points) and not within.any():
+            told.append(f"{stack.name} shows none of the dendrites; all its spines are unscorable.")
+        elif seen.head_sigma < LEAST_HEAD_SIGMA:
+            told.append(
+                f"{stack.name} is too dim: a usual head stands only {seen.head_sigma:.1f} standard deviations out of "
+                f"its surroundings (at least {LEAST_HEAD_SIGMA:g}); all its spines are unscorable."
+            )
+        elif seen.hides_small:
+            which = "all its spines" if seen.hides_all else "spines that are not seen in it"
+            told.append(
+                f"{stack.name} is blurred: heads have {max(0.0, seen.contrast_left):.0%} of the contrast that they "
+                f"have in other sessions (at least {LEAST_CONTRAST_LEFT:.0%}); {which} are unscorable. Check the focus."
+            )
+        if seen.is_recognised and len(points) and 0.0 < within.mean() < LEAST_SHOWN:
+            told.append(
+                f"{stack.name} shows {within.mean():.0%} of the dendrites; spines on the others are unscorable in it."
+            )
+        if stack.saturation is not None and within.any():
+            clipped = stack.recall(_clipped_share, points[within][::CLIPPED_EVERY])
+            if clipped > MOST_CLIPPED:
+                told.append(
+                    f"{stack.name}: {clipped:.0%} of the shafts is saturated; head sizes there are not to be "
+                    "believed. Take less power or gain."
+                )
+    return told
+
+
+def _clipped_share(stack: Stack, points_zyx_um: Floats) -> float:
+    z, y, x = np.rint(stack.voxels(points_zyx_um)).astype(int).T
+    return float(np.mean(stack.pixels[z, y, x] >= stack.saturation))
+
+
+def count_empty_planes(stack: Stack) -> int:
+    """Count the planes without any contrast: all voxels alike."""
+    return sum(bool(plane.min() == plane.max()) for plane in stack.pixels)
+
+
+def _look(
+    stacks: Sequence[Stack], tell: Progress, *, trace: bool
+) -> tuple[list[list[Dendrite]], list[Transform | None]]:
     """Trace the dendrites of every stack, if asked, and register it to the first: ``reference_from_session``.
+
+    Returns
+    -------
+    tuple
+        The lines; and the transforms, None for a stack in which there is nothing to recognise.
 
     Raises
     ------
@@ -197,7 +258,7 @@ def _look(stacks: Sequence[Stack], tell: Progress, *, trace: bool) -> tuple[list
         When a stack shows another field than the first.
     """
 
-    def look(session: int, what: str) -> list[Dendrite] | Transform:
+    def look(session: int, what: str) -> list[Dendrite] | Transform | None:
         stack = stacks[session]
         return stack.recall(trace_dendrites) if what == "tracing dendrites in" else _register(stack, stacks[0])
 
@@ -209,12 +270,19 @@ def _look(stacks: Sequence[Stack], tell: Progress, *, trace: bool) -> tuple[list
         lambda n: tell(f"{jobs[n][1]} {stacks[jobs[n][0]].name}", 0.4 * n / len(jobs)),
     )
     lines = [answer for answer in answers if isinstance(answer, list)]
-    return lines, [Transform.identity(), *(answer for answer in answers if isinstance(answer, Transform))]
+    found = [Transform.identity(), *(answer for answer in answers if not isinstance(answer, list))]
+    for session in np.flatnonzero([one is None for one in found]).tolist() if trace else []:
+        lines[session] = []
+    return lines, found
 
 
-def _register(today: Stack, reference: Stack) -> Transform:
+def _register(today: Stack, reference: Stack) -> Transform | None:
     found = today.recall(_registered, reference)
     if found.verdict == Verdict.NOT_FOUND:
+        if _shows_nothing(today):
+            return None
+        if _shows_nothing(reference):
+            raise StackError(f"{reference.name} shows no dendrite to compare {today.name} with; leave it out.")
         raise StackError(
             f"{today.name} does not show the field of {reference.name}: their best match is right with probability "
             f"{found.probability:.2f} (at least {UNSURE_PROBABILITY:g} is asked); it scores {found.score:.2f}, "
@@ -222,6 +290,11 @@ def _register(today: Stack, reference: Stack) -> Transform:
             "Give stacks of one field in the order of the sessions."
         )
     return found.reference_from_today
+
+
+def _shows_nothing(stack: Stack) -> bool:
+    """Whether there is nothing to recognise in a stack: many planes are empty, or none shows a dendrite."""
+    return stack.recall(count_empty_planes) > MOST_EMPTY * stack.shape[0] or not stack.recall(trace_dendrites)
 
 
 def _registered(today: Stack, reference: Stack) -> StackRegistration:

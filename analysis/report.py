@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.field import count_empty_planes
 from analysis.fieldtables import FieldTables, fates_seen_from, interval_counts, session_densities, session_labels
 from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay
 from analysis.model import Stack
@@ -111,7 +112,7 @@ def _warnings(stacks: Sequence[Stack]) -> list[str]:
     """Say what is wrong with the stacks, one line each."""
     lines = []
     for stack in stacks:
-        flat = stack.recall(_empty_planes)
+        flat = stack.recall(count_empty_planes)
         planned = stack.provenance.get(PLANNED_PLANES)
         if planned is not None:
             lines.append(f"{stack.name}: the recording was stopped after {stack.shape[0]} of {planned} planes.")
@@ -120,10 +121,6 @@ def _warnings(stacks: Sequence[Stack]) -> list[str]:
         if flat:
             lines.append(f"{stack.name}: {flat} of {stack.shape[0]} planes are empty. Nothing can be found there.")
     return lines
-
-
-def _empty_planes(stack: Stack) -> int:
-    return sum(bool(plane.min() == plane.max()) for plane in stack.pixels)
 
 
 def _stacks_section(stacks: Sequence[Stack], labels: Sequence[str]) -> Section:
