@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -37,13 +37,20 @@ from analysis.tables import (
 )
 from analysis.trace import trace_dendrites
 from analysis.tracking import Survey, TrackedSpine, survey_session, track_spines, weigh_tracks
-from analysis.visibility import LEAST_CONTRAST_LEFT, LEAST_HEAD_SIGMA, Visibility, hide_unseen, judge_sessions
+from analysis.visibility import (
+    LEAST_CONTRAST_LEFT,
+    LEAST_HEAD_SIGMA,
+    MOST_CLIPPED,
+    Visibility,
+    hide_unseen,
+    judge_sessions,
+)
 
 LEAST_VOXELS = (3, 16, 16)
 LEAST_EXTENT_UM = (2.0, 10.0, 10.0)  # of a dendrite at least 15 um are traced
 LARGEST_LATERAL_UM = 1.0  # the thickness of a dendrite
 LEAST_SHOWN = 0.8  # of the dendrites, not to be warned of
-MOST_CLIPPED = 0.02
+CLIPPED_TOLD = 0.05  # of the shafts
 CLIPPED_EVERY = 5  # points of a line, which lie 0.2 um apart
 MOST_EMPTY = 0.2
 COARSE_VOXEL_UM = 0.3  # the head of a spine is 0.3-0.8 um wide
@@ -138,7 +145,13 @@ def analyse_field(
     )
     tell("matching spines over the sessions", 0.9)
     tracks = track_spines(surveys, carried)
-    visibility = judge_sessions(tracks, surveys, [one is not None for one in found])
+    noises = [stack.recall(estimate_noise) for stack in stacks]
+    visibility = [
+        replace(seen, clipped=_clipped(stack, own))
+        for seen, stack, own in zip(
+            judge_sessions(tracks, surveys, noises, [one is not None for one in found]), stacks, lines, strict=True
+        )
+    ]
     tracks = hide_unseen(tracks, visibility)
     presence = weigh_tracks(tracks, len(stacks))
     ever = np.flatnonzero((presence.state == SpineState.PRESENT).any(axis=1))
@@ -212,7 +225,7 @@ def _warnings_of_sessions(
                 f"{stack.name} is too dim: a usual head stands only {seen.head_sigma:.1f} standard deviations out of "
                 f"its surroundings (at least {LEAST_HEAD_SIGMA:g}); all its spines are unscorable."
             )
-        elif seen.hides_small:
+        elif seen.hides_small and not seen.clipped > MOST_CLIPPED:
             which = "all its spines" if seen.hides_all else "spines that are not seen in it"
             told.append(
                 f"{stack.name} is blurred: heads have {max(0.0, seen.contrast_left):.0%} of the contrast that they "
@@ -222,14 +235,19 @@ def _warnings_of_sessions(
             told.append(
                 f"{stack.name} shows {within.mean():.0%} of the dendrites; spines on the others are unscorable in it."
             )
-        if stack.saturation is not None and within.any():
-            clipped = stack.recall(_clipped_share, points[within][::CLIPPED_EVERY])
-            if clipped > MOST_CLIPPED:
-                told.append(
-                    f"{stack.name}: {clipped:.0%} of the shafts is saturated; head sizes there are not to be "
-                    "believed. Take less power or gain."
-                )
+        if seen.clipped > CLIPPED_TOLD:
+            unseen = ", and all its spines are unscorable" if seen.clipped > MOST_CLIPPED else ""
+            told.append(
+                f"{stack.name} is saturated in {seen.clipped:.0%} of the shafts: head sizes there are not to be "
+                f"believed{unseen}. Take less power or gain."
+            )
     return told
+
+
+def _clipped(stack: Stack, lines: Sequence[Dendrite]) -> float:
+    points = np.concatenate([np.zeros((0, 3)), *(line.points_zyx_um for line in lines)])
+    points = points[is_within(stack, points)][::CLIPPED_EVERY]
+    return stack.recall(_clipped_share, points) if len(points) and stack.saturation is not None else 0.0
 
 
 def _clipped_share(stack: Stack, points_zyx_um: Floats) -> float:

@@ -11,15 +11,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.evidence import DEPTH_SIGMA_UM, HEAD_SIGMA_UM
 from analysis.model import Floats
+from analysis.noise import Noise
 from analysis.tracking import Survey, TrackedSpine
 
 LEAST_KNOWN = 5  # heads that other sessions know, to judge by
 BEST_SHARE = 75.0  # percentile of the heads: even where half of them really went, the others are above
 LEAST_CONTRAST_LEFT = 0.65  # of a head's contrast: below, a small one may be there unseen
 LEAST_CONTRAST_AT_ALL = 0.4
-LEAST_HEAD_SIGMA = 3.0
+LEAST_HEAD_SIGMA = 5.0  # what is told from noise with certainty (Rose 1948); good stacks have 10-20
+MOST_CLIPPED = 0.5  # of the shafts: heads are measured against them
 SURE_LOG_ODDS = 1.0
+HEAD_AREA_UM2 = 4 * np.pi * HEAD_SIGMA_UM**2  # what the contrast is the mean of
+HEAD_DEPTH_UM = float(2 * np.sqrt(np.pi)) * DEPTH_SIGMA_UM
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,14 @@ class Visibility:
         How many standard deviations of the surroundings a usual one of them stands out; NaN where too few are known.
     is_recognised
         Whether the session was found to show the field at all.
+    clipped
+        Share of the shafts that the detector clipped.
     """
 
     contrast_left: float
     head_sigma: float
     is_recognised: bool = True
+    clipped: float = 0.0
 
     @property
     def hides_small(self) -> bool:
@@ -48,12 +56,12 @@ class Visibility:
     @property
     def hides_all(self) -> bool:
         """Whether nothing that is seen or not seen can be believed."""
-        blurred = self.contrast_left < LEAST_CONTRAST_AT_ALL
-        return bool(not self.is_recognised or blurred or self.head_sigma < LEAST_HEAD_SIGMA)
+        spoilt = self.contrast_left < LEAST_CONTRAST_AT_ALL or self.clipped > MOST_CLIPPED
+        return bool(not self.is_recognised or spoilt or self.head_sigma < LEAST_HEAD_SIGMA)
 
 
 def judge_sessions(
-    tracks: Sequence[TrackedSpine], surveys: Sequence[Survey], recognised: Sequence[bool]
+    tracks: Sequence[TrackedSpine], surveys: Sequence[Survey], noises: Sequence[Noise], recognised: Sequence[bool]
 ) -> list[Visibility]:
     """Judge every session by the heads that the others surely know."""
     contrast = np.array([_contrasts(track, surveys) for track in tracks]).reshape(-1, len(surveys))
@@ -67,7 +75,7 @@ def judge_sessions(
         left, sigma = float("nan"), float("nan")
         if len(known) >= LEAST_KNOWN:
             usual = np.nanmedian(expected[known], axis=1)
-            spread = np.array([_spread(survey, tracks[i].dendrite, tracks[i].sights[session].place_um) for i in known])
+            spread = np.array([_spread(survey, tracks[i], session, noises[session]) for i in known])
             left = float(np.percentile(contrast[known, session] / usual, BEST_SHARE))
             sigma = float(np.median(usual / spread))
         judged.append(Visibility(left, sigma, recognised[session]))
@@ -82,8 +90,12 @@ def hide_unseen(tracks: Sequence[TrackedSpine], sessions: Sequence[Visibility]) 
     return [replace(track, scorable=track.scorable & ~away) for track, away in zip(tracks, hidden, strict=True)]
 
 
-def _spread(survey: Survey, dendrite: int, place_um: Floats) -> float:
-    return float(survey.evidence[dendrite].spread_at(place_um)[0])
+def _spread(survey: Survey, track: TrackedSpine, session: int, noise: Noise) -> float:
+    """Return how much the contrast over the shaft varies at a head's place, by tissue or by photons."""
+    maps = survey.evidence[track.dendrite]
+    shaft = max(float(np.median(maps.shaft)), 1e-6)
+    photons = noise.variance_of_mean(maps.background + 0.5 * shaft, HEAD_AREA_UM2, HEAD_DEPTH_UM)
+    return max(float(maps.spread_at(track.sights[session].place_um)[0]), float(np.sqrt(photons)) / shaft)
 
 
 def _contrasts(track: TrackedSpine, surveys: Sequence[Survey]) -> list[float]:

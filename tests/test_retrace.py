@@ -57,7 +57,7 @@ def test_the_longer_part_keeps_the_name(line, at_um, names):
 
 @pytest.mark.parametrize("at_um", [-1.0, 0.5, 1000.0, float("nan")])
 def test_a_part_too_short_is_refused(line, at_um):
-    with pytest.raises(StackError, match="Dendrite 7 of .* um cannot be cut at"):
+    with pytest.raises(StackError, match=r"Dendrite 7 of .* um cannot be cut at"):
         cut_dendrite(line, at_um, new_name=8)
 
 
