@@ -19,7 +19,8 @@ from analysis.model import Floats, Stack
 
 FOURTH_DIFFERENCE = np.array([1.0, -4.0, 6.0, -4.0, 1.0])  # of a spot as wide as the focus 4 % are left, of noise all
 LEVELS = 24
-MOST_PLANES = 16
+LEAST_PIXELS = 200
+MOST_PLANES = 8
 FINEST = 0.55 * np.pi  # per pixel: with pixels of 0.12 um no tissue is seen at this frequency and above
 MOST_SHARED = 20.0
 UNCLIPPED = 0.9  # of the detector's range: beyond, noise is cut off
@@ -104,8 +105,8 @@ def _spread_by_level(plane: Floats, saturation: float | None) -> Floats:
         return np.zeros((0, 2))
     low, high = np.percentile(mean, (1.0, 99.9))
     level = np.floor((mean - low) / max(high - low, 1e-9) * LEVELS).astype(int)
-    count = np.bincount(level[(level >= 0) & (level < LEVELS)], minlength=LEVELS)
-    told = [n for n in range(LEVELS) if count[n] >= 200]
-    square = FOURTH_DIFFERENCE @ FOURTH_DIFFERENCE
-    means = [(mean[level == n].mean(), (rest[level == n] ** 2).mean() / square) for n in told]
-    return np.array([one for one in means if one[1] > 0]).reshape(-1, 2)
+    inside = (level >= 0) & (level < LEVELS)
+    level, mean, square = level[inside], mean[inside], rest[inside] ** 2 / (FOURTH_DIFFERENCE @ FOURTH_DIFFERENCE)
+    count, sums, squares = (np.bincount(level, weights, minlength=LEVELS) for weights in (None, mean, square))
+    told = (count >= LEAST_PIXELS) & (squares > 0)
+    return np.stack([sums[told] / count[told], squares[told] / count[told]], axis=1)
