@@ -76,10 +76,12 @@ def measure_head_sizes(
     ratio, sd, clipped = np.zeros(len(places)), np.zeros(len(places)), np.zeros(len(places), dtype=bool)
     bare = _is_bare(evidence.straightened.along_um, places)
     for i, place in enumerate(places):
-        near = np.abs(evidence.straightened.along_um - place[0]) <= max(shaft_within_um, HEAD_RADIUS_UM)
+        reach_um = max(shaft_within_um, HEAD_RADIUS_UM)
+        ends = np.searchsorted(evidence.straightened.along_um, (place[0] - reach_um, place[0] + reach_um))
+        near = slice(int(ends[0]), int(ends[1]) + 1)
         volume = evidence.straightened.volume[near]
-        head = _head(evidence, place)[near]
-        shaft = _shaft(evidence, place, bare, near)[near]
+        head = _head(evidence, place, near)
+        shaft = _shaft(evidence, place, bare, near)
         brightness = max(float(volume[shaft].mean()) - evidence.background, 1e-6)
         light = _light(evidence, place)
         ratio[i] = max(0.0, light) / brightness
@@ -96,8 +98,9 @@ def measure_head_sizes(
 def _light(evidence: Evidence, place: Floats) -> float:
     """Return the light of the head at a place, summed over its area, the mean of its planes."""
     s = evidence.straightened
-    near = np.abs(s.along_um - place[0]) <= HEAD_RADIUS_UM
-    head = _head(evidence, place)[near]
+    first, beyond = np.searchsorted(s.along_um, (place[0] - HEAD_RADIUS_UM, place[0] + HEAD_RADIUS_UM))
+    near = slice(max(0, int(first) - 1), int(beyond) + 1)
+    head = _head(evidence, place, near)
     planes = max(1, int(head.any(axis=(0, 1)).sum()))
     return float(evidence.left[near][head].sum()) * s.steps_um[0] * s.steps_um[1] / planes
 
@@ -130,18 +133,18 @@ def _is_bare(along_um: Floats, places: Floats) -> NDArray[np.bool_]:
     return bare
 
 
-def _head(evidence: Evidence, place: Floats) -> NDArray[np.bool_]:
-    """Mark the cylinder around the head."""
+def _head(evidence: Evidence, place: Floats, near: slice) -> NDArray[np.bool_]:
+    """Mark the cylinder around the head in a stretch of the dendrite."""
     s = evidence.straightened
-    flat = np.hypot(s.along_um[:, None] - place[0], s.across_um - place[1]) <= HEAD_RADIUS_UM
+    flat = np.hypot(s.along_um[near, None] - place[0], s.across_um - place[1]) <= HEAD_RADIUS_UM
     head: NDArray[np.bool_] = flat[:, :, None] & _planes(evidence, place)
     return head
 
 
-def _shaft(evidence: Evidence, place: Floats, bare: NDArray[np.bool_], near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _shaft(evidence: Evidence, place: Floats, bare: NDArray[np.bool_], near: slice) -> NDArray[np.bool_]:
     """Mark the shaft's core nearby, away from spines; all of it where spines leave nothing bare."""
     s = evidence.straightened
-    along = near & bare if np.any(near & bare) else near
+    along = bare[near] if bare[near].any() else np.ones_like(bare[near])
     radius = float(np.interp(place[0], s.dendrite.along_um, s.dendrite.radius_um))
     core = np.abs(s.across_um) <= max(0.5 * radius, s.steps_um[1])
     shaft: NDArray[np.bool_] = along[:, None, None] & core[None, :, None] & _planes(evidence, place)
