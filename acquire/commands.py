@@ -26,10 +26,11 @@ from acquire.surface import check_photograph
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.marks import read_marks
+from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Stack, Verdict
 from analysis.register import StackRegistration
 from analysis.report import write_field_outputs
-from analysis.stack import read_dendrites, read_image, read_stack
+from analysis.stack import read_dendrites, read_image
 from analysis.vessels import FOUND_SCORE, SurfaceRegistration, register_surface
 
 Progress = Callable[[str, float], None]
@@ -331,12 +332,14 @@ def analyse_stacks(
         raise StudyError(f"{folder} is a file; --out needs a folder")
     traced = read_dendrites(dendrites) if dendrites is not None else None
     marks = read_marks(spines) if spines is not None else None
-    stacks = [read_stack(path, voxel_um=voxel_um) for path in paths]
-    check_one_field(stacks)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    analysis = analyse_field(stacks, dendrites=traced, marks=marks, progress=progress)
-    return write_outputs(folder, stacks, analysis)
+    with Memory(folder / MEMORY_FOLDER) as memory:
+        stacks = [SavedStack(path, memory, voxel_um) for path in paths]
+        check_one_field(stacks)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        analysis = analyse_field(stacks, dendrites=traced, marks=marks, progress=progress)
+        told = write_outputs(folder, stacks, analysis)
+    return _with_trouble(told, memory)
 
 
 def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis, *, parquet: bool = False) -> str:
@@ -381,12 +384,18 @@ def _analyse_field_of(study: Study, animal: str, name: str, progress: Progress) 
     study.field(animal, name)
     left_out = study.left_out(animal, name)
     told = [f"warning: {store} is cut short, damaged, or of another place, and is not compared" for store in left_out]
-    stacks = [read_stack(store) for _, store in study.stacks(animal, name)]
-    if stacks:
-        analysis = analyse_field(stacks, progress=progress)
-        counts = write_outputs(study.analysis_folder(animal, name), stacks, analysis, parquet=True)
-        told.append(f"{animal} {name}: {counts}")
+    if stores := study.stacks(animal, name):
+        folder = study.analysis_folder(animal, name)
+        with Memory(folder / MEMORY_FOLDER) as memory:
+            stacks = [SavedStack(store, memory) for _, store in stores]
+            analysis = analyse_field(stacks, progress=progress)
+            counts = write_outputs(folder, stacks, analysis, parquet=True)
+        told.append(_with_trouble(f"{animal} {name}: {counts}", memory))
     return told
+
+
+def _with_trouble(told: str, memory: Memory) -> str:
+    return told if memory.trouble is None else f"{told}\nwarning: {memory.trouble}"
 
 
 def tell_registration(found: StackRegistration, stacks: Sequence[Stack], channel: int) -> str:

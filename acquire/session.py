@@ -50,6 +50,7 @@ from acquire.store import Study, made_record, read_record, write_record
 from acquire.surface import XY, SurfaceMapper, Tiles
 from acquire.taking import StackTaker
 from analysis.field import FieldAnalysis, analyse_field
+from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Stack, Verdict
 from analysis.register import StackRegistration, register_stacks
 from analysis.report import write_field_outputs
@@ -558,12 +559,15 @@ class Session:
         stores = self.study.stacks(self.record.animal, field_name)
         if not stores:
             raise StudyError(f"field {field_name} has no complete stack yet; take one first")
-        stacks = [read_stack(store) for _, store in stores]
-        analysis = analyse_field(stacks, progress=self._progress)
         folder = self.study.analysis_folder(self.record.animal, field_name)
-        with writing(folder):
-            analysis.write_tables(folder, parquet=True)
-            write_field_outputs(folder, stacks, analysis)
+        with Memory(folder / MEMORY_FOLDER) as memory:
+            stacks = [SavedStack(store, memory) for _, store in stores]
+            analysis = analyse_field(stacks, progress=self._progress)
+            with writing(folder):
+                analysis.write_tables(folder, parquet=True)
+                write_field_outputs(folder, stacks, analysis)
+        if memory.trouble:
+            self._tell(memory.trouble, 1.0)
         self._log("analyse", field=field_name, sessions=[session.name for session, _ in stores])
         return analysis
 

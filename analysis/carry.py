@@ -17,7 +17,6 @@ from analysis.elastic import DendriteRegistration, register_dendrite
 from analysis.errors import StackError
 from analysis.model import Dendrite, Floats, Stack, Transform
 from analysis.straighten import AXIAL_TO_LATERAL
-from analysis.trace import trace_dendrites
 
 KNOWN_WITHIN_UM = 3.0  # a line this close to a known dendrite is that dendrite
 LEAST_NEW_UM = 15.0
@@ -81,33 +80,51 @@ def carry_dendrite(
     stacks: Sequence[Stack], home: int, dendrite: Dendrite, reference_from_session: Sequence[Transform]
 ) -> CarriedDendrite:
     """Find a dendrite of session ``home`` in all sessions."""
-    lines, shown = [], []
+    (carried,) = carry_dendrites(stacks, home, [dendrite], reference_from_session)
+    return carried
+
+
+def carry_dendrites(
+    stacks: Sequence[Stack], home: int, dendrites: Sequence[Dendrite], reference_from_session: Sequence[Transform]
+) -> list[CarriedDendrite]:
+    """Find dendrites of session ``home`` in all sessions, session by session: few stacks are open at a time."""
+    seen = []
     for session, stack in enumerate(stacks):
         if session == home:
-            lines.append(dendrite)
-            shown.append(DendriteRegistration.unchanged(dendrite.points_zyx_um))
+            seen.append([(one, DendriteRegistration.unchanged(one.points_zyx_um)) for one in dendrites])
             continue
         today_from_home = reference_from_session[session].inverse() @ reference_from_session[home]
-        shown.append(register_dendrite(stacks[home], stack, dendrite.points_zyx_um, today_from_home))
-        line = Dendrite(dendrite.name, shown[-1].today_points_zyx_um, dendrite.radius_um)
-        lines.append(recentre(stack, line, reach_um=RECENTRE_UM, depth_reach_um=RECENTRE_DEPTH_UM))
-    return CarriedDendrite(tuple(lines), tuple(shown))
+        seen.append([stack.recall(find_again, stacks[home], dendrite, today_from_home) for dendrite in dendrites])
+    return [
+        CarriedDendrite(tuple(line for line, _ in one), tuple(shown for _, shown in one))
+        for one in zip(*seen, strict=True)
+    ]
+
+
+def find_again(
+    today: Stack, home: Stack, dendrite: Dendrite, today_from_home: Transform
+) -> tuple[Dendrite, DendriteRegistration]:
+    """Return where a dendrite of another stack lies in today's, and how its surroundings were recognised."""
+    found = register_dendrite(home, today, dendrite.points_zyx_um, today_from_home)
+    line = Dendrite(dendrite.name, found.today_points_zyx_um, dendrite.radius_um)
+    line = recentre(today, line, reach_um=RECENTRE_UM, depth_reach_um=RECENTRE_DEPTH_UM)
+    return line, found
 
 
 def find_field_dendrites(
     stacks: Sequence[Stack],
+    traced: Sequence[Sequence[Dendrite]],
     reference_from_session: Sequence[Transform],
     tell: Callable[[int], None] = lambda _session: None,
 ) -> list[CarriedDendrite]:
-    """Trace the first session, add what only later ones show, and carry each dendrite to every session."""
+    """Take the lines traced in the first session, add what only later ones show, carry each to every session."""
     found: list[CarriedDendrite] = []
-    for session, stack in enumerate(stacks):
+    for session, lines in enumerate(traced):
         tell(session)
         known = [carried.dendrites[session] for carried in found]
-        for line in trace_dendrites(stack):
-            for part in _unknown_parts(line, known) if known else [line]:
-                named = Dendrite(len(found), part.points_zyx_um, part.radius_um)
-                found.append(carry_dendrite(stacks, session, named, reference_from_session))
+        parts = [part for line in lines for part in (_unknown_parts(line, known) if known else [line])]
+        named = [Dendrite(len(found) + i, part.points_zyx_um, part.radius_um) for i, part in enumerate(parts)]
+        found += carry_dendrites(stacks, session, named, reference_from_session)
     return found
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates, percentile_filter
 
-from analysis.learned import SpineMap, find_heads
+from analysis.learned import SpineMap
 from analysis.model import Floats
 from analysis.straighten import StraightenedDendrite
 
@@ -98,8 +97,8 @@ class Evidence:
     learned: SpineMap | None = None
 
     @classmethod
-    def of(cls, straightened: StraightenedDendrite, weights: Path | None = None) -> Evidence:
-        """Make the maps of one straightened dendrite; ``weights`` are a laboratory's own for the network."""
+    def of(cls, straightened: StraightenedDendrite, learned: SpineMap | None = None) -> Evidence:
+        """Make the maps of one straightened dendrite, with what the network sees of it where there is one."""
         step, across_step, depth_step = straightened.steps_um
         light = gaussian_filter1d(straightened.volume, DEPTH_SIGMA_UM / depth_step, axis=2)
         profile = _running_profile(light, step)
@@ -112,7 +111,6 @@ class Evidence:
         shaft = _shaft_brightness(light, straightened) - background
         relative = contrast / np.maximum(shaft, 1e-6).astype(np.float32)[:, None, None]
         spread = _spread(relative, straightened)
-        learned = find_heads(straightened, weights)
         return cls(straightened, left, head, contrast, profile, shaft, spread, background, noise, learned)
 
     def log_odds(self, places_um: ArrayLike, score: SpineScore = SPINE_SCORE) -> Floats:

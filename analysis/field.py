@@ -8,22 +8,26 @@ re-analysis all call :func:`analyse_field`, so they give the same answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from analysis.carry import CarriedDendrite, carry_dendrite, find_field_dendrites, refuse_outside
+from analysis.carry import CarriedDendrite, carry_dendrites, find_field_dendrites, refuse_outside
 from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
 from analysis.marks import Marks, refuse_misplaced, track_marks
-from analysis.model import Dendrite, SpineState, Stack, Transform, Verdict
+from analysis.model import Dendrite, Floats, SpineState, Stack, Transform, Verdict
+from analysis.noise import estimate_noise
 from analysis.presence import Presence
-from analysis.register import UNSURE_PROBABILITY, register_stacks
+from analysis.register import UNSURE_PROBABILITY, StackRegistration, register_stacks
 from analysis.size import measure_head_sizes
 from analysis.tables import (
     DENDRITE_COLUMNS,
@@ -34,13 +38,27 @@ from analysis.tables import (
     make_table,
     write_table,
 )
+from analysis.trace import trace_dendrites
 from analysis.tracking import Survey, TrackedSpine, survey_session, track_spines, weigh_tracks
+from analysis.visibility import (
+    LEAST_CONTRAST_LEFT,
+    LEAST_HEAD_SIGMA,
+    MOST_CLIPPED,
+    Visibility,
+    hide_unseen,
+    judge_sessions,
+)
 
 LEAST_VOXELS = (3, 16, 16)
 LEAST_EXTENT_UM = (2.0, 10.0, 10.0)  # of a dendrite at least 15 um are traced
 LARGEST_LATERAL_UM = 1.0  # the thickness of a dendrite
+LEAST_SHOWN = 0.8  # of the dendrites, not to be warned of
+CLIPPED_TOLD = 0.05  # of the shafts
+CLIPPED_EVERY = 5  # points of a line, which lie 0.2 um apart
+MOST_EMPTY = 0.2
 COARSE_VOXEL_UM = 0.3  # the head of a spine is 0.3-0.8 um wide
 Progress = Callable[[str, float], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,15 +149,23 @@ def analyse_field(
         refuse_outside(stacks[0], dendrites)
     if marks is not None:
         refuse_misplaced(marks, stacks)
-    transforms = register_sessions(stacks, tell)
-    carried = _find_dendrites(stacks, transforms, dendrites, tell)
+    traced, found = _look(stacks, tell, trace=dendrites is None)
+    transforms = [Transform.identity() if one is None else one for one in found]
+    carried = _find_dendrites(stacks, traced, transforms, dendrites, tell)
+    lines = [[one.dendrites[session] for one in carried] for session in range(len(stacks))]
     if marks is not None:
         tell("linking the marks over the sessions", 0.7)
         surveys, tracks, presence = track_marks(
             stacks, carried, marks if dendrites is not None else marks.without_dendrites()
         )
+        visibility = _judge_visibility(stacks, lines, found, surveys, [])
     else:
-        surveys, tracks, presence = _detect_and_track(stacks, carried, weights, tell)
+        surveys = _survey(stacks, lines, weights, tell)
+        tell("matching spines over the sessions", 0.9)
+        tracks = track_spines(surveys, carried)
+        visibility = _judge_visibility(stacks, lines, found, surveys, tracks)
+        tracks = hide_unseen(tracks, visibility)
+        presence = weigh_tracks(tracks, len(stacks))
     ever = np.flatnonzero((presence.state == SpineState.PRESENT).any(axis=1))
     tracks, presence = [tracks[i] for i in ever], presence.of(ever)
     tell("done", 1.0)
@@ -150,7 +176,7 @@ def analyse_field(
         make_table(_fate_rows(presence), FATE_COLUMNS),
         tuple(transforms),
         presence,
-        tuple(_warnings(stacks, carried, ever.size)),
+        (*_warnings(stacks, carried, ever.size), *_warnings_of_sessions(stacks, lines, visibility)),
     )
 
 
@@ -179,16 +205,25 @@ def link_marks(
     return told
 
 
-def _detect_and_track(
-    stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], weights: Path | None, tell: Progress
-) -> tuple[list[Survey], list[TrackedSpine], Presence]:
-    surveys = []
-    for session, stack in enumerate(stacks):
-        tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
-        surveys.append(survey_session(stack, [c.dendrites[session] for c in carried], weights))
-    tell("matching spines over the sessions", 0.9)
-    tracks = track_spines(surveys, carried)
-    return surveys, tracks, weigh_tracks(tracks, len(stacks))
+def _survey(
+    stacks: Sequence[Stack], lines: Sequence[Sequence[Dendrite]], weights: Path | None, tell: Progress
+) -> list[Survey]:
+    return _two_at_a_time(
+        [partial(survey_session, *each, weights) for each in zip(stacks, lines, strict=True)],
+        lambda session: tell(f"detecting spines in {stacks[session].name}", 0.7 + 0.2 * session / len(stacks)),
+    )
+
+
+def _judge_visibility(
+    stacks: Sequence[Stack],
+    lines: Sequence[Sequence[Dendrite]],
+    found: Sequence[Transform | None],
+    surveys: Sequence[Survey],
+    tracks: Sequence[TrackedSpine],
+) -> list[Visibility]:
+    noises = [stack.recall(estimate_noise) for stack in stacks]
+    judged = judge_sessions(tracks, surveys, noises, [one is not None for one in found])
+    return [replace(seen, clipped=_clipped(stack, own)) for seen, stack, own in zip(judged, stacks, lines, strict=True)]
 
 
 def _refuse_unusable(stack: Stack) -> None:
@@ -198,11 +233,11 @@ def _refuse_unusable(stack: Stack) -> None:
             f"{stack.name} has pixels of {lateral_um:.3g} um, in which no dendrite of 1 um can be followed (at most "
             f"{LARGEST_LATERAL_UM:g} um). Check the voxel size; take it finer, or give it with --voxel-um Z Y X."
         )
-    size_um = np.array(stack.pixels.shape) * stack.voxel_um
-    if np.any(np.less(stack.pixels.shape, LEAST_VOXELS)) or np.any(size_um < LEAST_EXTENT_UM):
+    size_um = np.array(stack.shape) * stack.voxel_um
+    if np.any(np.less(stack.shape, LEAST_VOXELS)) or np.any(size_um < LEAST_EXTENT_UM):
         told, least, voxels, least_voxels = (
             " x ".join(f"{value:.3g}" for value in values)
-            for values in (size_um, LEAST_EXTENT_UM, stack.pixels.shape, LEAST_VOXELS)
+            for values in (size_um, LEAST_EXTENT_UM, stack.shape, LEAST_VOXELS)
         )
         raise StackError(
             f"{stack.name} is too small to show a dendrite: {voxels} voxels, {told} um (z, y, x). "
@@ -221,10 +256,7 @@ def _warnings(stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], track
         told.append(
             f"No spine was found on {len(carried)} dendrites of {names}. Is the voxel size of {sizes} um right?"
         )
-    for session, stack in enumerate(stacks):
-        lines = [one.dendrites[session] for one in carried]
-        if lines and not any(is_within(stack, line.points_zyx_um).any() for line in lines):
-            told.append(f"{stack.name} shows none of the dendrites; all its spines are unscorable.")
+    for stack in stacks:
         if max(stack.voxel_um[1:]) > COARSE_VOXEL_UM:
             told.append(
                 f"{stack.name} has pixels of {max(stack.voxel_um[1:]):.2g} um: small spines cannot be seen in it and "
@@ -233,37 +265,148 @@ def _warnings(stacks: Sequence[Stack], carried: Sequence[CarriedDendrite], track
     return told
 
 
-def register_sessions(stacks: Sequence[Stack], tell: Progress) -> list[Transform]:
-    """Register every stack to the first: ``reference_from_session``, one a stack.
+def _warnings_of_sessions(
+    stacks: Sequence[Stack], lines: Sequence[Sequence[Dendrite]], visibility: Sequence[Visibility]
+) -> list[str]:
+    """Say what is wrong with single sessions: blind, blurred, dim, cut off, saturated."""
+    told = []
+    for stack, own, seen in zip(stacks, lines, visibility, strict=True):
+        points = np.concatenate([np.zeros((0, 3)), *(line.points_zyx_um for line in own)])
+        within = is_within(stack, points)
+        if not seen.is_recognised:
+            empty = stack.recall(count_empty_planes)
+            why = f"{empty} of {stack.shape[0]} planes are empty" if empty else "it shows no dendrite"
+            told.append(f"{stack.name} was not recognised, {why}; all its spines are unscorable. Leave it out.")
+        elif len(points) and not within.any():
+            told.append(f"{stack.name} shows none of the dendrites; all its spines are unscorable.")
+        elif seen.head_sigma < LEAST_HEAD_SIGMA:
+            told.append(
+                f"{stack.name} is too dim: a usual head stands only {seen.head_sigma:.1f} standard deviations out of "
+                f"its surroundings (at least {LEAST_HEAD_SIGMA:g}); all its spines are unscorable."
+            )
+        elif seen.hides_small and not seen.clipped > MOST_CLIPPED:
+            which = "all its spines" if seen.hides_all else "spines that are not seen in it"
+            told.append(
+                f"{stack.name} is blurred: heads have {max(0.0, seen.contrast_left):.0%} of the contrast that they "
+                f"have in other sessions (at least {LEAST_CONTRAST_LEFT:.0%}); {which} are unscorable. Check the focus."
+            )
+        if seen.is_recognised and len(points) and 0.0 < within.mean() < LEAST_SHOWN:
+            told.append(
+                f"{stack.name} shows {within.mean():.0%} of the dendrites; spines on the others are unscorable in it."
+            )
+        if seen.clipped > CLIPPED_TOLD:
+            unseen = ", and all its spines are unscorable" if seen.clipped > MOST_CLIPPED else ""
+            told.append(
+                f"{stack.name} is saturated in {seen.clipped:.0%} of the shafts: head sizes there are not to be "
+                f"believed{unseen}. Take less power or gain."
+            )
+    return told
+
+
+def _clipped(stack: Stack, lines: Sequence[Dendrite]) -> float:
+    points = np.concatenate([np.zeros((0, 3)), *(line.points_zyx_um for line in lines)])
+    points = points[is_within(stack, points)][::CLIPPED_EVERY]
+    return stack.recall(_clipped_share, points) if len(points) and stack.saturation is not None else 0.0
+
+
+def _clipped_share(stack: Stack, points_zyx_um: Floats) -> float:
+    z, y, x = np.rint(stack.voxels(points_zyx_um)).astype(int).T
+    return float(np.mean(stack.pixels[z, y, x] >= stack.saturation))
+
+
+def count_empty_planes(stack: Stack) -> int:
+    """Count the planes without any contrast: all voxels alike."""
+    return sum(bool(plane.min() == plane.max()) for plane in stack.pixels)
+
+
+def _look(
+    stacks: Sequence[Stack], tell: Progress, *, trace: bool
+) -> tuple[list[list[Dendrite]], list[Transform | None]]:
+    """Trace the dendrites of every stack, if asked, and register it to the first: ``reference_from_session``.
+
+    Returns
+    -------
+    tuple
+        The lines; and the transforms, None for a stack in which there is nothing to recognise.
 
     Raises
     ------
     StackError
         When a stack shows another field than the first.
     """
-    transforms = [Transform.identity()]
-    for session, stack in enumerate(stacks[1:], start=1):
-        tell(f"registering {stack.name}", 0.2 * session / len(stacks))
-        found = register_stacks(stacks[0], stack)
-        if found.verdict == Verdict.NOT_FOUND:
-            raise StackError(
-                f"{stack.name} does not show the field of {stacks[0].name}: their best match is right with probability "
-                f"{found.probability:.2f} (at least {UNSURE_PROBABILITY:g} is asked); it scores {found.score:.2f}, "
-                f"stands out by {found.margin:.2f}, and its halves agree to {found.agreement_um:.1f} um. "
-                "Give stacks of one field in the order of the sessions."
-            )
-        transforms.append(found.reference_from_today)
-    return transforms
+
+    def look(session: int, what: str) -> list[Dendrite] | Transform | None:
+        stack = stacks[session]
+        return stack.recall(trace_dendrites) if what == "tracing dendrites in" else _register(stack, stacks[0])
+
+    jobs = [(session, "registering") for session in range(1, len(stacks))]
+    jobs += [(session, "tracing dendrites in") for session in range(len(stacks)) if trace]
+    jobs.sort()
+    answers = _two_at_a_time(
+        [partial(look, *job) for job in jobs],
+        lambda n: tell(f"{jobs[n][1]} {stacks[jobs[n][0]].name}", 0.4 * n / len(jobs)),
+    )
+    lines = [answer for answer in answers if isinstance(answer, list)]
+    found = [Transform.identity(), *(answer for answer in answers if not isinstance(answer, list))]
+    for session in np.flatnonzero([one is None for one in found]).tolist() if trace else []:
+        lines[session] = []
+    return lines, found
+
+
+def _register(today: Stack, reference: Stack) -> Transform | None:
+    found = today.recall(_registered, reference)
+    if found.verdict == Verdict.NOT_FOUND:
+        if _shows_nothing(today):
+            return None
+        if _shows_nothing(reference):
+            raise StackError(f"{reference.name} shows no dendrite to compare {today.name} with; leave it out.")
+        raise StackError(
+            f"{today.name} does not show the field of {reference.name}: their best match is right with probability "
+            f"{found.probability:.2f} (at least {UNSURE_PROBABILITY:g} is asked); it scores {found.score:.2f}, "
+            f"stands out by {found.margin:.2f}, and its halves agree to {found.agreement_um:.1f} um. "
+            "Give stacks of one field in the order of the sessions."
+        )
+    return found.reference_from_today
+
+
+def _shows_nothing(stack: Stack) -> bool:
+    """Whether there is nothing to recognise in a stack: many planes are empty, or none shows a dendrite."""
+    return stack.recall(count_empty_planes) > MOST_EMPTY * stack.shape[0] or not stack.recall(trace_dendrites)
+
+
+def _registered(today: Stack, reference: Stack) -> StackRegistration:
+    return register_stacks(reference, today)
+
+
+def _two_at_a_time(jobs: Sequence[Callable[[], T]], tell: Callable[[int], None]) -> list[T]:
+    """Do independent jobs on two cores and return their answers in order; more would cost more memory."""
+    answers = []
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        begun = [pool.submit(job) for job in jobs]
+        try:
+            for number, answer in enumerate(begun):
+                tell(number)
+                answers.append(answer.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return answers
 
 
 def _find_dendrites(
-    stacks: Sequence[Stack], transforms: Sequence[Transform], given: Sequence[Dendrite] | None, tell: Progress
+    stacks: Sequence[Stack],
+    traced: Sequence[Sequence[Dendrite]],
+    transforms: Sequence[Transform],
+    given: Sequence[Dendrite] | None,
+    tell: Progress,
 ) -> list[CarriedDendrite]:
     if given is not None:
-        tell("following the dendrites", 0.2)
-        return [carry_dendrite(stacks, 0, dendrite, transforms) for dendrite in given]
+        tell("following the dendrites", 0.4)
+        return carry_dendrites(stacks, 0, given, transforms)
     return find_field_dendrites(
-        stacks, transforms, lambda s: tell(f"tracing dendrites in {stacks[s].name}", 0.2 + 0.5 * s / len(stacks))
+        stacks,
+        traced,
+        transforms,
+        lambda s: tell(f"following the dendrites of {stacks[s].name}", 0.4 + 0.3 * s / len(stacks)),
     )
 
 
@@ -273,22 +416,27 @@ def _spine_rows(
     rows: list[tuple[object, ...]] = []
     for session, (stack, survey) in enumerate(zip(stacks, surveys, strict=True)):
         there: list[int] = np.flatnonzero(presence.state[:, session] == SpineState.PRESENT).tolist()
-        ratios = _head_sizes(stack, survey, [tracks[i].sights[session] for i in there])
-        for track, ratio in zip(there, ratios, strict=True):
+        sizes = _head_sizes(stack, survey, [tracks[i].sights[session] for i in there])
+        for track, (ratio, sd, clipped) in zip(there, sizes, strict=True):
             spine, probability = tracks[track].sights[session], float(presence.probability[track, session])
             place = (float(tracks[track].place_um[0]), spine.length_um, spine.side, ratio, spine.kind)
             ends = (*spine.head_zyx_um.tolist(), *spine.base_zyx_um.tolist())
-            rows.append((session, track, tracks[track].dendrite, *ends, *place, probability, SpineState.PRESENT))
+            state = (probability, SpineState.PRESENT, sd, clipped)
+            rows.append((session, track, tracks[track].dendrite, *ends, *place, *state))
     return rows
 
 
-def _head_sizes(stack: Stack, survey: Survey, spines: Sequence[Spine]) -> list[float]:
-    ratios = np.zeros(len(spines))
+def _head_sizes(stack: Stack, survey: Survey, spines: Sequence[Spine]) -> list[tuple[float, float, bool]]:
+    """Return the head size ratio of each spine, its standard deviation, and whether the detector clipped there."""
+    sizes = [(0.0, 0.0, False)] * len(spines)
+    noise = stack.recall(estimate_noise)
     for name, evidence in survey.evidence.items():
         ours = [i for i, spine in enumerate(spines) if spine.dendrite == name]
         places = np.array([spines[i].place_um for i in ours]).reshape(-1, 3)
-        ratios[ours] = measure_head_sizes(evidence, places, saturation=stack.saturation).ratio
-    return [float(ratio) for ratio in ratios]
+        found = measure_head_sizes(evidence, places, saturation=stack.saturation, noise=noise)
+        for i, *size in zip(ours, found.ratio, found.sd, found.is_saturated, strict=True):
+            sizes[i] = (float(size[0]), float(size[1]), bool(size[2]))
+    return sizes
 
 
 def _dendrite_rows(carried: Sequence[CarriedDendrite]) -> list[tuple[object, ...]]:

@@ -58,13 +58,13 @@ def draw_overlay(stack: Stack, spines: pd.DataFrame, dendrites: pd.DataFrame, *,
     title
         Line above the picture; None takes the stack's name.
     """
-    height_um, width_um = (float(n * v) for n, v in zip(stack.pixels.shape[1:], stack.voxel_um[1:], strict=True))
+    height_um, width_um = (float(n * v) for n, v in zip(stack.shape[1:], stack.voxel_um[1:], strict=True))
     side = 9.0
     picture = side * height_um / width_um
     figure = dark_figure(side, picture + 0.75)
     total = picture + 0.75
     axes = figure.add_axes((0.0, 0.4 / total, 1.0, picture / total))
-    show_image(axes, stretched(stack.pixels.max(axis=0), low=2.0, high=99.8, gamma=0.6), stack.voxel_um[1:])
+    show_image(axes, stretched(stack.recall(_brightest), low=2.0, high=99.8, gamma=0.6), stack.voxel_um[1:])
     for name in sorted({int(name) for name in dendrites["dendrite"]}):
         points = dendrites.loc[dendrites["dendrite"] == name, POINT].to_numpy(dtype=float)
         _draw_dendrite(axes, name, points, is_within(stack, points))
@@ -76,11 +76,16 @@ def draw_overlay(stack: Stack, spines: pd.DataFrame, dendrites: pd.DataFrame, *,
             draw_marks(axes, rows["head_x_um"].to_numpy(), rows["head_y_um"].to_numpy(), mark)
             handles.append(legend_handle(mark, f"{len(rows)} {mark.label}"))
     draw_scale_bar(axes)
-    depth = stack.pixels.shape[0]
+    depth = stack.shape[0]
     line = f"{title or stack.name}: brightest of {depth} planes, {width_um:.0f} x {height_um:.0f} µm"
     figure.text(0.012, 1 - 0.2 / total, line, color=TEXT, fontsize=9, va="center")
     draw_legend(figure, handles, y=0.04 / total)
     return figure
+
+
+def _brightest(stack: Stack) -> NDArray[Any]:
+    brightest: NDArray[Any] = stack.pixels.max(axis=0)
+    return brightest
 
 
 def _draw_dendrite(axes: Axes, name: int, line: NDArray[np.float64], within: NDArray[np.bool_]) -> None:

@@ -18,7 +18,7 @@ from scipy.ndimage import map_coordinates
 from analysis.drawing import FAINT, MARKS, OUTLINE, TEXT, Mark, dark_figure, draw_legend, legend_handle, stretched
 from analysis.fieldtables import HEAD, FieldTables, fates_seen_from, observed_spines, session_dendrites, session_labels
 from analysis.model import Dendrite, Fate, Floats, SpineKind, Stack
-from analysis.straighten import straighten
+from analysis.straighten import DendriteFrame, straighten
 
 EMPTY = "empty"
 ROW_UM = 40.0
@@ -122,18 +122,24 @@ def _richest(tables: FieldTables) -> int | None:
 
 def _strip(stack: Stack, own: Dendrite, reference: Dendrite, seen: pd.DataFrame, session: int) -> Strip:
     """Straighten one session and bring it to the length scale of ``reference``, the same dendrite at first sight."""
-    straight = straighten(stack, own, half_width_um=HALF_WIDTH_UM, half_depth_um=HALF_DEPTH_UM, step_um=STEP_UM)
+    light, inside, frame = stack.recall(_flattened, own)
     reference_um, own_um = _matched_lengths(reference, own)
     grid_um = np.arange(0.0, reference_um[-1], STEP_UM)
-    columns = np.interp(grid_um, reference_um, own_um) / straight.steps_um[0]
-    image = stretched(_resampled(np.max(straight.volume, axis=2), columns), low=15.0, high=99.8)
-    image[_resampled(straight.inside.any(axis=2).astype(float), columns) < 0.99] = 0.0
+    columns = np.interp(grid_um, reference_um, own_um) / float(frame.along_um[1] - frame.along_um[0])
+    image = stretched(_resampled(light, columns), low=15.0, high=99.8)
+    image[_resampled(inside, columns) < 0.99] = 0.0
     mine = seen[seen["dendrite"] == own.name]
-    points = straight.dendrite_from_stack(mine[HEAD].to_numpy(dtype=float)) if len(mine) else np.empty((0, 3))
+    points = frame.dendrite_from_stack(mine[HEAD].to_numpy(dtype=float)) if len(mine) else np.empty((0, 3))
     marks = mine[["track_id", "fate", "kind"]].assign(
         along_um=np.interp(points[:, 0], own_um, reference_um), across_um=points[:, 1]
     )
     return Strip(session, image, marks)
+
+
+def _flattened(stack: Stack, line: Dendrite) -> tuple[NDArray[Any], Floats, DendriteFrame]:
+    """Return the brightest values over the depth along a line, 1 where the stack has any, and the line's frame."""
+    straight = straighten(stack, line, half_width_um=HALF_WIDTH_UM, half_depth_um=HALF_DEPTH_UM, step_um=STEP_UM)
+    return np.max(straight.volume, axis=2), straight.inside.any(axis=2).astype(float), straight.frame
 
 
 def _resampled(flat: NDArray[Any], columns: Floats) -> Floats:

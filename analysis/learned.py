@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +99,12 @@ def find_heads(straightened: StraightenedDendrite, weights: Path | None = None) 
     return SpineMap(np.float32(network.scale) * seen.log_odds + np.float32(network.offset), seen.depth_um)
 
 
+def version_of(weights: Path | None = None) -> str:
+    """Return what stands for the network that :func:`find_heads` asks: its weights, and what runs them."""
+    network = _network(weights)
+    return "none" if network is None else network.version
+
+
 def look_all_ways(see: Callable[[Image], Image], image: Image) -> SpineMap:
     """Return what a network sees of an image and of its mirror images, in the mean.
 
@@ -161,6 +168,7 @@ class _Network:
     session: InferenceSession
     scale: float
     offset: float
+    version: str
 
 
 @cache
@@ -177,9 +185,11 @@ def _network(weights: Path | None) -> _Network | None:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a rig computes other things meanwhile
     try:
-        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+        content = file.read_bytes()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         said = session.get_modelmeta().custom_metadata_map
-        return _Network(session, float(said["log_odds_scale"]), float(said["log_odds_offset"]))
+        version = f"{blake2b(content, digest_size=10).hexdigest()} {onnxruntime.__version__}"
+        return _Network(session, float(said["log_odds_scale"]), float(said["log_odds_offset"]), version)
     except (OSError, ValueError, KeyError, faults.Fail, faults.InvalidProtobuf, faults.InvalidGraph) as error:
         reason = " ".join(str(error).split())[:200]
         raise StackError(f"{file} holds no weights of the spine network ({reason}); train them anew") from error

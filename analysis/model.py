@@ -6,15 +6,18 @@ their stack. The ``reference`` frame is the stack frame of the first stack of a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Verdict(StrEnum):
@@ -204,10 +207,19 @@ class Stack:
     channels: int = 1
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of voxels (z, y, x)."""
+        return self.pixels.shape
+
+    @property
     def extent_zyx_um(self) -> Floats:
         """Position of the centre of the last voxel, um."""
-        extent: Floats = (np.array(self.pixels.shape) - 1) * np.array(self.voxel_um)
+        extent: Floats = (np.array(self.shape) - 1) * np.array(self.voxel_um)
         return extent
+
+    def recall(self, function: Callable[Concatenate[Stack, P], T], *inputs: P.args, **options: P.kwargs) -> T:
+        """Return ``function(self, *inputs, **options)``; a stack with a memory need not compute it again."""
+        return function(self, *inputs, **options)
 
     def voxels(self, points_zyx_um: ArrayLike) -> Floats:
         """Return fractional voxel indices of points, shape (n, 3)."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.field import count_empty_planes
 from analysis.fieldtables import FieldTables, fates_seen_from, interval_counts, session_densities, session_labels
 from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay
 from analysis.model import Stack
@@ -111,14 +112,14 @@ def _warnings(stacks: Sequence[Stack]) -> list[str]:
     """Say what is wrong with the stacks, one line each."""
     lines = []
     for stack in stacks:
-        flat = sum(plane.min() == plane.max() for plane in stack.pixels)
+        flat = stack.recall(count_empty_planes)
         planned = stack.provenance.get(PLANNED_PLANES)
         if planned is not None:
-            lines.append(f"{stack.name}: the recording was stopped after {len(stack.pixels)} of {planned} planes.")
+            lines.append(f"{stack.name}: the recording was stopped after {stack.shape[0]} of {planned} planes.")
         if stack.provenance.get("complete") is False:
             lines.append(f"{stack.name} is marked as not complete.")
         if flat:
-            lines.append(f"{stack.name}: {flat} of {len(stack.pixels)} planes are empty. Nothing can be found there.")
+            lines.append(f"{stack.name}: {flat} of {stack.shape[0]} planes are empty. Nothing can be found there.")
     return lines
 
 
@@ -127,9 +128,9 @@ def _stacks_section(stacks: Sequence[Stack], labels: Sequence[str]) -> Section:
         (
             label,
             stack.name,
-            " x ".join(map(str, stack.pixels.shape)),
+            " x ".join(map(str, stack.shape)),
             " x ".join(f"{size:.4g}" for size in stack.voxel_um),
-            _saturated_percent(stack),
+            stack.recall(_saturated_percent),
         )
         for label, stack in zip(labels, stacks, strict=True)
     ]

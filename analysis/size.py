@@ -3,6 +3,9 @@
 (sum over the head - background) / (mean of the spine-free shaft nearby - background), in the same planes. Both are of
 the same stack and the same place, so that power, gain and depth drop out. The head's background is the light of the
 bare dendrite at that distance from its centre: the shaft's glow is no part of the head.
+
+The standard deviation of a ratio is that between two views of one spine on one day: the stack's noise in the head, in
+its background and in the shaft, and what the head's light changes when its place is mistaken by as much as it may be.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.evidence import Evidence
+from analysis.evidence import DEPTH_SIGMA_UM, Evidence, Volume
 from analysis.model import Floats
+from analysis.noise import Noise
 
 HEAD_RADIUS_UM = 0.45
 HALF_DEPTH_UM = 1.0
 SHAFT_WITHIN_UM = 4.0  # the study asks for 3-5 um
 SPINE_HALF_WIDTH_UM = 0.5
 CLIPPED_SHARE = 0.02
+PLACE_SD_UM = (0.1, 0.1, 0.3)  # along, across, depth
+BACKGROUND_NOISE = 1.2  # the background is read off the dendrite nearby, a stretch five times as long as the head
+LIGHT_DEPTH_UM = float(np.sqrt(4 * HALF_DEPTH_UM**2 + 4 * np.pi * DEPTH_SIGMA_UM**2))  # the light was smoothed before
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +37,15 @@ class HeadSizes:
     ----------
     ratio
         Head size ratio, um2 (the head's light summed over the area, per unit of shaft brightness), shape (n,).
+    sd
+        Its standard deviation, um2, shape (n,).
     is_saturated
         Whether the detector clipped in the head or in the shaft it is compared with, shape (n,): the ratio is then
         too small or too large.
     """
 
     ratio: Floats
+    sd: Floats
     is_saturated: NDArray[np.bool_]
 
 
@@ -44,6 +54,7 @@ def measure_head_sizes(
     places_um: ArrayLike,
     *,
     saturation: float | None = None,
+    noise: Noise | None = None,
     shaft_within_um: float = SHAFT_WITHIN_UM,
 ) -> HeadSizes:
     """Measure every head of one dendrite.
@@ -56,24 +67,63 @@ def measure_head_sizes(
         Heads of all its spines, (along, across, depth), shape (n, 3), um: the shaft is measured away from them.
     saturation
         Intensity at which the detector clips.
+    noise
+        Noise of the stack; without it only the places are uncertain.
     shaft_within_um
         How far along the dendrite the shaft that a head is compared with may lie, um.
     """
     places = np.asarray(places_um, dtype=float).reshape(-1, 3)
-    ratio, clipped = np.zeros(len(places)), np.zeros(len(places), dtype=bool)
+    ratio, sd, clipped = np.zeros(len(places)), np.zeros(len(places)), np.zeros(len(places), dtype=bool)
     bare = _is_bare(evidence.straightened.along_um, places)
     for i, place in enumerate(places):
-        near = np.abs(evidence.straightened.along_um - place[0]) <= max(shaft_within_um, HEAD_RADIUS_UM)
-        volume, left = evidence.straightened.volume[near], evidence.left[near]
-        head = _head(evidence, place)[near]
-        shaft = _shaft(evidence, place, bare, near)[near]
-        brightness = float(volume[shaft].mean()) - evidence.background
-        step, across_step, _ = evidence.straightened.steps_um
-        planes = max(1, int(head.any(axis=(0, 1)).sum()))
-        ratio[i] = max(0.0, float(left[head].sum())) * step * across_step / planes / max(brightness, 1e-6)
+        reach_um = max(shaft_within_um, HEAD_RADIUS_UM)
+        ends = np.searchsorted(evidence.straightened.along_um, (place[0] - reach_um, place[0] + reach_um))
+        near = slice(int(ends[0]), int(ends[1]) + 1)
+        volume = evidence.straightened.volume[near]
+        head = _head(evidence, place, near)
+        shaft = _shaft(evidence, place, bare, near)
+        brightness = max(float(volume[shaft].mean()) - evidence.background, 1e-6)
+        light = _light(evidence, place)
+        ratio[i] = max(0.0, light) / brightness
+        variance = _variance_of_place(evidence, place, light)
+        if noise is not None and head.any():
+            variance += _variance_of_light(float(volume[head].mean()), noise)
+            variance += ratio[i] ** 2 * _variance_of_shaft(evidence, volume, shaft, noise)
+        sd[i] = np.sqrt(variance) / brightness
         if saturation is not None:
             clipped[i] = max((volume[part] >= saturation).mean() for part in (head, shaft)) > CLIPPED_SHARE
-    return HeadSizes(ratio, clipped)
+    return HeadSizes(ratio, sd, clipped)
+
+
+def _light(evidence: Evidence, place: Floats) -> float:
+    """Return the light of the head at a place, summed over its area, the mean of its planes."""
+    s = evidence.straightened
+    first, beyond = np.searchsorted(s.along_um, (place[0] - HEAD_RADIUS_UM, place[0] + HEAD_RADIUS_UM))
+    near = slice(max(0, int(first) - 1), int(beyond) + 1)
+    head = _head(evidence, place, near)
+    planes = max(1, int(head.any(axis=(0, 1)).sum()))
+    return float(evidence.left[near][head].sum()) * s.steps_um[0] * s.steps_um[1] / planes
+
+
+def _variance_of_place(evidence: Evidence, place: Floats, light: float) -> float:
+    """Return how much the head's light varies when its place is mistaken, each way along each axis."""
+    steps = np.diag(PLACE_SD_UM)
+    return sum(0.5 * (_light(evidence, place + way * step) - light) ** 2 for step in steps for way in (-1.0, 1.0))
+
+
+def _variance_of_light(intensity: float, noise: Noise) -> float:
+    """Return what the noise in the head and in its background adds to the head's light."""
+    area_um2 = np.pi * HEAD_RADIUS_UM**2
+    return BACKGROUND_NOISE * area_um2**2 * noise.variance_of_mean(intensity, area_um2, LIGHT_DEPTH_UM)
+
+
+def _variance_of_shaft(evidence: Evidence, volume: Volume, shaft: NDArray[np.bool_], noise: Noise) -> float:
+    """Return what the noise adds to the brightness of the shaft."""
+    if not shaft.any():
+        return 0.0
+    step, across_step, _ = evidence.straightened.steps_um
+    area_um2 = float(shaft.any(axis=2).sum()) * step * across_step
+    return noise.variance_of_mean(float(volume[shaft].mean()), area_um2, 2 * HALF_DEPTH_UM)
 
 
 def _is_bare(along_um: Floats, places: Floats) -> NDArray[np.bool_]:
@@ -83,18 +133,18 @@ def _is_bare(along_um: Floats, places: Floats) -> NDArray[np.bool_]:
     return bare
 
 
-def _head(evidence: Evidence, place: Floats) -> NDArray[np.bool_]:
-    """Mark the cylinder around the head."""
+def _head(evidence: Evidence, place: Floats, near: slice) -> NDArray[np.bool_]:
+    """Mark the cylinder around the head in a stretch of the dendrite."""
     s = evidence.straightened
-    flat = np.hypot(s.along_um[:, None] - place[0], s.across_um - place[1]) <= HEAD_RADIUS_UM
+    flat = np.hypot(s.along_um[near, None] - place[0], s.across_um - place[1]) <= HEAD_RADIUS_UM
     head: NDArray[np.bool_] = flat[:, :, None] & _planes(evidence, place)
     return head
 
 
-def _shaft(evidence: Evidence, place: Floats, bare: NDArray[np.bool_], near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _shaft(evidence: Evidence, place: Floats, bare: NDArray[np.bool_], near: slice) -> NDArray[np.bool_]:
     """Mark the shaft's core nearby, away from spines; all of it where spines leave nothing bare."""
     s = evidence.straightened
-    along = near & bare if np.any(near & bare) else near
+    along = bare[near] if bare[near].any() else np.ones_like(bare[near])
     radius = float(np.interp(place[0], s.dendrite.along_um, s.dendrite.radius_um))
     core = np.abs(s.across_um) <= max(0.5 * radius, s.steps_um[1])
     shaft: NDArray[np.bool_] = along[:, None, None] & core[None, :, None] & _planes(evidence, place)

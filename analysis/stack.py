@@ -6,6 +6,8 @@ numbers and the remedy. What a file does not say is asked for, never guessed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,8 @@ def read_stack(path: Path | str, *, voxel_um: tuple[float, float, float] | None 
         or cannot be right.
     """
     path = Path(path)
-    raw = _read_raw(path)
+    with reading(path):
+        raw = _read_known(path)
     pixels = _pick(raw, path.name, "ZYX", channel)
     if len(pixels) < 2:
         raise StackError(f"{path.name} is one plane of {pixels.shape[1]} x {pixels.shape[2]} pixels; give a stack")
@@ -101,7 +104,8 @@ def read_image(path: Path | str, *, pixel_um: float | None = None, channel: int 
         The file is missing or unreadable, or holds more than one plane.
     """
     path = Path(path)
-    raw = _read_raw(path)
+    with reading(path):
+        raw = _read_known(path)
     if raw.count("Z") > 1:
         raise StackError(f"{path.name} has {raw.count('Z')} planes; give one picture, e.g. its maximum projection")
     pixels = _pick(raw, path.name, "YX", channel).astype(float)
@@ -156,9 +160,11 @@ def _dendrite(name: Any, rows: pd.DataFrame, file: str) -> Dendrite:
     return Dendrite(int(name), points, np.full(len(points), SHAFT_RADIUS_UM))
 
 
-def _read_raw(path: Path) -> RawImage:
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into a StackError."""
     try:
-        return _read_known(path)
+        yield
     except OSError as error:
         raise StackError(f"{path} cannot be read: {error.strerror or error}; check the path and its rights") from error
 

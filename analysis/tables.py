@@ -12,7 +12,8 @@ from analysis.errors import StackError
 
 SPINE_COLUMNS = (
     "session", "spine_id", "dendrite", "head_z_um", "head_y_um", "head_x_um", "base_z_um", "base_y_um", "base_x_um",
-    "along_um", "length_um", "side", "head_size_ratio", "kind", "present_probability", "state",
+    "along_um", "length_um", "side", "head_size_ratio", "kind", "present_probability", "state", "head_size_sd",
+    "saturated",
 )  # fmt: skip
 DENDRITE_COLUMNS = ("session", "dendrite", "z_um", "y_um", "x_um")
 TRACK_COLUMNS = ("session", "track_id", "head_z_um", "head_y_um", "head_x_um", "state", "present_probability")
@@ -20,6 +21,7 @@ FATE_COLUMNS = ("from_session", "to_session", "track_id", "fate", "probability")
 
 WHOLE_NUMBERS = ("session", "spine_id", "dendrite", "track_id", "from_session", "to_session")
 WORDS = ("side", "kind", "state", "fate")
+FLAGS = ("saturated",)
 DECIMALS = 4
 OVERLAY = re.compile(r"overlay_session\d+\.png")
 
@@ -27,8 +29,8 @@ OVERLAY = re.compile(r"overlay_session\d+\.png")
 def make_table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
     """Make a table with the right types, also of no rows."""
     table = pd.DataFrame(list(rows), columns=list(columns))
-    types = {c: "int64" if c in WHOLE_NUMBERS else "str" if c in WORDS else "float64" for c in columns}
-    return table.astype(types)
+    kinds = {**dict.fromkeys(WHOLE_NUMBERS, "int64"), **dict.fromkeys(WORDS, "str"), **dict.fromkeys(FLAGS, "bool")}
+    return table.astype({column: kinds.get(column, "float64") for column in columns})
 
 
 def write_table(table: pd.DataFrame, file: Path, *, parquet: bool = False) -> None:

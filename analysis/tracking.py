@@ -23,6 +23,7 @@ from analysis.detect import (
     measure_spine,
 )
 from analysis.evidence import Evidence
+from analysis.learned import SpineMap, find_heads, version_of
 from analysis.match import match_sessions
 from analysis.model import Dendrite, Floats, Stack
 from analysis.presence import (
@@ -35,7 +36,7 @@ from analysis.presence import (
     weigh_sessions,
 )
 from analysis.protrusion import ProtrusionRules
-from analysis.straighten import DendriteFrame, straighten
+from analysis.straighten import DendriteFrame, StraightenedDendrite, straighten
 
 DOUBTFUL_PROBABILITY = 0.2  # below this a candidate starts no track, whatever the other sessions say
 
@@ -90,9 +91,18 @@ class TrackedSpine:
     scorable: NDArray[np.bool_]
 
 
+def see_heads(_stack: Stack, straightened: StraightenedDendrite, weights: str | None, _version: str) -> SpineMap | None:
+    """Return what the network sees of a straightened dendrite; its version tells answers of others apart."""
+    return find_heads(straightened, None if weights is None else Path(weights))
+
+
 def survey_session(stack: Stack, dendrites: Sequence[Dendrite], weights: Path | None = None) -> Survey:
     """Straighten and search every dendrite of one stack, with a network's own weights when they are given."""
-    evidence = {d.name: Evidence.of(straighten(stack, d), weights) for d in dendrites}
+    evidence = {}
+    for dendrite in dendrites:
+        straightened = stack.recall(straighten, dendrite)
+        seen = stack.recall(see_heads, straightened, None if weights is None else str(weights), version_of(weights))
+        evidence[dendrite.name] = Evidence.of(straightened, seen)
     candidates: list[Spine] = []
     for name, maps in evidence.items():
         others = [d for d in dendrites if d.name != name]

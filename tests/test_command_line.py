@@ -18,7 +18,8 @@ from acquire.session import Session
 
 TABLES = {
     "spines.csv": "session,spine_id,dendrite,head_z_um,head_y_um,head_x_um,base_z_um,base_y_um,base_x_um,along_um,"
-    "length_um,side,head_size_ratio,kind,present_probability,state",
+    "length_um,side,head_size_ratio,kind,present_probability,state,"
+    "head_size_sd,saturated",
     "dendrites.csv": "session,dendrite,z_um,y_um,x_um",
     "tracks.csv": "session,track_id,head_z_um,head_y_um,head_x_um,state,present_probability",
     "fates.csv": "from_session,to_session,track_id,fate,probability",
@@ -65,7 +66,7 @@ def test_help_names_every_command(capsys):
 
 def test_analyse_writes_exactly_the_promised_files(small_stack, tmp_path):
     assert run("analyse", small_stack, small_stack, "--out", tmp_path / "out") == 0
-    written = {path.name for path in (tmp_path / "out").iterdir()}
+    written = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
     assert written == {*TABLES, "overlay_session0.png", "overlay_session1.png", "gallery.png", "report.html"}
     for name, columns in TABLES.items():
         assert (tmp_path / "out" / name).read_text().splitlines()[0] == columns

@@ -3,6 +3,7 @@ import pytest
 
 from analysis.detect import Side, best_apart, detect_spines
 from analysis.evidence import Evidence
+from analysis.learned import find_heads
 from analysis.model import Dendrite, SpineKind, Stack
 from analysis.protrusion import ProtrusionRules
 from analysis.size import measure_head_sizes
@@ -11,7 +12,8 @@ from tests.phantom import HEADS, VOXEL_UM, draw_spiny
 
 
 def find(stack: Stack, dendrite: Dendrite, **options):
-    return detect_spines(Evidence.of(straighten(stack, dendrite)), **options)
+    straightened = straighten(stack, dendrite)
+    return detect_spines(Evidence.of(straightened, find_heads(straightened)), **options)
 
 
 def places(spines) -> list[tuple[float, float]]:

@@ -58,7 +58,8 @@ def test_other_weights_are_taken_and_bad_ones_refused(tmp_path):
     one = straightened()
     mine = tmp_path / "mine.onnx"
     mine.write_bytes((resources.files("analysis") / "weights" / learned.WEIGHTS).read_bytes())
-    assert Evidence.of(one, mine).learned is not None
+    assert find_heads(one, mine) is not None
+    assert learned.version_of(mine) == learned.version_of()
     mine = tmp_path / "bad.onnx"
     mine.write_bytes(b"no weights")
     with pytest.raises(StackError, match=r"bad.onnx holds no weights .* train them anew"):
@@ -77,7 +78,8 @@ def without_weights(monkeypatch):
 
 def test_without_weights_five_numbers_decide(without_weights):
     stack, dendrite = draw_spiny()
-    assert Evidence.of(straighten(stack, dendrite)).learned is None
+    assert find_heads(straighten(stack, dendrite)) is None
+    assert learned.version_of() == "none"
     spines = detect_spines(Evidence.of(straighten(stack, dendrite)))
     found = [tuple(spine.place_um[:2].tolist()) for spine in spines]
     assert len(found) == len(HEADS)
