@@ -400,6 +400,7 @@ def analyse(
         tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
     ] = None,
     spines: Annotated[Path | None, typer.Option(help="CSV of spines marked by a person: link these.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Spine network trained on your own stacks (.onnx).")] = None,
     study: Annotated[Path | None, typer.Option(help="Analyse the fields of a study instead.")] = None,
     animal: Annotated[str | None, typer.Option(help="Only this animal of the study.")] = None,
     fields: FieldsOption = None,
@@ -413,11 +414,12 @@ def analyse(
         raise typer.BadParameter("--spines needs stacks with --out, not --study")
     with _progress_bar() as progress:
         if study is not None:
-            summaries = analyse_study(study, animal, fields, progress)
+            summaries = analyse_study(study, animal, fields, progress, weights=weights)
         elif folder is None:
             raise typer.BadParameter("--out says where the tables go")
         else:
-            summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress, spines=spines)]
+            own = {"spines": spines, "weights": weights}
+            summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress, **own)]
     for line in summaries:
         out.print(line)
 

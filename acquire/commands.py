@@ -323,10 +323,12 @@ def analyse_stacks(
     progress: Progress,
     *,
     spines: Path | None = None,
+    weights: Path | None = None,
 ) -> str:
     """Analyse stacks of one field, in session order; write tables, pictures and report; return a line of counts.
 
-    ``spines`` names a table of spines that a person marked: then these are linked, and none is detected.
+    ``spines`` names a table of spines that a person marked: then these are linked, and none is detected. ``weights``
+    are a laboratory's own for the network that sees spines.
     """
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder} is a file; --out needs a folder")
@@ -337,7 +339,7 @@ def analyse_stacks(
         check_one_field(stacks)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        analysis = analyse_field(stacks, dendrites=traced, marks=marks, progress=progress)
+        analysis = analyse_field(stacks, dendrites=traced, marks=marks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis)
     return _with_trouble(told, memory)
 
@@ -368,19 +370,26 @@ def check_one_field(stacks: Sequence[Stack]) -> None:
         raise StackError(f"the stacks are of {len(owners)} different fields: {names}; give stacks of one field")
 
 
-def analyse_study(folder: Path, animal: str | None, fields: Sequence[str] | None, progress: Progress) -> list[str]:
+def analyse_study(
+    folder: Path,
+    animal: str | None,
+    fields: Sequence[str] | None,
+    progress: Progress,
+    *,
+    weights: Path | None = None,
+) -> list[str]:
     """Analyse the fields of a study that have stacks; return what is to be told of them."""
     told: list[str] = []
     with Study(folder) as study:
         for each in [study.animal(animal).id] if animal else study.animals():
             for name in fields or [field.name for field in study.animal(each).fields]:
-                told += _analyse_field_of(study, each, name, progress)
+                told += _analyse_field_of(study, each, name, weights, progress)
     if not told:
         raise StudyError(f"{folder} has no complete stack to analyse; take one with 'samefield acquire'")
     return told
 
 
-def _analyse_field_of(study: Study, animal: str, name: str, progress: Progress) -> list[str]:
+def _analyse_field_of(study: Study, animal: str, name: str, weights: Path | None, progress: Progress) -> list[str]:
     study.field(animal, name)
     left_out = study.left_out(animal, name)
     told = [f"warning: {store} is cut short, damaged, or of another place, and is not compared" for store in left_out]
@@ -388,7 +397,7 @@ def _analyse_field_of(study: Study, animal: str, name: str, progress: Progress) 
         folder = study.analysis_folder(animal, name)
         with Memory(folder / MEMORY_FOLDER) as memory:
             stacks = [SavedStack(store, memory) for _, store in stores]
-            analysis = analyse_field(stacks, progress=progress)
+            analysis = analyse_field(stacks, weights=weights, progress=progress)
             counts = write_outputs(folder, stacks, analysis, parquet=True)
         told.append(_with_trouble(f"{animal} {name}: {counts}", memory))
     return told

@@ -15,6 +15,7 @@ import tifffile
 import acquire
 from acquire.__main__ import main
 from acquire.session import Session
+from tests.phantom import draw_spiny
 
 TABLES = {
     "spines.csv": "session,spine_id,dendrite,head_z_um,head_y_um,head_x_um,base_z_um,base_y_um,base_x_um,along_um,"
@@ -299,3 +300,14 @@ def test_the_demo_runs_on_recorded_stacks(real_field, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [found["verdict"] for found in result["relocations"]] == ["found"]
     assert result["relocations"][0]["lateral_error_um"] is None
+
+
+def test_bad_weights_are_refused_in_a_sentence(tmp_path, capsys):
+    stack, _ = draw_spiny()
+    tifffile.imwrite(tmp_path / "day0.tif", stack.pixels.astype(np.uint16))
+    weights = tmp_path / "mine.onnx"
+    weights.write_bytes(b"nothing")
+    voxel = [str(size) for size in stack.voxel_um]
+    given = ["analyse", tmp_path / "day0.tif", "--voxel-um", *voxel, "--out", tmp_path / "out", "--weights", weights]
+    assert run(*given) == 1
+    assert "mine.onnx holds no weights of the spine network" in " ".join(capsys.readouterr().err.split())
