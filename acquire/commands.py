@@ -18,6 +18,7 @@ from acquire.images import read_journal
 from acquire.landmarks import AlignmentRecord
 from acquire.marking import NO_SESSION, LandmarkBook
 from acquire.model import Light, RelocationRecord
+from acquire.place import judge_left_stacks
 from acquire.quality import bad_planes, name_planes
 from acquire.relocate import searched
 from acquire.session import Session, can_be_stopped
@@ -390,7 +391,7 @@ def analyse_study(
 
 
 def _analyse_field_of(study: Study, animal: str, name: str, weights: Path | None, progress: Progress) -> list[str]:
-    study.field(animal, name)
+    judge_left_stacks(study, animal, study.field(animal, name))
     left_out = study.left_out(animal, name)
     told = [f"warning: {store} is cut short, damaged, or of another place, and is not compared" for store in left_out]
     if stores := study.stacks(animal, name):
@@ -419,6 +420,8 @@ def tell_registration(found: StackRegistration, stacks: Sequence[Stack], channel
         Verdict.NOT_FOUND: f", margin {found.margin:.2f} over the next best; best guess, not to be used: {shift}; "
         "check that both show one field and share half of it, and their voxel sizes (--voxel-um)",
     }[found.verdict]
+    if found.is_reversed:
+        told += f"; {stacks[1].name} fits better with its planes in reverse order: was it scanned from below?"
     several = [f"{channel} of {stack.channels} in {stack.name}" for stack in stacks if stack.channels > 1]
     return f"{told}; channel {', '.join(several)} (--channel takes another)" if several else told
 

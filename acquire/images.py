@@ -188,8 +188,8 @@ def is_complete(store: Path) -> bool:
     return bool(said_of_making(store).get("complete"))
 
 
-def say_shows_field(store: Path, shows_field: bool) -> None:
-    """Write into a whole stack whether it shows its field; one that does not is kept, and never compared."""
+def say_shows_field(store: Path, shows_field: bool | None) -> None:
+    """Write into a whole stack whether it shows its field, None for not known yet; only one that does is compared."""
     with writing(store):
         group = zarr.open_group(store, mode="r+")
         group.attrs.update({"samefield": {**said_of_making(store), SHOWS_FIELD: shows_field}})

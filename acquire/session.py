@@ -14,8 +14,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import numpy as np
-
 from acquire import relocate
 from acquire.brightness import PowerProposal, match_power
 from acquire.errors import HeadMovedError, RelocationError, RigError, StudyError
@@ -44,7 +42,8 @@ from acquire.model import (
     TransformRecord,
     utc_now,
 )
-from acquire.quality import PLACE, bad_planes, judge_place, judge_stack
+from acquire.place import compare_with_first_day
+from acquire.quality import PLACE, bad_planes, judge_stack
 from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
 from acquire.surface import XY, SurfaceMapper, Tiles
@@ -52,7 +51,7 @@ from acquire.taking import StackTaker
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Stack, Verdict
-from analysis.register import StackRegistration, register_stacks
+from analysis.register import StackRegistration
 from analysis.report import write_field_outputs
 from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, find_landmarks
@@ -62,8 +61,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 SESSION_LASTS = timedelta(hours=12)
 FOUND_LASTS = timedelta(minutes=15)  # later somebody may have moved the head: the field is looked for again
-LEAST_RECOGNISED_UM = (15.0, 45.0, 45.0)  # smaller stacks of the right place are too often called another
-CHECK_YAW_DEG, CHECK_SHIFT_UM = 3.0, 15.0
 
 
 def _silent(_what: str, _share: float) -> None:
@@ -468,7 +465,7 @@ class Session:
         planes
             Which planes; those with a red light when not given.
         accept_unsure
-            Compare the new stack although it seems to show another place: somebody compared the pictures.
+            Compare the new stack of a field that was unsure although it seems to show another place.
 
         Returns
         -------
@@ -497,7 +494,7 @@ class Session:
         """Judge a stack that was just taken; until it says that it shows its field, it is not compared."""
         quality = self._judge(field, store)
         place = next((item for item in quality.items if item.name == PLACE), None)
-        shows_field = accept_unsure or place is None or place.light is not Light.RED
+        shows_field = place is None or place.light is not Light.RED or (accept_unsure and self._was_unsure(field))
         say_shows_field(store, shows_field)
         if place is not None and not shows_field:
             raise HeadMovedError(f"{store} is kept, but not compared: {place.advice} ({place.value:.1f} um off)")
@@ -515,13 +512,13 @@ class Session:
 
     def _judge_place(self, field: FieldRecord, stack: Stack) -> QualityItem | None:
         """Compare a stack with the field's first overview; None when it is too small to be recognised."""
-        reference = self._taker.reference_overview(field)
-        if np.any(stack.extent_zyx_um < LEAST_RECOGNISED_UM):
-            return None
         self._progress(f"{field.name} compare with the first day", 1.0)
-        found = register_stacks(reference, stack, max_yaw_deg=CHECK_YAW_DEG, max_shift_um=CHECK_SHIFT_UM)
-        middle = found.reference_from_today.apply(0.5 * stack.extent_zyx_um)
-        return judge_place(found.verdict, float(np.linalg.norm(middle - 0.5 * reference.extent_zyx_um)))
+        return compare_with_first_day(self._taker.reference_overview(field), stack)
+
+    def _was_unsure(self, field: FieldRecord) -> bool:
+        """Whether somebody compared the pictures of a field, because its search had ended unsure."""
+        found = self._finder.last_relocation(field)
+        return found is not None and found.verdict is Verdict.UNSURE
 
     def propose_power(self, field_name: str) -> PowerProposal:
         """Return the power that would give today's overview the brightness of the field's first one.

@@ -21,6 +21,7 @@ from acquire.images import (
     JOURNAL,
     frames_path,
     is_comparable,
+    is_complete,
     is_judged,
     read_plane_lines,
     said_of_making,
@@ -288,6 +289,13 @@ class Study:
         if cut_short is None:
             return left
         return left + 1 if _is_retake(cut_short) else max(1, left)
+
+    def unjudged(self, animal: str, field: str) -> list[tuple[SessionRecord, Path]]:
+        """Return the whole stacks of a field of which nobody knows yet whether they show it, with their sessions."""
+        stores = [
+            (session, store) for session in self.sessions(animal) for store in self._stores(session, field, "stack")
+        ]
+        return [(session, store) for session, store in stores if is_complete(store) and not is_judged(store)]
 
     def left_out(self, animal: str, field: str) -> list[Path]:
         """Return the last stacks of sessions that have none to compare: cut short, damaged, or of another place."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,6 +120,14 @@ class MatchedBlocks:
     correlation: Floats
 
 
+class Searched(NamedTuple):
+    """What a search ended with: the motion, how far it stands out (1 - second / best), and its correlation."""
+
+    motion: Transform
+    margin: float
+    height: float
+
+
 def search_motion(
     fixed: FlatImage,
     moving: FlatImage,
@@ -127,7 +136,7 @@ def search_motion(
     *,
     reach_um: Floats,
     near_um: Floats,
-) -> tuple[Transform, float]:
+) -> Searched:
     """Try each turn with every shift.
 
     Parameters
@@ -143,10 +152,6 @@ def search_motion(
     near_um
         Within this of the best place no other place counts as second, um.
 
-    Returns
-    -------
-    tuple
-        The best motion, and how far it stands out: 1 - second / best correlation.
     """
     shape = np.maximum(1, np.round(np.array(moving.values.shape) * moving.pixel_um / fixed.pixel_um)).astype(int)
     corner = start.apply(moving.centre_um) - fixed.pixel_um * (shape - 1) / 2
@@ -166,7 +171,7 @@ def search_motion(
     place = tuple(int(v) for v in np.round(position))
     shift = (position - span) * fixed.pixel_um + fixed.origin_um - corner
     found = Transform.translation(shift) @ turns[int(best_turn[place])] @ start
-    return found, _margin(best, place, top, np.ceil(near_um / fixed.pixel_um).astype(int))
+    return Searched(found, _margin(best, place, top, np.ceil(near_um / fixed.pixel_um).astype(int)), top)
 
 
 def match_blocks(fixed: FlatImage, moving: FlatImage, guess: Transform, plan: BlockMatching) -> MatchedBlocks:

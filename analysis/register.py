@@ -49,6 +49,7 @@ PROBABILITY_WEIGHTS = (-0.87, 5.22, 8.10, -1.61, 0.0)
 FAR_APART_UM = 60.0  # halves that disagree by more tell no more
 MOST_PROBABILITY = 0.997  # the 300 registrations of the fit cannot tell of more
 FOUND_PROBABILITY, UNSURE_PROBABILITY = 0.98, 0.3  # none of the wrong ones in the fit was above 0.45
+REVERSED_PROBABILITY = 0.05  # upside down right stacks correlate 0.16-0.75 times as well, mirrored ones 1.2-6 times
 FOUND_AGREEMENT_UM = 6.0  # halves that disagree by more are never called found
 
 
@@ -74,6 +75,8 @@ class StackRegistration:
         That the place is less than 3 um off, 0 to 1; told from the four signs above.
     verdict
         What the probability amounts to; never found when the halves disagree.
+    is_reversed
+        Whether today's planes fit better from the last to the first: the same place mirrored in depth.
     """
 
     reference_from_today: Transform
@@ -83,6 +86,7 @@ class StackRegistration:
     overlap: float
     probability: float
     verdict: Verdict
+    is_reversed: bool = False
 
 
 def register_stacks(
@@ -122,8 +126,14 @@ def register_stacks(
     reach_um = np.array([AXIAL_SEARCH_UM + deeper_um, *lateral])
     if not (np.any(coarse.values) and np.any(coarse_today.values)):
         return StackRegistration(start, 0.0, 0.0, float("inf"), 0.0, 0.0, Verdict.NOT_FOUND)
-    turns = _turns(start.apply(coarse_today.centre_um), max_yaw_deg)
-    found, margin = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=NEAR_PEAK_UM)
+    centre_um = start.apply(coarse_today.centre_um)
+    turns = _turns(centre_um, max_yaw_deg)
+    found, margin, height = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=NEAR_PEAK_UM)
+    reversed_today = replace(coarse_today, values=np.ascontiguousarray(coarse_today.values[::-1]))
+    as_turned = [
+        Transform.rigid(yaw_deg=found.yaw_deg - start.yaw_deg, centre_zyx_um=start.apply(coarse_today.centre_um))
+    ]
+    flipped = search_motion(coarse, reversed_today, start, as_turned, reach_um=reach_um, near_um=NEAR_PEAK_UM)
     score = 0.0
     for plan in BLOCKS:
         refined = refine_motion(fine, fine_today, found, plan)
@@ -131,8 +141,11 @@ def register_stacks(
     stretched = stretch_motion(fine, fine_today, found, STRETCHED)
     agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=AXIS_WEIGHT)
     probability = estimate_probability(score, margin, agreement_um, overlap)
+    is_reversed = flipped.height > height
+    if is_reversed:
+        probability = min(probability, REVERSED_PROBABILITY)
     verdict = judge(probability, agreement_um)
-    return StackRegistration(stretched, score, margin, agreement_um, overlap, probability, verdict)
+    return StackRegistration(stretched, score, margin, agreement_um, overlap, probability, verdict, is_reversed)
 
 
 def signs(score: float, margin: float, agreement_um: float, overlap: float) -> Floats:

@@ -184,7 +184,7 @@ def _register_drawn(
     width_um = fine.pixel_um * fine.values.shape
     reach_um = np.maximum(width_um, fine_today.pixel_um * fine_today.values.shape) / 2
     turns = _turns(fine.centre_um, max_yaw_deg)
-    found, margin = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=0.06 * width_um)
+    found, margin, _ = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=0.06 * width_um)
     for plan in _block_plans(width_um, float(coarse.pixel_um[0]), float(fine.pixel_um[0])):
         refined = refine_motion(fine, fine_today, found, plan)
         found = refined.motion

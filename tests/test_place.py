@@ -7,9 +7,10 @@ import pytest
 from acquire.commands import Taking, take_fields
 from acquire.config import read_rig_config
 from acquire.errors import RelocationError
-from acquire.images import is_comparable, is_complete
+from acquire.images import is_comparable, is_complete, say_shows_field
 from acquire.model import AnimalRecord, Light, StackPlan, StagePosition, StudyRecord
 from acquire.opening import open_rig
+from acquire.place import judge_left_stacks
 from acquire.quality import PLACE, judge_place
 from acquire.session import Session
 from acquire.store import Study
@@ -51,21 +52,30 @@ def test_a_stack_of_another_place_is_kept_but_never_compared(rig, tmp_path, monk
         assert is_complete(store)
         assert not is_comparable(store)
         assert study.stacks("M1", "F01")[-1][1].name == "stack.ome.zarr"
-        assert is_comparable(session.take_stack("F01", accept_unsure=True))  # somebody looked, and knows better
+        with pytest.raises(RelocationError, match=r"stack-3.ome.zarr is kept, but not compared"):
+            session.take_stack("F01", accept_unsure=True)  # it was found: nobody can have compared this stack
+        unsure = found.model_copy(update={"verdict": Verdict.UNSURE})
+        with monkeypatch.context() as patch:
+            patch.setattr(session._finder, "last_relocation", lambda _: unsure)
+            assert is_comparable(session.take_stack("F01", accept_unsure=True))  # somebody looked, and knows better
         judge = Session._judge
         monkeypatch.setattr(Session, "_judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):  # between the last plane and the comparison with the first day
             session.take_stack("F01")
-        store = study.session_folder("M1", session.record.name) / "F01" / "stack-4.ome.zarr"
+        store = study.session_folder("M1", session.record.name) / "F01" / "stack-5.ome.zarr"
         assert is_complete(store)
         assert not is_comparable(store)
         assert study.unfinished_store(session.record, "F01") == store
+        assert [left for _, left in study.unjudged("M1", "F01")] == [store]
         monkeypatch.setattr(Session, "_judge", judge)
-        with pytest.raises(RelocationError, match=r"stack-4.ome.zarr is kept, but not compared"):
+        with pytest.raises(RelocationError, match=r"stack-5.ome.zarr is kept, but not compared"):
             session.take_stack("F01", resume=True)  # takes nothing more, but judges
         assert study.unfinished_store(session.record, "F01") is None
-        with pytest.raises(RelocationError, match=r"stack-5.ome.zarr is kept, but not compared"):
+        with pytest.raises(RelocationError, match=r"stack-6.ome.zarr is kept, but not compared"):
             session.retake("F01", [3])
+        say_shows_field(study.stacks("M1", "F01")[-1][1], None)  # as if the program had been killed there
+        judge_left_stacks(study, "M1", study.field("M1", "F01"))  # without a rig
+        assert study.unjudged("M1", "F01") == []
         monkeypatch.setattr("acquire.session.FOUND_LASTS", timedelta(0))
         session.find("F01")
         assert session._finder.last_relocation(study.field("M1", "F01")) != found  # long ago: looked for anew

@@ -17,6 +17,7 @@ from analysis.errors import StackError
 from analysis.model import Stack, Transform, Verdict
 from analysis.motion import fit_motion, fit_motion_robustly
 from analysis.register import estimate_probability, judge, register_stacks
+from tests.phantom import dendrites
 
 REAL = os.environ.get("SAMEFIELD_REAL_FIELD")
 needs_real_field = pytest.mark.skipif(REAL is None, reason="SAMEFIELD_REAL_FIELD does not point to the recorded field")
@@ -248,3 +249,14 @@ def test_wrong_views_of_the_real_field_are_not_found() -> None:
     assert register_stacks(coarse, Stack(today.pixels[:, ::2, ::-2], (1.0, 0.24, 0.24))).verdict is Verdict.NOT_FOUND
     assert register_stacks(coarse, Stack(today.pixels[::-1, ::2, ::2], (1.0, 0.24, 0.24))).verdict is Verdict.NOT_FOUND
     assert register_stacks(left, right).verdict is not Verdict.FOUND
+
+
+def test_planes_in_reverse_order_are_never_found():
+    """One dendrite in one plane looks nearly the same from below."""
+    volume = np.random.default_rng(5).poisson(6 * dendrites(5, 200, 30, 1.0)).astype(np.uint16)
+    stack = Stack(volume, (1.0, 0.3, 0.3))
+    today = Stack(np.ascontiguousarray(volume[::-1]), stack.voxel_um)
+    found = register_stacks(stack, today)
+    assert found.is_reversed
+    assert found.verdict is Verdict.NOT_FOUND
+    assert not register_stacks(stack, stack).is_reversed
