@@ -170,14 +170,12 @@ def _followed(view: NDArray[np.float32], weight: Floats, across: Floats, down: F
     gain = gain - _STRAY_PENALTY * stray
     moves = sorted(product((-1, 0, 1), repeat=2), key=lambda m: abs(m[0]) + abs(m[1]))
     best, came = gain[0], np.zeros(gain.shape, np.int8)
+    high, wide = best.shape
+    around, options = np.full((high + 2, wide + 2), -np.inf), np.empty((len(moves), high, wide))
     for i in range(1, len(gain)):
-        padded = np.pad(best, 1, constant_values=-np.inf)
-        options = np.stack(
-            [
-                padded[1 + a : 1 + a + best.shape[0], 1 + b : 1 + b + best.shape[1]] - _MOVE_PENALTY * (a * a + b * b)
-                for a, b in moves
-            ]
-        )
+        around[1:-1, 1:-1] = best
+        for option, (a, b) in zip(options, moves, strict=True):
+            np.subtract(around[1 + a : 1 + a + high, 1 + b : 1 + b + wide], _MOVE_PENALTY * (a * a + b * b), out=option)
         came[i] = options.argmax(axis=0)
         best = options.max(axis=0) + gain[i]
     course = np.empty((len(gain), 2), np.intp)

@@ -9,6 +9,7 @@ Detection asks at every place, presence at predicted ones: both through :meth:`E
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -71,8 +72,6 @@ class Evidence:
         The same, smoothed to the size of a head.
     contrast
         ``head`` minus its wider surroundings: a matched filter for a head.
-    profile
-        The shaft's own light: the typical cross-section within a few um along.
     shaft
         Brightness of the shaft above the background, shape (along,).
     spread
@@ -89,7 +88,6 @@ class Evidence:
     left: Volume
     head: Volume
     contrast: Volume
-    profile: Volume
     shaft: Floats
     spread: Floats
     background: float
@@ -99,10 +97,9 @@ class Evidence:
     @classmethod
     def of(cls, straightened: StraightenedDendrite, learned: SpineMap | None = None) -> Evidence:
         """Make the maps of one straightened dendrite, with what the network sees of it where there is one."""
-        step, across_step, depth_step = straightened.steps_um
-        light = gaussian_filter1d(straightened.volume, DEPTH_SIGMA_UM / depth_step, axis=2)
-        profile = _running_profile(light, step)
-        left = light - profile
+        step, across_step, _ = straightened.steps_um
+        light = _light(straightened)
+        left = light - _running_profile(light, step)
         head = _blur(left, HEAD_SIGMA_UM / step, HEAD_SIGMA_UM / across_step)
         contrast = head - _blur(left, RING_SIGMA_UM / step, RING_SIGMA_UM / across_step)
         away = np.abs(straightened.across_um) > 0.6 * straightened.across_um[-1]
@@ -111,7 +108,12 @@ class Evidence:
         shaft = _shaft_brightness(light, straightened) - background
         relative = contrast / np.maximum(shaft, 1e-6).astype(np.float32)[:, None, None]
         spread = _spread(relative, straightened)
-        return cls(straightened, left, head, contrast, profile, shaft, spread, background, noise, learned)
+        return cls(straightened, left, head, contrast, shaft, spread, background, noise, learned)
+
+    @cached_property
+    def profile(self) -> Volume:
+        """The shaft's own light, the typical cross-section within a few um along; only the five numbers ask for it."""
+        return _running_profile(_light(self.straightened), self.straightened.steps_um[0])
 
     def log_odds(self, places_um: ArrayLike, score: SpineScore = SPINE_SCORE) -> Floats:
         """Return the log-odds that a spine's head stands at each (along, across, depth) place, shape (n,)."""
@@ -176,6 +178,11 @@ class Evidence:
         index = self.straightened.index_of(places_um)
         values: Floats = map_coordinates(volume, index.T, output=np.float64, order=1, mode="nearest")
         return values
+
+
+def _light(straightened: StraightenedDendrite) -> Volume:
+    light: Volume = gaussian_filter1d(straightened.volume, DEPTH_SIGMA_UM / straightened.steps_um[2], axis=2)
+    return light
 
 
 def _running_profile(light: Volume, step_um: float) -> Volume:

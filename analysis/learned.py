@@ -183,6 +183,7 @@ def _network(weights: Path | None) -> _Network | None:
     except ImportError:
         return None
     options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = False  # it would keep what the longest dendrite took
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a rig computes other things meanwhile
     try:
         content = file.read_bytes()

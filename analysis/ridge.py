@@ -85,8 +85,8 @@ def _pool(stack: Stack) -> tuple[NDArray[np.float32], tuple[int, int]]:
     ny, nx = y // fy, x // fx
     pooled = np.empty((z, ny, nx), np.float32)
     for plane, out in zip(stack.pixels, pooled, strict=True):
-        blocks = plane[: ny * fy, : nx * fx].reshape(ny, fy, nx, fx)
-        out[:] = blocks.mean(axis=(1, 3), dtype=np.float32)
+        parts = [plane[i : ny * fy : fy, j : nx * fx : fx] for i in range(fy) for j in range(fx)]
+        out[:] = sum(part.astype(np.float32) for part in parts) / np.float32(fy * fx)
     return pooled, (fy, fx)
 
 

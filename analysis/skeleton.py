@@ -118,11 +118,7 @@ def _chains(graph: csr_array, points: Floats) -> list[NDArray[np.intp]]:
     cost, parent, _ = csgraph.dijkstra(graph, directed=False, indices=roots, return_predecessors=True, min_only=True)
     step = np.linalg.norm((points - points[np.maximum(parent, 0)]) * SQUASH, axis=1)
     step[parent < 0] = 0.0
-    height, heir = np.zeros(len(points)), np.full(len(points), -1)
-    for i in np.argsort(-cost, kind="stable"):
-        p = parent[i]
-        if p >= 0 and height[i] + step[i] > height[p]:
-            height[p], heir[p] = height[i] + step[i], i
+    height, heir = _heirs(np.argsort(-cost, kind="stable").tolist(), parent.tolist(), step.tolist())
     heads = (parent < 0) | (heir[np.maximum(parent, 0)] != np.arange(len(points)))
     starts = np.flatnonzero(heads & (height + step >= TWIG_UM))
     chains = []
@@ -133,6 +129,16 @@ def _chains(graph: csr_array, points: Floats) -> list[NDArray[np.intp]]:
             i = heir[i]
         chains.append(np.array(chain, dtype=np.intp))
     return _distinct(chains, points)
+
+
+def _heirs(farthest_first: list[int], parent: list[int], step: list[float]) -> tuple[Floats, NDArray[np.intp]]:
+    """Return the length of the longest way outwards from each point, and the next point on it, -1 at an end."""
+    height, heir = [0.0] * len(parent), [-1] * len(parent)
+    for i in farthest_first:
+        p = parent[i]
+        if p >= 0 and height[i] + step[i] > height[p]:
+            height[p], heir[p] = height[i] + step[i], i
+    return np.array(height), np.array(heir, dtype=np.intp)
 
 
 def _distinct(chains: list[NDArray[np.intp]], points: Floats) -> list[NDArray[np.intp]]:

@@ -6,7 +6,7 @@ asked about every track at its predicted place, and all answers are weighed toge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from analysis.presence import (
     weigh_sessions,
 )
 from analysis.protrusion import ProtrusionRules
-from analysis.straighten import DendriteFrame, StraightenedDendrite, straighten
+from analysis.straighten import StraightenedDendrite, straighten
 
 DOUBTFUL_PROBABILITY = 0.2  # below this a candidate starts no track, whatever the other sessions say
 
@@ -139,47 +139,60 @@ class _Tracker:
 
     def follow(self, candidates: Sequence[Sequence[Spine]]) -> list[TrackedSpine]:
         """Join the candidates of all sessions and ask the sessions that have none."""
-        heads = [[self._common(session, spine) for spine in some] for session, some in enumerate(candidates)]
-        names = [[spine.dendrite for spine in some] for some in candidates]
-        beside = [
-            [self._frame(0, name).dendrite_from_stack(head)[0, :2] for head, name in zip(some, theirs, strict=True)]
-            for some, theirs in zip(heads, names, strict=True)
-        ]
+        names = [_dendrites(some) for some in candidates]
+        heads = [self._common(session, some) for session, some in enumerate(candidates)]
+        beside = [self._places(0, theirs, some)[:, :2] for some, theirs in zip(heads, names, strict=True)]
         matched = match_sessions(heads, names, beside)
         joined = []
-        for row, place, drift in zip(matched.observation.tolist(), matched.place_um, matched.drift_um, strict=True):
-            seen = {session: candidates[session][i] for session, i in enumerate(row) if i >= 0}
-            joined.append((seen, place, drift))
-            for session, spine in seen.items():
+        for row in matched.observation.tolist():
+            joined.append({session: candidates[session][i] for session, i in enumerate(row) if i >= 0})
+            for session, spine in joined[-1].items():
                 self._claimed[session].append(spine)
-        surest_first = sorted(joined, key=lambda track: -max(spine.probability for spine in track[0].values()))
-        return [self._complete(*track) for track in surest_first]
+        surest = [max(seen.values(), key=lambda spine: spine.probability) for seen in joined]
+        name = _dendrites(surest)
+        place = self._places(0, name, matched.place_um)
+        expected = [self._predict(s, name, matched.place_um + matched.drift_um[:, s]) for s in range(len(candidates))]
+        surest_first = sorted(range(len(joined)), key=lambda track: -surest[track].probability)
+        return [
+            self._complete(int(name[i]), place[i], joined[i], [places[i] for places in expected]) for i in surest_first
+        ]
 
-    def _common(self, session: int, spine: Spine) -> Floats:
-        """Map the head of a spine of one session to the reference stack, shape (3,)."""
-        return self._carried[spine.dendrite].to_reference(session, spine.head_zyx_um)
+    def _common(self, session: int, spines: Sequence[Spine]) -> Floats:
+        """Map the heads of spines of one session to the reference stack, shape (n, 3)."""
+        heads = np.array([spine.head_zyx_um for spine in spines]).reshape(-1, 3)
+        return _by_dendrite(
+            lambda name, points: self._carried[name].to_reference(session, points), _dendrites(spines), heads
+        )
 
-    def _frame(self, session: int, dendrite: int) -> DendriteFrame:
-        return self._surveys[session].evidence[dendrite].straightened.frame
+    def _places(self, session: int, dendrite: NDArray[np.intp], points_zyx_um: Floats) -> Floats:
+        """Return where points of one session lie in the frame of their dendrite, shape (n, 3)."""
+        evidence = self._surveys[session].evidence
+        return _by_dendrite(
+            lambda name, points: evidence[name].straightened.dendrite_from_stack(points), dendrite, points_zyx_um
+        )
 
-    def _complete(self, seen: Mapping[int, Spine], head_zyx_um: Floats, drift_zyx_um: Floats) -> TrackedSpine:
+    def _predict(self, session: int, dendrite: NDArray[np.intp], points_zyx_um: Floats) -> Floats:
+        """Return where points of the reference stack lie beside their dendrite in one session, shape (n, 3)."""
+        heads = _by_dendrite(
+            lambda name, points: self._carried[name].from_reference(session, points), dendrite, points_zyx_um
+        )
+        return self._places(session, dendrite, heads)
+
+    def _complete(
+        self, name: int, place: Floats, seen: Mapping[int, Spine], predicted: Sequence[Floats]
+    ) -> TrackedSpine:
         """Ask every session that did not see the spine by itself."""
-        surest = max(seen.values(), key=lambda spine: spine.probability)
-        name, carried = surest.dendrite, self._carried[surest.dendrite]
-        place = self._frame(0, name).dendrite_from_stack(head_zyx_um)[0]
+        carried = self._carried[name]
         expected = max(
             float(self._surveys[session].evidence[spine.dendrite].contrast_at(spine.place_um)[0])
             for session, spine in seen.items()
         )
         known = max(carried.correlation_at(session, float(place[0])) for session in seen)
-        predicted = [carried.from_reference(s, head_zyx_um + drift) for s, drift in enumerate(drift_zyx_um)]
-        places = [self._frame(s, name).dendrite_from_stack(head)[0] for s, head in enumerate(predicted)]
-        fits = [min(known, carried.correlation_at(s, float(place[0]))) for s in range(len(places))]
         answers = [
             (seen[session], _log_odds(seen[session]), True)
             if session in seen
-            else self._ask(session, name, places[session], expected, fits[session])
-            for session in range(len(self._surveys))
+            else self._ask(session, name, where, expected, min(known, carried.correlation_at(session, float(place[0]))))
+            for session, where in enumerate(predicted)
         ]
         sights, odds, scorable = zip(*answers, strict=True)
         return TrackedSpine(name, place, sights, np.array(odds), np.array(scorable))
@@ -198,6 +211,19 @@ class _Tracker:
         if sight.probability >= DOUBTFUL_PROBABILITY:
             self._claimed[session].append(sight)
         return sight, says, is_scorable(maps, predicted, expected_contrast, fits)
+
+
+def _dendrites(spines: Sequence[Spine]) -> NDArray[np.intp]:
+    return np.array([spine.dendrite for spine in spines], dtype=np.intp)
+
+
+def _by_dendrite(mapped: Callable[[int, Floats], Floats], dendrite: NDArray[np.intp], points: Floats) -> Floats:
+    """Map the points of each dendrite by its own map, all of one dendrite together, shape (n, 3)."""
+    places = np.zeros_like(points)
+    for name in np.unique(dendrite).tolist():
+        ours = dendrite == name
+        places[ours] = mapped(name, points[ours])
+    return places
 
 
 def _log_odds(spine: Spine) -> float:
