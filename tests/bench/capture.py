@@ -154,7 +154,7 @@ def curves_of(rows: Rows) -> dict[str, Any]:
     methods = ["samefield", *(name for name in alternatives() if name in rows[0])]
     curves: dict[str, Any] = {}
     for quantity, (_, _, values) in CURVES.items():
-        at = [[row for row in rows if (row["quantity"], row["value"]) == (quantity, value)] for value in values]
+        at = [[row for row in rows if (row["quantity"], row.get("value")) == (quantity, value)] for value in values]
         points = {method: [outcome(part, method) for part in at] for method in methods}
         curves[quantity] = {"values": list(values), **points}
     return curves
