@@ -210,6 +210,15 @@ def test_a_relocation_that_may_not_be_done_says_why(tmp_path, capsys):
     assert "more than 5000 planes; raise step_um" in complaint(capsys)
 
 
+@pytest.fixture
+def hears_ctrl_c():
+    """Programs begun in the background of a shell ignore Ctrl-C, and so do those that they begin."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends programs without a signal")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGTSTP"])  # the last is Ctrl-Z
 def test_a_program_that_is_asked_to_end_says_that_the_light_is_off(tmp_path, name):
