@@ -28,7 +28,7 @@ SEPARATION_UM = 0.6  # two heads closer than this sideways are one (spines stand
 SEPARATION_DEPTH_UM = 3.0
 NECK_UM = 0.5  # a spot this much closer to the shaft than a head, on its way to the foot, is its neck
 NECK_HALF_WIDTH_UM = 0.4
-LEAST_PROBABILITY = 0.5  # more likely a spine than not
+LEAST_PROBABILITY = 0.4  # half of the F1 that is reached: there F1 is largest, when probabilities mean what they say
 FAINTEST = -5.0  # log-odds: less is no spine whatever the other sessions say
 PEAK_REACH_UM = (0.24, 0.24, 1.5)
 

@@ -47,7 +47,7 @@ class PresenceRules:
     base_rate: float = 0.4
     persistence: float = 0.8
     trust: float = 0.3
-    least_probability: float = 0.5
+    least_probability: float = 0.4
 
 
 @dataclass(frozen=True, eq=False)
