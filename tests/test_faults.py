@@ -353,7 +353,7 @@ def take_spoilt(place, key, kind, when, number, deed):
 
 def test_these_are_the_calls_of_a_stack(calls):
     assert set(calls["stepped"]) == set(STEPPED)
-    assert set(calls["timed"]) - set(STEPPED) == set(TIMED)
+    assert set(calls["timed"]) - set(STEPPED) | POLLED == set(TIMED)  # a slow computer never has to wait
 
 
 @pytest.mark.parametrize(("mode", "key"), CALLS)
