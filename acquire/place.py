@@ -27,11 +27,10 @@ def compare_with_first_day(reference: Stack, stack: Stack) -> QualityItem | None
 
 def judge_left_stacks(study: Study, animal: str, field: FieldRecord) -> None:
     """Judge the whole stacks of a field whose program ended before it could: no rig is needed for it."""
-    first = study.session(animal, field.reference_session)
-    overview = study.store_at(first, field.name, "overview", field.position)
     for session, store in study.unjudged(animal, field.name):
+        first = study.session(animal, field.reference_session)
         if session.name == first.name:
             say_shows_field(store, True)
-        elif overview is not None:
+        elif (overview := study.store_at(first, field.name, "overview", field.position)) is not None:
             place = compare_with_first_day(read_stack(overview), read_stack(store))
             say_shows_field(store, place is None or place.light is not Light.RED)

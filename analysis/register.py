@@ -130,9 +130,7 @@ def register_stacks(
     turns = _turns(centre_um, max_yaw_deg)
     found, margin, height = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=NEAR_PEAK_UM)
     reversed_today = replace(coarse_today, values=np.ascontiguousarray(coarse_today.values[::-1]))
-    as_turned = [
-        Transform.rigid(yaw_deg=found.yaw_deg - start.yaw_deg, centre_zyx_um=start.apply(coarse_today.centre_um))
-    ]
+    as_turned = [Transform.rigid(yaw_deg=found.yaw_deg - start.yaw_deg, centre_zyx_um=centre_um)]
     flipped = search_motion(coarse, reversed_today, start, as_turned, reach_um=reach_um, near_um=NEAR_PEAK_UM)
     score = 0.0
     for plan in BLOCKS:

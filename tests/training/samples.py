@@ -156,12 +156,10 @@ def _traced(name: int, line: Points, chance: np.random.Generator) -> Dendrite:
     return Dendrite(name, line + noise * np.array([0.5, 0.12, 0.12]), np.full(len(line), 0.5))
 
 
-def marked(folder: Path, sessions: list[int] | None = None) -> Iterator[Sample]:
+def marked(folder: Path) -> Iterator[Sample]:
     """Trace the stacks of a folder (``sessionN.ome.tif``), whose spines and dendrites a person marked (``.csv``)."""
     for file in sorted(folder.glob("session*.ome.tif")):
         number = int(file.name.removeprefix("session").removesuffix(".ome.tif"))
-        if sessions is not None and number not in sessions:
-            continue
         stack = read_stack(file)
         spines, lines = (pd.read_csv(folder / f"session{number}_{what}.csv") for what in ("spines", "dendrites"))
         heads, good = heads_of(spines), ~spines["is_bad"].to_numpy(bool)
