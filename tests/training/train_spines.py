@@ -39,6 +39,8 @@ HEAD_WEIGHT = 3.0  # heads are a hundredth of the area
 DEPTH_WEIGHT = 0.02
 KEPT_FOR_CALIBRATION = 3  # the last simulated cortices: their odds are compared with what came true
 TOLERANCE = Tolerance()
+Judged = tuple[np.ndarray, np.ndarray]
+"""Log-odds of the peaks of one sample, and whether each is a spine."""
 
 
 def block(width_in: int, width_out: int, dilation: int = 1, stride: int = 1) -> nn.Sequential:
@@ -117,7 +119,7 @@ def loss_of(said: Tensor, truth: Tensor, weight: Tensor, depth_um: Tensor) -> Te
     return (wrong * weight).sum() / weight.sum() + DEPTH_WEIGHT * (off_um.mean() if len(off_um) else 0.0)
 
 
-def judge(network: nn.Module, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+def judge(network: nn.Module, sample: Sample) -> Judged:
     """Return the log-odds of every peak that can be judged, and whether it is a spine."""
     network.eval()
 
@@ -140,15 +142,16 @@ def judge(network: nn.Module, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     return odds, is_spine
 
 
-def calibrate(odds: np.ndarray, is_spine: np.ndarray) -> tuple[float, float]:
+def calibrate(judged: Sequence[Judged]) -> dict[str, object]:
     """Return scale and offset that make log-odds of the network's output (Platt)."""
+    odds, is_spine = (np.concatenate(part) for part in zip(*judged, strict=True))
 
     def surprise(line: np.ndarray) -> float:
         said = line[0] * odds + line[1]
         return float(np.mean(np.logaddexp(0.0, np.where(is_spine, -said, said))))
 
     scale, offset = minimize(surprise, np.array([1.0, 0.0]), method="Nelder-Mead").x
-    return float(scale), float(offset)
+    return {"log_odds_scale": float(scale), "log_odds_offset": float(offset)}
 
 
 def best_f1(odds: np.ndarray, is_spine: np.ndarray, spines: int) -> float:
@@ -187,10 +190,10 @@ def _of_seed(seed: int, folder: Path | None) -> list[Sample]:
 
 
 def fold_of(sample: Sample, name: str) -> str:
-    return f"{name} {sample.group[name]}"
+    return f"{name}_{sample.group[name]}"
 
 
-def tell_f1(judged: Sequence[tuple[np.ndarray, np.ndarray]], samples: Sequence[Sample]) -> float:
+def tell_f1(judged: Sequence[Judged], samples: Sequence[Sample]) -> float:
     odds, is_spine = (np.concatenate(part) for part in zip(*judged, strict=True))
     return round(best_f1(odds, is_spine, sum(len(one.heads) for one in samples)), 4)
 
@@ -201,7 +204,7 @@ def main() -> int:
     parser.add_argument("--cortices", type=int, default=12)
     parser.add_argument("--steps", type=int, default=1000, help="on simulated cortices")
     parser.add_argument("--marked", type=Path, nargs="*", default=[], help="folders of stacks that a person marked")
-    parser.add_argument("--marked-steps", type=int, default=350, help="on both kinds, after those")
+    parser.add_argument("--marked-steps", type=int, default=900, help="on both kinds, after those")
     parser.add_argument("--fold-by", choices=("session", "dendrite"), default="session", help="what is judged unseen")
     parser.add_argument("--begin-with", type=Path, help="weights after the simulated steps (.pt)")
     parser.add_argument("--samples", type=Path, help="folder in which simulated samples are kept for the next time")
@@ -224,12 +227,13 @@ def main() -> int:
     told: dict[str, object] = {"f1_simulated": tell_f1(judged, kept)}
     if by_hand:
         told["f1_marked_by_simulation_alone"] = tell_f1([judge(network, one) for one in by_hand], by_hand)
-        judged = judge_folds(network, shown, by_hand, given, told)
+        begun = copy.deepcopy(network)
         train(network, shown, by_hand, given.marked_steps, MARKED_RATE, given.seed)
-        judged += [judge(network, one) for one in kept]
-    scale, offset = calibrate(*(np.concatenate(part) for part in zip(*judged, strict=True)))
-    about = {"log_odds_scale": scale, "log_odds_offset": offset, "seed": given.seed, "cortices": given.cortices}
-    about |= {"steps": given.steps, "marked": len(by_hand), "step_um": STEP_UM, "depth_step_um": DEPTH_STEP_UM, **told}
+        judged = [judge(network, one) for one in kept]
+        judged += judge_folds(begun, shown, by_hand, judged, given, told)
+    about = {**calibrate(judged), "seed": given.seed, "cortices": given.cortices, "steps": given.steps, **told}
+    about |= {"marked": len(by_hand), "marked_steps": given.marked_steps}
+    about |= {"step_um": STEP_UM, "depth_step_um": DEPTH_STEP_UM}
     write(network, given.out, about)
     print(json.dumps(about))
     return 0
@@ -239,24 +243,30 @@ def judge_folds(
     begun: nn.Module,
     shown: Sequence[Sample],
     by_hand: Sequence[Sample],
+    simulated_ones: Sequence[Judged],
     given: argparse.Namespace,
     told: dict[str, object],
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Judge every marked sample by a network that has not seen its session or dendrite; write the weights of each."""
-    every = []
+) -> list[Judged]:
+    """Judge every marked sample by a network that has not seen its session or dendrite; write the weights of each.
+
+    Their odds are calibrated on simulated samples and on what the networks of the other folds have not seen.
+    """
+    networks, judged = {}, {}
     for fold in sorted({fold_of(one, given.fold_by) for one in by_hand}):
         unseen = [one for one in by_hand if fold_of(one, given.fold_by) == fold]
         seen = [one for one in by_hand if fold_of(one, given.fold_by) != fold]
-        network = copy.deepcopy(begun)
-        train(network, shown, seen, given.marked_steps, MARKED_RATE, given.seed)
-        judged = [judge(network, one) for one in unseen]
-        told[f"f1_without_{fold.replace(' ', '_')}"] = tell_f1(judged, unseen)
-        scale, offset = calibrate(*(np.concatenate(part) for part in zip(*judged, strict=True)))
-        file = given.out.with_name(f"{given.out.stem}_without_{fold.replace(' ', '_')}.onnx")
-        write(network, file, {"log_odds_scale": scale, "log_odds_offset": offset})
-        print(fold, told[f"f1_without_{fold.replace(' ', '_')}"], flush=True)
-        every += judged
-    told["f1_unseen"] = tell_f1(every, by_hand)
+        networks[fold] = copy.deepcopy(begun)
+        train(networks[fold], shown, seen, given.marked_steps, MARKED_RATE, given.seed)
+        judged[fold] = [judge(networks[fold], one) for one in unseen]
+        told[f"f1_without_{fold}"] = tell_f1(judged[fold], unseen)
+        print(fold, told[f"f1_without_{fold}"], flush=True)
+    for fold, network in networks.items():
+        others = [one for other, ones in judged.items() if other != fold for one in ones]
+        write(
+            network, given.out.with_name(f"{given.out.stem}_without_{fold}.onnx"), calibrate([*simulated_ones, *others])
+        )
+    every = [one for ones in judged.values() for one in ones]
+    told["f1_unseen"] = tell_f1(every, by_hand)  # it counts them all together
     return every
 
 
