@@ -115,7 +115,7 @@ def analyse_field(
     stacks: Sequence[Stack],
     *,
     dendrites: Sequence[Dendrite] | None = None,
-    weights: Path | None = None,
+    weights: Path | Sequence[Path] | None = None,
     marks: Marks | None = None,
     progress: Progress | None = None,
 ) -> FieldAnalysis:
@@ -128,7 +128,8 @@ def analyse_field(
     dendrites
         Centrelines in the first stack; traced when not given.
     weights
-        Weights of the spine network, trained by a laboratory on its own stacks; the program's when not given.
+        Weights of the spine network, trained by a laboratory on its own stacks, for all stacks or one file for each;
+        the program's when not given.
     marks
         The spines of every session, when a person marked them; detected when not given.
     progress
@@ -206,10 +207,14 @@ def link_marks(
 
 
 def _survey(
-    stacks: Sequence[Stack], lines: Sequence[Sequence[Dendrite]], weights: Path | None, tell: Progress
+    stacks: Sequence[Stack],
+    lines: Sequence[Sequence[Dendrite]],
+    weights: Path | Sequence[Path] | None,
+    tell: Progress,
 ) -> list[Survey]:
+    each = [weights] * len(stacks) if weights is None or isinstance(weights, Path) else weights
     return _two_at_a_time(
-        [partial(survey_session, *each, weights) for each in zip(stacks, lines, strict=True)],
+        [partial(survey_session, *session) for session in zip(stacks, lines, each, strict=True)],
         lambda session: tell(f"detecting spines in {stacks[session].name}", 0.7 + 0.2 * session / len(stacks)),
     )
 

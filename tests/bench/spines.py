@@ -1,10 +1,11 @@
 """Find, trace, follow and judge spines: on simulated mice that nobody trained on, and on a recorded field.
 
-The recorded field is judged by a person's marks, dendrite by dendrite; with ``--weights DENDRITE=FILE`` each is scored
-by a model that was trained without it. The simulated mice are judged by their truth, one day being taken twice.
-In the same run, on the same stacks: each session alone, joined by the nearest neighbour after one translation; and
-differences of Gaussians beside the trace, joined likewise, their threshold chosen on the other dendrites or mice. The
-last line is one JSON object; exit code 1 when a figure asked for is not reached.
+The recorded field is judged by a person's marks, dendrite by dendrite; with ``--folds FOLDER`` each session, or each
+dendrite, is seen by a network that was trained without it (``tests/training/train_spines.py --marked`` writes them).
+The simulated mice are judged by their truth, one day being taken twice. In the same run, on the same stacks: each
+session alone, joined by the nearest neighbour after one translation; and differences of Gaussians beside the trace,
+joined likewise, their threshold chosen on the other dendrites or mice. The last line is one JSON object; exit code 1
+when a figure asked for is not reached.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +28,7 @@ from pooled import figures_of, share
 from restudied import DAYS, REPEATS, restudy, turnover
 from tallies import HEAD, Answer, Tally, Truth, count_field, read_marks, recorded_sessions
 
-from analysis.field import FieldAnalysis, analyse_field
+from analysis.field import FieldAnalysis, analyse_field, link_marks
 from analysis.fieldtables import session_dendrites
 from analysis.model import Stack
 from analysis.stack import read_stack
@@ -73,38 +75,60 @@ def run_mouse(seed: int, fields: int) -> list[Row]:
     return rows or [{**about, "method": "none"}]
 
 
-def run_recorded(folder: Path, weights: Path | None, parts: Sequence[int] | None) -> list[Row]:
-    """Analyse the recorded field, and each of its sessions alone; count some of its dendrites, or all."""
+@dataclass(frozen=True)
+class Model:
+    """What sees the spines of the recorded field.
+
+    Parameters
+    ----------
+    name
+        In the list of counts.
+    weights
+        One file a session; None: as shipped.
+    part
+        The dendrite that it is judged on; None: all.
+    """
+
+    name: str
+    weights: tuple[Path, ...] | None = None
+    part: int | None = None
+
+
+def models_of(folds: Path | None, sessions: Sequence[int]) -> list[Model]:
+    """Return the weights as shipped, or those in a folder: one model without each session, or without each dendrite."""
+    if folds is None:
+        return [Model("recorded, as shipped")]
+    without = {kind: _folds(folds, kind) for kind in ("session", "dendrite")}
+    if without["session"]:
+        return [Model(f"recorded, {folds}", tuple(without["session"][number] for number in sessions))]
+    return [
+        Model(f"recorded, {file}", (file,) * len(sessions), part) for part, file in sorted(without["dendrite"].items())
+    ]
+
+
+def _folds(folder: Path, kind: str) -> dict[int, Path]:
+    return {int(file.stem.rpartition("_")[2]): file for file in folder.glob(f"*_without_{kind}_*.onnx")}
+
+
+def run_recorded(folder: Path, model: Model) -> list[Row]:
+    """Analyse the recorded field, and each of its sessions alone; count one of its dendrites, or all."""
     stacks = [read_stack(folder / f"session{number}.ome.tif") for number in recorded_sessions(folder)]
     truth = read_marks(folder)
     started = time.perf_counter()
-    joint = analyse(stacks, weights)
+    joint = analyse_field(stacks, weights=model.weights)
     seconds = round(time.perf_counter() - started, 1)
-    alone = [analyse([stack], weights) for stack in stacks]
-    about = {"kind": "recorded", "task": task_of(weights), "seconds": seconds, "linking": count_links(stacks, truth)}
+    each = model.weights or (None,) * len(stacks)
+    alone = [analyse_field([stack], weights=own) for stack, own in zip(stacks, each, strict=True)]
+    about = {"kind": "recorded", "task": model.name, "seconds": seconds, "linking": count_links(stacks, truth)}
     counted = _count(joint, alone, stacks, truth)
-    return [{**about, "unit": part, **row} for part, row in counted if parts is None or part in parts]
+    return [{**about, "unit": part, **row} for part, row in counted if model.part in (None, part)]
 
 
-def task_of(weights: Path | None) -> str:
-    return f"recorded, {weights or 'as shipped'}"
-
-
-def analyse(stacks: Sequence[Stack], weights: Path | None) -> FieldAnalysis:
-    return analyse_field(stacks, weights=weights)
-
-
-def count_links(stacks: Sequence[Stack], truth: Truth) -> Tally | None:
-    """Let the analysis link a person's own marks: how many pairs it makes, and how many of them are right.
-
-    None as long as the analysis cannot be given marks.
-    """
-    link = getattr(sys.modules["analysis.field"], "link_marks", None)
-    if link is None:
-        return None
-    tracks: Sequence[Sequence[int]] = link(stacks, [spines[HEAD].to_numpy(dtype=float) for spines in truth.spines])
+def count_links(stacks: Sequence[Stack], truth: Truth) -> Tally:
+    """Let the analysis link a person's own marks: how many pairs it makes, and how many of them are right."""
+    tracks = link_marks(stacks, [spines[HEAD].to_numpy(dtype=float) for spines in truth.spines])
     named = [
-        dict(zip(spines["spine_id"][spines["scorable"]], np.array(track)[spines["scorable"]], strict=True))
+        dict(zip(spines["spine_id"][spines["scorable"]], track[spines["scorable"]], strict=True))
         for spines, track in zip(truth.spines, tracks, strict=True)
     ]
     made = right = true = 0
@@ -176,7 +200,7 @@ def tell_recorded(rows: Sequence[Row], names: Sequence[int]) -> Row:
     ours, alone = told.pop("samefield"), told["alone"]
     each = [figures["f1"] for one in (ours, alone) for figures in one["by_session"].values()]
     links = rows[0]["linking"]
-    linking = None if links is None else share(2 * links["right"], links["made"] + links["true"])
+    linking = share(2 * links["right"], links["made"] + links["true"])
     more = {"f1_alone": alone["f1"], "f1_least": min(each), "linking_f1": linking, "seconds": rows[0]["seconds"]}
     return {**ours, **more, "alternatives": told}
 
@@ -252,12 +276,12 @@ def collect(given: argparse.Namespace) -> list[Row]:
     """Count what is not counted yet, and write it down as it comes."""
     rows = read_rows(given.rows)
     done = {row["task"] for row in rows}
+    models = [] if given.sample is None else models_of(given.folds, recorded_sessions(given.sample))
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
         waiting = {}
-        if given.sample is not None:
-            for weights, parts in models_of(given.weights).items():
-                if task_of(weights) not in done:
-                    waiting[pool.submit(run_recorded, given.sample, weights, parts)] = task_of(weights)
+        for model in models:
+            if model.name not in done:
+                waiting[pool.submit(run_recorded, given.sample, model)] = model.name
         for seed in seeds_of(given):
             if f"seed {seed}" not in done:
                 waiting[pool.submit(run_mouse, seed, given.fields)] = f"seed {seed}"
@@ -266,17 +290,8 @@ def collect(given: argparse.Namespace) -> list[Row]:
             print(f"{waiting[future]} counted", flush=True)
             if given.rows is not None:
                 given.rows.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    wanted = {f"seed {seed}" for seed in seeds_of(given)} | {task_of(w) for w in models_of(given.weights)}
+    wanted = {f"seed {seed}" for seed in seeds_of(given)} | {model.name for model in models}
     return [row for row in rows if row["task"] in wanted]
-
-
-def models_of(weights: Sequence[str]) -> dict[Path | None, list[int] | None]:
-    """Return which dendrites each file of weights is for; None: the score as shipped, for all."""
-    models: dict[Path | None, list[int] | None] = {}
-    for each in weights:
-        dendrite, _, file = each.partition("=")
-        models[Path(file)] = [*(models.get(Path(file)) or []), int(dendrite)]
-    return models or {None: None}
 
 
 def seeds_of(given: argparse.Namespace) -> list[int]:
@@ -290,9 +305,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sample", type=Path, help="folder of a recorded field with a person's marks")
-    parser.add_argument(
-        "--weights", nargs="*", default=[], metavar="DENDRITE=FILE", help="what scores each recorded dendrite"
-    )
+    parser.add_argument("--folds", type=Path, help="folder of networks trained without each session, or each dendrite")
     parser.add_argument("--rows", type=Path, help="where all counts go (JSON lines); what is there is not done again")
     parser.add_argument("--out", type=Path, help="folder of reliability.png")
     parser.add_argument("--json", action="store_true")
