@@ -65,8 +65,6 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
             bad_planes=() if quality is None else tuple(bad_planes(quality)),
             sessions=len(compared),
             is_analysed=_is_newer(table, [store for _, store in compared]),
-            and table.is_file()
-            and table.stat().st_mtime >= max(store.stat().st_mtime for _, store in compared),
             dose_mj=study.dose_mj(record, field.name),
             dose_limit_mj=field.plan.dose_limit_mj,
         )

@@ -80,6 +80,8 @@ def titled(title: str, *inside: QWidget, row: bool = False) -> QFrame:
         inner.addWidget(widget)
     if row:
         outer.addLayout(inner)
+    else:
+        outer.addStretch()
     return panel
 
 

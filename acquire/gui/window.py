@@ -32,6 +32,7 @@ from acquire.gui.words import spoken_time
 
 REFRESH_MS = 100
 LOOK_MS = 1000
+RAIL_PX = 168
 SMALLEST = QSize(1180, 680)
 
 
@@ -109,7 +110,7 @@ class Window(QMainWindow):
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
             button.setCheckable(True)
             button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-            button.setMinimumWidth(136)
+            button.setMinimumWidth(RAIL_PX)
             button.setToolTip(f"{page.title}  [Ctrl+{number + 1}]")
             button.clicked.connect(partial(self.show_page, number))
             key = QShortcut(QKeySequence(f"Ctrl+{number + 1}"), self)
