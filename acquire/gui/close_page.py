@@ -10,7 +10,7 @@ from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
 from acquire.gui.page import CommandButton, Page, titled, wrapped
 from acquire.gui.status import DeskStatus, FieldStatus
-from acquire.gui.theme import mark_of
+from acquire.gui.words import MARKS
 
 
 class ClosePage(Page):
@@ -58,10 +58,8 @@ class ClosePage(Page):
 
 
 def _line(field: FieldStatus) -> str:
-    stack = "no stack" if not field.stacks else f"stack {mark_of(field.quality)} {field.advice}"
-    return (
-        f"{field.name}: {mark_of(field.verdict)} {field.verdict or 'not looked for'}; {stack}; {field.dose_mj:.1f} mJ"
-    )
+    stack = "no stack" if not field.stacks else f"stack {MARKS[field.quality]} {field.advice}"
+    return f"{field.name}: {MARKS[field.verdict]} {field.verdict or 'not looked for'}; {stack}; {field.dose_mj:.1f} mJ"
 
 
 def _left(field: FieldStatus) -> str:

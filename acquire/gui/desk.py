@@ -94,6 +94,7 @@ class Desk:
         self._analysing = ""
         self._anaesthesia_s: float | None = None
         self._is_closed = False
+        self._accepted: set[str] = set()
 
     # ---- what is in sight --------------------------------------------------------------------------------------
 
@@ -300,6 +301,7 @@ class Desk:
                 raise StudyError(NO_SESSION)
             self.session.close()
             self.session, self.field, self._anaesthesia_s = None, "", None
+            self._accepted.clear()
 
         self.do("closing the session", end)
 
@@ -324,6 +326,14 @@ class Desk:
     def choose(self, field: str) -> None:
         """Make a field the one that the pages are about."""
         self.field = field
+
+    def accept_unsure(self, field: str) -> None:
+        """Let a field that is unsure be taken: somebody compared the pictures."""
+        self._accepted.add(field)
+
+    def is_accepted(self, field: str) -> bool:
+        """Whether somebody compared the pictures of a field since it was looked for."""
+        return field in self._accepted
 
     def analyse(self, field: str) -> None:
         """Compare the sessions of a field in another process, while the rig does what it likes."""

@@ -62,6 +62,8 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
             is_cut_short=study.unfinished_store(record, field.name) is not None,
             quality=None if quality is None else quality.light,
             advice="" if quality is None else quality.advice,
+            items=() if quality is None else quality.items,
+            plan=field.plan,
             bad_planes=() if quality is None else tuple(bad_planes(quality)),
             sessions=len(compared),
             is_analysed=_is_newer(table, [store for _, store in compared]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from acquire.model import Light, RelocationRecord, SessionRecord, StagePosition
+from acquire.model import Light, QualityItem, RelocationRecord, SessionRecord, StackPlan, StagePosition
 from acquire.rig import RigSight
 from analysis.model import Verdict
 
@@ -37,6 +37,10 @@ class FieldStatus:
         Verdict on the last whole stack.
     advice
         What to do about it, in words.
+    items
+        What it rests on.
+    plan
+        How its stacks are taken.
     bad_planes
         Planes with a red light.
     sessions
@@ -59,6 +63,8 @@ class FieldStatus:
     is_cut_short: bool = False
     quality: Light | None = None
     advice: str = ""
+    items: tuple[QualityItem, ...] = ()
+    plan: StackPlan | None = None
     bad_planes: tuple[int, ...] = ()
     sessions: int = 0
     is_analysed: bool = False
