@@ -363,16 +363,24 @@ class Session:
         return field
 
     @can_be_stopped
-    def relocate(self, field_name: str) -> RelocationRecord:
+    def relocate(self, field_name: str, *, near: StagePosition | None = None) -> RelocationRecord:
         """Find a field again: predict, take an overview, register, correct, until it is close; write down every step.
 
         The record's verdict says whether the field was found; nothing is imaged in its place when it was not.
+
+        Parameters
+        ----------
+        field_name
+            The field.
+        near
+            Where somebody sees it: the search begins there, known to a few um, and needs no vessels.
         """
         field = self.study.field(self.record.animal, field_name)
         if field.reference_session == self.record.name:
             raise RelocationError(f"field {field_name} was kept in this session; there is nothing to find again")
-        self._map_surface_once(field)
-        return self._finder.relocate(field)
+        if near is None:
+            self._map_surface_once(field)
+        return self._finder.relocate(field, near)
 
     def order(self, field_names: Sequence[str]) -> list[str]:
         """Return fields in the order in which they are best looked for: so that the head pose is known soonest."""
@@ -380,6 +388,36 @@ class Session:
         for field in fields:
             self._map_surface_once(field)
         return [field.name for field in self._finder.order(fields)]
+
+    def order_so_far(self, field_names: Sequence[str]) -> list[str]:
+        """Return fields in the order that :meth:`order` proposes, from what is known now; nothing is imaged for it."""
+        fields = [self.study.field(self.record.animal, name) for name in field_names]
+        if not all(self._finder.knows_pose(field.reference_session) for field in fields):
+            return list(field_names)
+        return [field.name for field in self._finder.order(fields)]
+
+    def surface_registration(self) -> SurfaceRegistration | None:
+        """Return how today's vessels were registered to the animal's map, whatever it said; None before."""
+        return self._finder.surface_registration(self.landmark_session())
+
+    def landmark_session(self) -> SessionRecord:
+        """Return the session that the animal's map and landmarks belong to."""
+        return self._book.owner()
+
+    def accept_unsure(self, field_name: str) -> RelocationRecord:
+        """Write down that somebody compared the pictures of a field that is unsure, and that it is this place.
+
+        Raises
+        ------
+        RelocationError
+            When the last search in this session did not end unsure.
+        """
+        found = self._finder.last_relocation(self.study.field(self.record.animal, field_name))
+        if found is None or found.verdict is not Verdict.UNSURE:
+            told = "was not looked for" if found is None else f"is {found.verdict}"
+            raise RelocationError(f"field {field_name} {told} in this session; only what is unsure can be accepted")
+        self._log("accept unsure", field=field_name, stage=found.position.model_dump(), evidence=found.evidence)
+        return found
 
     def head_pose(self, field_name: str) -> HeadPose | None:
         """Return how the head sits today against the session in which a field was kept; None before anything tells."""

@@ -37,6 +37,9 @@ def know(study: Study | None, session: Session | None, rig: Rig | None) -> Known
         has_map=any(each.surface is not None for each in sessions),
         has_surface=session.record.surface is not None,
         landmarks=tuple(mark.name for mark in session.landmarks() if not mark.refused),
+        order=tuple(
+            session.order_so_far([f.name for f in animal.fields if f.reference_session != session.record.name])
+        ),
         is_aligned=session.is_aligned,
         stacks_left=_stacks_left(study, (field.plan for field in animal.fields)),
     )
