@@ -75,7 +75,7 @@ class FieldFinder:
         self.record = record
         self._study, self._rig, self._taker, self._progress = study, rig, taker, progress
         self._guesses: dict[str, tuple[Transform, PosePrior]] = {}
-        self._surfaces: dict[str, SurfaceRegistration] = {}
+        self._maps: dict[str, SurfaceRegistration | StackRegistration] = {}
 
     # ---- the head ----------------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class FieldFinder:
         registration = register_surface(
             map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um, landmarks=landmarks
         )
-        self._surfaces[then.name] = registration
+        self._maps[then.name] = registration
         self._log("register surface", to=then.name, verdict=registration.verdict, score=round(registration.score, 3))
         if registration.verdict is not Verdict.FOUND:
             raise RelocationError(
@@ -133,19 +133,20 @@ class FieldFinder:
         self._guesses[then.name] = self._aligned(then) or (pose, self._prior(then, registration, on_map))
         return registration
 
-    def surface_registration(self, then: SessionRecord) -> SurfaceRegistration | None:
-        """Return how today's surface image was last registered to that of a session, whatever it said; None before."""
-        return self._surfaces.get(then.name)
+    def map_registration(self, then: SessionRecord) -> SurfaceRegistration | StackRegistration | None:
+        """Return how today's map was last registered to that of a session, whatever it said; None before."""
+        return self._maps.get(then.name)
 
     def register_wide(self, then: SessionRecord) -> StackRegistration:
         """Register today's wide stack to that of an earlier session; the guess of the head pose follows.
 
         When it is not recognised the stage coordinates alone tell where to look, as without one.
         """
-        before, now = (self._wide_stack(each) for each in (then, self.record))
+        before, now = (self.wide_stack(each) for each in (then, self.record))
         registration = register_stacks(before, now)
         shift_um = [round(float(value), 1) for value in registration.reference_from_today.matrix[:3, 3]]
         said = {"verdict": registration.verdict, "score": round(registration.score, 3), "shift_zyx_um": shift_um}
+        self._maps[then.name] = registration
         self._log("register wide stack", to=then.name, **said)
         guess = Transform.identity(), FROM_STAGE
         if registration.verdict is not Verdict.NOT_FOUND:
@@ -161,9 +162,10 @@ class FieldFinder:
 
     def wide_stack_stage(self, session: SessionRecord) -> StagePosition:
         """Return where the middle of a session's wide stack lay on its stage."""
-        return self._stack_on_stage(self._wide_stack(session)).stage
+        return self._stack_on_stage(self.wide_stack(session)).stage
 
-    def _wide_stack(self, session: SessionRecord) -> Stack:
+    def wide_stack(self, session: SessionRecord) -> Stack:
+        """Return the wide stack of a session."""
         store = self._study.last_store(session, SESSION_ITSELF, WIDE)
         if store is None:
             raise RelocationError(f"session {session.name} has no whole wide stack; map the surface")

@@ -14,6 +14,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from acquire import relocate
 from acquire.analysing import analyse_stores
 from acquire.brightness import PowerProposal, match_power
@@ -46,6 +49,7 @@ from acquire.model import (
 )
 from acquire.place import compare_with_first_day
 from acquire.quality import PLACE, bad_planes, judge_stack
+from acquire.relocate import ImageOnStage
 from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
 from acquire.surface import XY, SurfaceMapper, Tiles
@@ -396,13 +400,28 @@ class Session:
             return list(field_names)
         return [field.name for field in self._finder.order(fields)]
 
-    def surface_registration(self) -> SurfaceRegistration | None:
-        """Return how today's vessels were registered to the animal's map, whatever it said; None before."""
-        return self._finder.surface_registration(self.landmark_session())
+    def map_session(self) -> SessionRecord | None:
+        """Return the session whose image of the vessels, or wide stack, is the animal's map; None before one is."""
+        sessions = self.study.sessions(self.record.animal)
+        return next((s for s in sessions if s.surface is not None or self._finder.has_wide_stack(s)), None)
 
-    def landmark_session(self) -> SessionRecord:
-        """Return the session that the animal's map and landmarks belong to."""
-        return self._book.owner()
+    def map_registration(self) -> SurfaceRegistration | StackRegistration | None:
+        """Return how today's vessels were registered to the animal's map, whatever it said; None before."""
+        mapped = self.map_session()
+        return None if mapped is None else self._finder.map_registration(mapped)
+
+    def map_image(self, session: SessionRecord) -> tuple[NDArray[np.generic], ImageOnStage] | None:
+        """Return a session's image of the vessels, or its wide stack from above, and how it lies on the stage."""
+        orientation = self.rig.config.orientation
+        if session.surface is not None and session.surface_pixel_um is not None:
+            image = read_image(self.study.session_folder(session.animal, session.name) / SURFACE_FILE).pixels
+            shape = int(image.shape[0]), int(image.shape[1])
+            return image, ImageOnStage(session.surface, session.surface_pixel_um, shape, orientation)
+        if not self._finder.has_wide_stack(session):
+            return None
+        stack, stage = self._finder.wide_stack(session), self._finder.wide_stack_stage(session)
+        shape = int(stack.pixels.shape[1]), int(stack.pixels.shape[2])
+        return stack.pixels.max(axis=0), ImageOnStage(stage, stack.voxel_um[1], shape, orientation)
 
     def accept_unsure(self, field_name: str) -> RelocationRecord:
         """Write down that somebody compared the pictures of a field that is unsure, and that it is this place.

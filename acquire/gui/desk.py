@@ -238,6 +238,7 @@ class Desk:
     def stop(self) -> None:
         """End what the rig does and close the light at once, whatever the window does meanwhile."""
         rig = self.rig
+        self._after_live, self._wanted_um = None, (0.0, 0.0, 0.0)
         if rig is not None:
             threading.Thread(target=self._stop, args=(rig,), name="stop", daemon=True).start()
 
@@ -345,8 +346,8 @@ class Desk:
         if self.live is None:
             verb()
         else:
-            self._after_live = verb
             self.stop()
+            self._after_live = verb
 
     def nudge(self, x_um: float = 0.0, y_um: float = 0.0, z_um: float = 0.0) -> None:
         """Move the stage so much further, um; several wishes add up, and the live view goes on meanwhile."""
@@ -358,7 +359,7 @@ class Desk:
             self.refuse(refusal)
             return
         with self._moving:
-            x, y, z = self._wanted_um
+            x, y, z = self._wanted_um if self._doing == MOVING else (0.0, 0.0, 0.0)
             self._wanted_um = x + x_um, y + y_um, z + z_um
         self._move_on()
 
