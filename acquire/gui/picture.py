@@ -26,9 +26,9 @@ class Picture(QWidget):
     def __init__(self, name: str = "picture") -> None:
         super().__init__()
         self.setObjectName(name)
-        graphics = pg.GraphicsLayoutWidget()
-        graphics.setBackground(theme().background)
-        self.view = graphics.addViewBox(lockAspect=True, invertY=True)
+        self._graphics = pg.GraphicsLayoutWidget()
+        self._graphics.setBackground(theme().background)
+        self.view = self._graphics.addViewBox(lockAspect=True, invertY=True)
         self.item = pg.ImageItem(axisOrder="row-major")
         self.view.addItem(self.item)
         self._colours = _colours(theme().light_on)
@@ -37,7 +37,7 @@ class Picture(QWidget):
         self._extent: tuple[float, float, int, int] | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(graphics)
+        layout.addWidget(self._graphics)
 
     def show_image(
         self,
