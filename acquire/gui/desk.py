@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -445,11 +444,8 @@ class Desk:
             self._analysing = ""
 
     def _analysed(self, told: str) -> None:
-        known = self._known
-        name = told.partition(":")[0]
-        fields = tuple(replace(one, is_analysed=True) if one.name == name else one for one in known.fields)
-        self._known = replace(known, fields=fields)
         self.tell(told)
+        self.read("looking", self.know_anew)
 
     def close(self) -> None:
         """Stop, close the light, leave session, study and rig; blocks until the worker has ended."""
