@@ -228,3 +228,4 @@ def test_a_device_that_hangs_does_not_keep_the_window(tmp_path, monkeypatch):
     sitting.desk.do("hanging", gate.wait)
     assert not sitting.desk.close()
     gate.set()
+    sitting.desk._worker.shutdown()

@@ -454,7 +454,7 @@ class Desk:
         Returns
         -------
         bool
-            False when a device hangs and the worker does not end: leave the program then, its watchdog closes the light.
+            False when a device hangs and the worker does not end: leave the program, its watchdog closes the light.
         """
         if self._is_closed:
             return True
