@@ -128,9 +128,10 @@ def smooth_rest(known_um: Floats, rest_um: Floats, wanted_um: Floats) -> Floats:
     sigma = np.array(PLACE_SIGMA_UM)
     doubt = 1.0 + np.sum((rest_um / sigma) ** 2, axis=1) / TAIL
     together, asked = _nearness(known_um, known_um), _nearness(wanted_um, known_um)
-    for axis, scale_um in enumerate(COURSE_SIGMA_UM):
-        noise = np.diag((sigma[axis] / scale_um) ** 2 * doubt)
-        course[:, axis] = asked @ linalg.solve(together + noise, rest_um[:, axis], assume_a="pos")
+    noises = (sigma / COURSE_SIGMA_UM) ** 2
+    for noise in np.unique(noises):
+        alike = noises == noise
+        course[:, alike] = asked @ linalg.solve(together + np.diag(noise * doubt), rest_um[:, alike], assume_a="pos")
     return course
 
 
