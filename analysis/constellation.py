@@ -79,10 +79,19 @@ class Course:
             drift[ours] += smooth_rest(self.known.places_um[theirs], self.rest_um[theirs], asked.places_um[ours])
         return drift
 
-    def told_by(self, seen: Sightings, group: Numbers) -> Course:
-        """Return the course that the members of each group tell: the same spine in several sessions."""
+    def told_by(self, seen: Sightings, still: Floats, group: Numbers) -> Course:
+        """Return the course that the members of each group tell, the same spine in several sessions.
+
+        Parameters
+        ----------
+        seen
+            The spines of all sessions.
+        still
+            Their places without this course's drift, shape (n, 3), um.
+        group
+            The group of each, shape (n,).
+        """
         count = np.bincount(group)
-        still = seen.places_um - self.drift_at(seen)
         mean = np.stack([np.bincount(group, column) for column in still.T], axis=1) / count[:, None]
         rest = seen.places_um - self.shift_um[seen.dendrite, seen.session] - mean[group]
         shared = count[group] > 1
