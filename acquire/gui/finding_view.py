@@ -73,7 +73,7 @@ def field_rows(status: DeskStatus) -> list[FieldRow]:
 
 
 def _row(status: DeskStatus, field: FieldStatus, turn: str) -> FieldRow:
-    word = "not looked for" if field.verdict is None else str(field.verdict)
+    word = "to find" if field.verdict is None else str(field.verdict)
     if field.is_new:
         word = "new"
     elif field.name in status.accepted:
@@ -82,7 +82,7 @@ def _row(status: DeskStatus, field: FieldStatus, turn: str) -> FieldRow:
     known = ""
     if field.sigma_um is not None:
         x_um, y_um, z_um = field.sigma_um
-        known = f"±{max(x_um, y_um):.0f}, z ±{z_um:.0f}"
+        known = f"{max(x_um, y_um):.0f}, {z_um:.0f}"
     told = "-" if place is None else f"{place.x_um:.0f}  {place.y_um:.0f}  {place.z_um:.0f}"
     return FieldRow(field.name, turn, field.verdict, word, told, known)
 
@@ -108,8 +108,7 @@ def tell_search(field: FieldStatus | None, *, is_accepted: bool = False) -> Sear
     record = field.relocation
     if record is None:
         return SearchTold(f"{field.name} was not looked for in this session")
-    right = "" if record.probability is None else f", right with probability {record.probability:.2f}"
-    headline = f"{field.name} {record.verdict}{'' if record.verdict is Verdict.NOT_FOUND else right}"
+    headline = f"{field.name} {record.verdict}"
     lines = [record.telling_step.evidence, _moved(record)]
     lines += [searched(record)] if record.verdict is not Verdict.FOUND else []
     lines += [record.note] if record.note else []
@@ -130,10 +129,9 @@ def _steps(record: RelocationRecord) -> list[str]:
     told = []
     for number, step in enumerate(record.steps, start=1):
         z_um, y_um, x_um = step.offset_zyx_um
-        left = (
-            f"z {z_um:+6.1f}  y {y_um:+6.1f}  x {x_um:+6.1f} um off" if step.verdict is not Verdict.NOT_FOUND else "-"
-        )
-        told.append(f"{number}  {step.verdict}, score {step.score:.2f}:  {left}")
+        off = f"z {z_um:+.1f}, y {y_um:+.1f}, x {x_um:+.1f} um off"
+        is_lost = step.verdict is Verdict.NOT_FOUND
+        told.append(f"{number}  {step.verdict}, score {step.score:.2f}{'' if is_lost else f': {off}'}")
     return told
 
 

@@ -1,0 +1,112 @@
+"""Drives the window in tests: opened on a copy of a study, waited for, its keys pressed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+try:
+    from PyQt6.QtCore import Qt
+    from PyQt6.QtTest import QTest
+    from PyQt6.QtWidgets import QApplication, QPushButton, QWidget
+
+    from acquire.gui.app import make_window
+    from acquire.gui.page import Page
+    from acquire.gui.theme import choose_theme
+    from acquire.gui.window import Window
+except ImportError as error:
+    pytest.skip(
+        f"Qt does not load ({error}); on Debian and Ubuntu: apt-get install libegl1 libgl1 libxkbcommon0 libdbus-1-3 "
+        "libfontconfig1",
+        allow_module_level=True,
+    )
+
+PATIENCE_S = 120.0
+SHOWN_S = 0.15  # longer than the window waits before it shows what is new
+
+
+@contextlib.contextmanager
+def opened(study: Path, folder: Path, app: QApplication) -> Iterator[Window]:
+    """Open the window on a copy of a study, with the simulated rig."""
+    choose_theme(app)
+    shutil.copytree(study, folder)
+    window = make_window(folder, "simulated", "me")
+    try:
+        window.show()
+        window.desk.open()
+        wait_for(window)
+        yield window
+    finally:
+        window.desk.stop()
+        wait_until(lambda: not window.desk.is_busy)
+        window.close()
+        window.deleteLater()
+        show(0.05)
+
+
+def show(seconds: float = SHOWN_S) -> None:
+    """Let the window do what it does for a while."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Let the window work until something is so."""
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end, "it took too long"
+        show(0.02)
+
+
+def wait_for(window: Window) -> None:
+    """Let the worker end, and the window show what came of it."""
+    wait_until(lambda: not window.desk.is_busy)
+    window.refresh()
+    show()
+
+
+def new_session(window: Window, animal: str = "M1", day: float = 4.0) -> None:
+    """Begin a session on a re-mounted head."""
+    window.desk.open_session(animal, day=day, new=True)
+    wait_for(window)
+    assert window.desk.session is not None, window.message.text()
+
+
+def go_to(window: Window, title: str) -> Page:
+    """Bring a page to the front."""
+    window.open_page(title)
+    window.activateWindow()
+    page = window.page(title)
+    page.setFocus()
+    show()
+    return page
+
+
+def press(window: Window, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
+    """Press a key where the focus is."""
+    focus = QApplication.focusWidget() or window
+    QTest.keyClick(focus, key, modifier)
+    show(0.05)
+
+
+def click(page: QWidget, name: str) -> None:
+    """Click a button."""
+    button = page.findChild(QPushButton, name)
+    assert button is not None and button.isEnabled(), f"{name}: {button.toolTip() if button else 'there is none'}"
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    show(0.05)
+
+
+def why_not(page: QWidget, name: str) -> str:
+    """Return why a button is grey; empty when it is not."""
+    button = page.findChild(QPushButton, name)
+    assert button is not None
+    button.refresh()
+    return "" if button.isEnabled() else button.toolTip()
