@@ -79,6 +79,14 @@ def new_session(window: Window, animal: str = "M1", day: float = 4.0) -> None:
     assert window.desk.session is not None, window.message.text()
 
 
+def end_session(window: Window) -> None:
+    """Stop what is going on and close the session."""
+    window.desk.stop()
+    wait_for(window)
+    window.desk.close_session()
+    wait_for(window)
+
+
 def go_to(window: Window, title: str) -> Page:
     """Bring a page to the front."""
     window.open_page(title)
