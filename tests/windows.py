@@ -26,7 +26,7 @@ except ImportError as error:
         allow_module_level=True,
     )
 
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 SHOWN_S = 0.15  # longer than the window waits before it shows what is new
 
 
