@@ -339,8 +339,15 @@ def test_only_what_is_unsure_is_accepted_and_it_is_written_down(found, monkeypat
     assert session.study.log_lines(session.record, "accept unsure")[-1]["field"] == unsure.field
 
 
-def test_only_fields_that_were_not_found_are_looked_for_when_that_is_asked(found):
-    session, _ = found
+def test_only_fields_that_were_not_found_are_looked_for_when_that_is_asked(found, monkeypatch):
+    session, records = found
+    last = {record.field: record for record in records}
+    last["F02"] = last["F02"].model_copy(update={"verdict": Verdict.UNSURE})
+    monkeypatch.setattr(session, "last_relocation", last.__getitem__)
+    monkeypatch.setattr(session, "relocate", last.__getitem__)
     assert sorted(session.order_so_far(["F01", "F02", "F03"])) == ["F01", "F02", "F03"]
+    seen = []
+    assert find_fields(session, None, only_missing=True, found=seen.append)[0] == seen == [last["F02"]]
+    last["F02"] = records[0]
     with pytest.raises(RelocationError, match="every field was found in this session"):
         find_fields(session, None, only_missing=True)

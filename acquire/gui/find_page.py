@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import (
@@ -21,7 +22,6 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from acquire.commands import find_fields
 from acquire.gui.commands import Command
 from acquire.gui.desk import LIVE, NO_FIELD, Desk
 from acquire.gui.finding_view import (
@@ -41,7 +41,9 @@ from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
 from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.theme import colour_of, mark_of
-from acquire.model import FieldRecord, RelocationRecord
+
+if TYPE_CHECKING:
+    from acquire.model import FieldRecord, RelocationRecord
 
 SIDE_PX = 404
 COLUMNS = ("", "Field", "Verdict", "x  y  z today", "± xy, z")
@@ -337,6 +339,8 @@ class FindPage(Page):
             return
 
         def find() -> str:
+            from acquire.commands import find_fields
+
             return tell_found(*find_fields(session, None, only_missing=True, found=lambda _: self.desk.know_anew()))
 
         self.desk.do("looking for all fields", find, self.desk.tell)

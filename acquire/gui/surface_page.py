@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import (
@@ -23,15 +24,12 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from acquire.commands import tell_alignment
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_SESSION, Desk
 from acquire.gui.map_picture import BOTH, FLICKER, MAP, MapPicture
 from acquire.gui.map_view import (
     CANDIDATE,
     MapView,
-    read_candidate,
-    read_map,
     read_pixel_um,
     read_places,
     tell_fields,
@@ -39,12 +37,14 @@ from acquire.gui.map_view import (
 from acquire.gui.page import CommandButton, Page, polish, quiet, titled, wrapped
 from acquire.gui.status import DeskStatus
 from acquire.gui.theme import colour_of, mark_of
-from acquire.landmarks import AlignmentRecord
-from acquire.model import StagePosition
-from acquire.rig import Rig
-from acquire.session import Session
 from analysis.errors import ExperimentError
 from analysis.model import Verdict
+
+if TYPE_CHECKING:
+    from acquire.landmarks import AlignmentRecord
+    from acquire.model import StagePosition
+    from acquire.rig import Rig
+    from acquire.session import Session
 
 SIDE_PX = 470
 NO_MAP = "map the vessels first"
@@ -189,7 +189,7 @@ class SurfacePage(Page):
         if session is None:
             self.show_map(None)
         else:
-            self.desk.read("reading the map", partial(read_map, session), self.show_map)
+            self.desk.read("reading the map", partial(_read_map, session), self.show_map)
 
     def show_map(self, view: MapView | None) -> None:
         """Show a map and what is known of it."""
@@ -290,7 +290,7 @@ class SurfacePage(Page):
     def _show_photograph(self) -> None:
         self._with_photograph(
             lambda session, file, pixel_um: self.desk.read(
-                "reading the photograph", partial(read_candidate, file, pixel_um, session), self.show_map
+                "reading the photograph", partial(_read_candidate, file, pixel_um, session), self.show_map
             )
         )
 
@@ -409,6 +409,8 @@ class SurfacePage(Page):
         self.desk.do("aligning by landmarks", lambda: session.align_by_landmarks(places), self._aligned)
 
     def _aligned(self, alignment: AlignmentRecord) -> None:
+        from acquire.commands import tell_alignment
+
         lines = tell_alignment(alignment)
         mark = mark_of(Verdict.UNSURE if alignment.left_out else Verdict.FOUND)
         self.alignment.setText("\n".join([f"{mark} aligned by landmarks", *lines]))
@@ -443,3 +445,15 @@ def _widget(layout: QHBoxLayout) -> QWidget:
     widget = QWidget()
     widget.setLayout(layout)
     return widget
+
+
+def _read_map(session: Session) -> MapView | None:
+    from acquire.gui.map_reading import read_map  # takes long to import
+
+    return read_map(session)
+
+
+def _read_candidate(file: Path, pixel_um: float, session: Session) -> MapView:
+    from acquire.gui.map_reading import read_candidate
+
+    return read_candidate(file, pixel_um, session)
