@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,6 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+FOUND_AGREEMENT_UM = 6.0
+"""Halves of a stack that disagree by more about where it lies are never called found."""
 
 
 class Verdict(StrEnum):
@@ -245,7 +250,7 @@ class Dendrite:
     points_zyx_um: Floats
     radius_um: Floats
 
-    @property
+    @cached_property
     def along_um(self) -> Floats:
         """Arc length from the first point to each point, shape (n,), um."""
         steps = np.linalg.norm(np.diff(self.points_zyx_um, axis=0), axis=1)

@@ -24,7 +24,7 @@ from analysis.alignment import (
 )
 from analysis.correlate import block_mean, flatten
 from analysis.errors import StackError
-from analysis.model import Floats, Stack, Transform, Verdict
+from analysis.model import FOUND_AGREEMENT_UM, Floats, Stack, Transform, Verdict
 
 COARSE_UM = (3.0, 1.0, 1.0)
 FINE_UM = (1.0, 0.5, 0.5)
@@ -50,7 +50,6 @@ FAR_APART_UM = 60.0  # halves that disagree by more tell no more
 MOST_PROBABILITY = 0.997  # the 300 registrations of the fit cannot tell of more
 FOUND_PROBABILITY, UNSURE_PROBABILITY = 0.98, 0.3  # none of the wrong ones in the fit was above 0.45
 REVERSED_PROBABILITY = 0.05  # upside down right stacks correlate 0.16-0.75 times as well, mirrored ones 1.2-6 times
-FOUND_AGREEMENT_UM = 6.0  # halves that disagree by more are never called found
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +119,8 @@ def register_stacks(
         _refuse_unusable(stack)
     start = prior or Transform.translation((reference.extent_zyx_um - today.extent_zyx_um) / 2)
     voxel_um = np.maximum(reference.voxel_um, today.voxel_um)
-    (fine, coarse), (fine_today, coarse_today) = (_prepare(stack, voxel_um) for stack in (reference, today))
+    fine, coarse = reference.recall(_prepare, voxel_um)  # later sessions ask for the same
+    fine_today, coarse_today = _prepare(today, voxel_um)
     lateral = np.array(reference.extent_zyx_um[1:]) / 2 if max_shift_um is None else np.full(2, max_shift_um)
     deeper_um = abs(reference.extent_zyx_um[0] - today.extent_zyx_um[0]) / 2
     reach_um = np.array([AXIAL_SEARCH_UM + deeper_um, *lateral])

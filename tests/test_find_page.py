@@ -5,16 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("pytestqt", reason="pip install -e '.[test]' brings pytest-qt")
-from PyQt6.QtCore import QPoint, QPointF, Qt
-from PyQt6.QtGui import QWheelEvent
-from PyQt6.QtTest import QTest
-from PyQt6.QtWidgets import QApplication
+from tests.qt import skip_without_qt
 
-from acquire import finding
-from acquire.gui.desk import LIVE
-from analysis.model import Verdict
-from tests.windows import click, end_session, go_to, new_session, opened, press, show, wait_for, wait_until, why_not
+skip_without_qt()
+
+from PyQt6.QtCore import QPoint, QPointF, Qt  # noqa: E402
+from PyQt6.QtGui import QWheelEvent  # noqa: E402
+from PyQt6.QtTest import QTest  # noqa: E402
+from PyQt6.QtWidgets import QApplication  # noqa: E402
+
+from acquire import finding  # noqa: E402
+from acquire.gui.desk import LIVE  # noqa: E402
+from analysis.model import Verdict  # noqa: E402
+from tests.windows import click, end_session, go_to, new_session, opened, press, show, wait_for, wait_until, why_not  # noqa: E402
 
 Key = Qt.Key
 

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("pytestqt", reason="pip install -e '.[test]' brings pytest-qt")
-from PyQt6.QtCore import QPoint, QPointF, Qt
-from PyQt6.QtTest import QTest
+from tests.qt import skip_without_qt
 
-from acquire import finding
-from acquire.gui.map_view import CANDIDATE
-from acquire.landmarks import SURFACE_FILE
-from analysis.model import Verdict
-from analysis.stack import read_image
-from tests.windows import (
+skip_without_qt()
+
+from PyQt6.QtCore import QPoint, QPointF, Qt  # noqa: E402
+from PyQt6.QtTest import QTest  # noqa: E402
+
+from acquire import finding  # noqa: E402
+from acquire.gui.map_view import CANDIDATE  # noqa: E402
+from acquire.landmarks import SURFACE_FILE  # noqa: E402
+from analysis.model import Verdict  # noqa: E402
+from analysis.stack import read_image  # noqa: E402
+from tests.windows import (  # noqa: E402
     click,
     end_session,
     go_to,

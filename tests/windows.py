@@ -8,23 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
+from tests.qt import skip_without_qt
 
-try:
-    from PyQt6.QtCore import Qt
-    from PyQt6.QtTest import QTest
-    from PyQt6.QtWidgets import QApplication, QPushButton, QWidget
+skip_without_qt()
 
-    from acquire.gui.app import make_window
-    from acquire.gui.page import Page
-    from acquire.gui.theme import choose_theme
-    from acquire.gui.window import Window
-except ImportError as error:
-    pytest.skip(
-        f"Qt does not load ({error}); on Debian and Ubuntu: apt-get install libegl1 libgl1 libxkbcommon0 libdbus-1-3 "
-        "libfontconfig1",
-        allow_module_level=True,
-    )
+from PyQt6.QtCore import Qt  # noqa: E402
+from PyQt6.QtTest import QTest  # noqa: E402
+from PyQt6.QtWidgets import QApplication, QPushButton, QWidget  # noqa: E402
+
+from acquire.gui.app import make_window  # noqa: E402
+from acquire.gui.page import Page  # noqa: E402
+from acquire.gui.theme import choose_theme  # noqa: E402
+from acquire.gui.window import Window  # noqa: E402
 
 PATIENCE_S = 60.0
 SHOWN_S = 0.15  # longer than the window waits before it shows what is new

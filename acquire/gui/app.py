@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from acquire.gui.find_page import FindPage
 from acquire.gui.page import Page
 from acquire.gui.session_page import SessionPage
 from acquire.gui.surface_page import SurfacePage
+from acquire.gui.take_page import TakePage
 from acquire.gui.theme import choose_theme
 from acquire.gui.window import Bringer, Window
+
+STUCK = 1
 
 
 def make_window(folder: Path, rig_name: str, who: str = "") -> Window:
@@ -31,7 +35,7 @@ def make_window(folder: Path, rig_name: str, who: str = "") -> Window:
 
 def pages_of(desk: Desk) -> list[Page]:
     """Return the pages in the order of the work."""
-    return [SessionPage(desk), SurfacePage(desk), FindPage(desk), ClosePage(desk)]
+    return [SessionPage(desk), SurfacePage(desk), FindPage(desk), TakePage(desk), ClosePage(desk)]
 
 
 def run(folder: Path, rig_name: str, *, bright: bool = False) -> int:
@@ -44,5 +48,6 @@ def run(folder: Path, rig_name: str, *, bright: bool = False) -> int:
     window.show()
     QTimer.singleShot(0, window.desk.open)  # the window first: a rig may take long
     code = app.exec()
-    window.desk.close()
+    if not (window.has_left and window.desk.close()):
+        os._exit(STUCK)  # a device hangs: the watchdog closes the light when this program is gone
     return code

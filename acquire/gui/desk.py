@@ -2,6 +2,7 @@
 
 One verb at a time happens to the hardware. What a verb found out comes back in the window's own thread; what went wrong
 is told in one sentence, after the shutter was closed. Knows no Qt: the window gives a function that brings things over.
+What takes long to import is imported in the worker, so that the window is there at once.
 """
 
 from __future__ import annotations
@@ -13,26 +14,25 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from acquire.analysing import Analysed, analyse_stores, with_trouble
-from acquire.config import read_rig_config
 from acquire.errors import RelocationError, RigError, StudyError
-from acquire.gui.knowing import know
 from acquire.gui.status import DARK, DeskStatus, Known
-from acquire.live import LiveView
-from acquire.model import AnimalRecord, RelocationRecord, StudyRecord
-from acquire.opening import open_rig
-from acquire.rig import Rig
-from acquire.session import Session
-from acquire.store import Study, made_record
 from analysis.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from acquire.analysing import Analysed
+    from acquire.live import LiveView
+    from acquire.model import RelocationRecord
+    from acquire.rig import Rig
+    from acquire.session import Session
+    from acquire.store import Study
 
 T = TypeVar("T")
 LOG_FILE = "window.log"
+LEAVING_S = 60.0  # a rig that hangs longer is left to the watchdog
 BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
 NO_SESSION = "open a session first"
@@ -174,6 +174,8 @@ class Desk:
 
     def know_anew(self) -> None:
         """Read again what is known; for the worker, in the middle of a long verb."""
+        from acquire.gui.knowing import know
+
         with contextlib.suppress(ExperimentError, OSError):
             self._known = know(self.study, self.session, self.rig)
 
@@ -261,6 +263,10 @@ class Desk:
         self.do(f"opening {self.rig_name}", self._open)
 
     def _open(self) -> None:
+        from acquire.config import read_rig_config
+        from acquire.opening import open_rig
+        from acquire.store import Study
+
         if self.study is None and any(self.folder.glob("study.json")):
             self.study = Study(self.folder)
         self.rig = open_rig(read_rig_config(self.rig_name))
@@ -269,6 +275,9 @@ class Desk:
         """Make the study in its folder."""
 
         def make() -> None:
+            from acquire.model import StudyRecord
+            from acquire.store import Study, made_record
+
             self.study = Study.create(self.folder, made_record(StudyRecord, name=name, groups=groups))
 
         self.do("making the study", make)
@@ -277,6 +286,9 @@ class Desk:
         """Add an animal to the study."""
 
         def make() -> None:
+            from acquire.model import AnimalRecord
+            from acquire.store import made_record
+
             self._open_study().new_animal(
                 made_record(AnimalRecord, id=animal, group=group, power_limit_mw=power_limit_mw)
             )
@@ -287,6 +299,8 @@ class Desk:
         """Begin a session with an animal, or go on with the one that was not closed."""
 
         def begin() -> Session:
+            from acquire.session import Session
+
             if self.rig is None:
                 raise RigError(NO_RIG)
             if self.session is not None:
@@ -318,6 +332,8 @@ class Desk:
 
     def watch(self, field: str | None = None) -> None:
         """Show what is under the objective until somebody stops it."""
+        from acquire.live import LiveView
+
         session, rig = self.session, self.rig
         if session is None or rig is None:
             self.tell(NO_SESSION if rig is not None else NO_RIG)
@@ -414,6 +430,8 @@ class Desk:
         self._reader.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
 
     def _analyse(self, session: Session, field: str) -> str:
+        from acquire.analysing import analyse_stores, with_trouble
+
         try:
             study, animal = session.study, session.record.animal
             stores = [store for _, store in study.stacks(animal, field)]
@@ -427,25 +445,33 @@ class Desk:
             self._analysing = ""
 
     def _analysed(self, told: str) -> None:
-        known = self._known
-        name = told.partition(":")[0]
-        fields = tuple(replace(one, is_analysed=True) if one.name == name else one for one in known.fields)
-        self._known = replace(known, fields=fields)
         self.tell(told)
+        self.read("looking", self.know_anew)
 
-    def close(self) -> None:
-        """Stop, close the light, leave session, study and rig; blocks until the worker has ended."""
+    def close(self) -> bool:
+        """Stop, close the light, leave session, study and rig; blocks until the worker has ended.
+
+        Returns
+        -------
+        bool
+            False when a device hangs and the worker does not end: leave the program, its watchdog closes the light.
+        """
         if self._is_closed:
-            return
+            return True
         self._is_closed = True
         if self.rig is not None:
             with contextlib.suppress(RigError):
                 self.rig.stop()
-        self._worker.submit(self._leave).result()
-        self._worker.shutdown()
-        self._reader.shutdown(cancel_futures=True)
+        leaving = self._worker.submit(self._leave)
+        self._reader.shutdown(wait=False, cancel_futures=True)
         if self._analyst is not None:
-            self._analyst.shutdown(cancel_futures=True)
+            self._analyst.shutdown(wait=False, cancel_futures=True)
+        try:
+            leaving.result(LEAVING_S)
+        except TimeoutError:
+            return False
+        self._worker.shutdown()
+        return True
 
     def _leave(self) -> None:
         with contextlib.ExitStack() as leaving:

@@ -40,7 +40,8 @@ from acquire.gui.finding_view import (
 from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
 from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
-from acquire.gui.theme import colour_of, mark_of
+from acquire.gui.theme import colour_of
+from acquire.gui.words import MARKS
 
 if TYPE_CHECKING:
     from acquire.model import FieldRecord, RelocationRecord
@@ -225,7 +226,7 @@ class FindPage(Page):
         self.table.blockSignals(True)
         self.table.setRowCount(len(self._rows))
         for number, row in enumerate(self._rows):
-            texts = (row.turn, row.name, f"{mark_of(row.verdict)} {row.word}", row.place, row.known)
+            texts = (row.turn, row.name, f"{MARKS[row.verdict]} {row.word}", row.place, row.known)
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
                 if column == 2:
@@ -242,7 +243,7 @@ class FindPage(Page):
         self._seen = seen
         told = tell_search(field, is_accepted=field is not None and field.name in status.accepted)
         verdict = None if field is None else field.verdict
-        self.headline.setText(f"{mark_of(verdict)}  {told.headline}" if self._rows else NO_FIELDS)
+        self.headline.setText(f"{MARKS[verdict]}  {told.headline}" if self._rows else NO_FIELDS)
         self.headline.setStyleSheet(f"color: {colour_of(verdict)}; font-size: 13pt; font-weight: bold;")
         self.told.setText("\n\n".join(told.lines))
         self.steps.setText("\n".join(told.steps))

@@ -11,7 +11,8 @@ from PyQt6.QtWidgets import QGraphicsEllipseItem, QGraphicsItem, QGraphicsRectIt
 
 from acquire.gui.map_view import FieldOnMap, MapView, MarkOnMap
 from acquire.gui.picture import Picture
-from acquire.gui.theme import colour_of, mark_of, theme
+from acquire.gui.theme import colour_of, theme
+from acquire.gui.words import MARKS
 
 MAP, BOTH, FLICKER = "map", "both", "flicker"
 FLICKER_MS = 450
@@ -107,7 +108,7 @@ class MapPicture(Picture):
             ellipse = QGraphicsEllipseItem(_around(x, y, width, height))
             ellipse.setPen(_pen(colour, Qt.PenStyle.DashLine))
             self._add(ellipse)
-        text = f"{mark_of(field.verdict)} {field.name}" if field.verdict else field.name
+        text = f"{MARKS[field.verdict]} {field.name}" if field.verdict else field.name
         label = pg.TextItem(text, color=colour, anchor=(0, 1), fill=pg.mkBrush(theme().background + "b0"))
         label.setPos(x - field.side_um / 2, y - field.side_um / 2)
         self._add(label)

@@ -15,7 +15,6 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from acquire.checks import check_devices
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_RIG, Desk
 from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
@@ -89,8 +88,8 @@ class SessionPage(Page):
         """Open a session, add an animal, make the study, check the rig."""
         return (
             Command("open-session", "Open session", "Ctrl+Return", "mdi6.play", self._open, self._why_not_open),
-            Command("add-animal", "Add animal", "", "mdi6.plus", self._add, self._why_not_add),
-            Command("make-study", "Make study", "", "mdi6.folder-plus", self._make, self._why_not_make),
+            Command("add-animal", "Add animal", "Ctrl+N", "mdi6.plus", self._add, self._why_not_add),
+            Command("make-study", "Make study", "Ctrl+M", "mdi6.folder-plus", self._make, self._why_not_make),
             Command(
                 "check-rig",
                 "Check the rig",
@@ -163,9 +162,13 @@ class SessionPage(Page):
             self.desk.refuse(NO_RIG)
             return
         self.checks.setText("checking")
-        self.desk.do(
-            "checking the rig", lambda: list(check_devices(rig)), lambda lines: self.checks.setText("\n".join(lines))
-        )
+
+        def check() -> list[str]:
+            from acquire.checks import check_devices
+
+            return list(check_devices(rig))
+
+        self.desk.do("checking the rig", check, lambda lines: self.checks.setText("\n".join(lines)))
 
 
 def _line(name: str, hint: str) -> QLineEdit:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from acquire.model import Light, RelocationRecord, SessionRecord, StagePosition
-from acquire.rig import RigSight
+from acquire.sight import RigSight
 from analysis.model import Verdict
+
+if TYPE_CHECKING:
+    from acquire.model import Light, QualityItem, RelocationRecord, SessionRecord, StackPlan, StagePosition
 
 DARK = RigSight(is_lit=False, power_mw=0.0, position=None, frame=None, frames=0)
 
@@ -37,12 +41,18 @@ class FieldStatus:
         Verdict on the last whole stack.
     advice
         What to do about it, in words.
+    items
+        What it rests on.
+    plan
+        How its stacks are taken.
     bad_planes
         Planes with a red light.
     sessions
         Sessions with a comparable stack.
     is_analysed
         Whether the tables are newer than the last stack.
+    report
+        The page that shows its analysis; None before there is one.
     dose_mj
         Light on it in this session, mJ.
     dose_limit_mj
@@ -59,9 +69,12 @@ class FieldStatus:
     is_cut_short: bool = False
     quality: Light | None = None
     advice: str = ""
+    items: tuple[QualityItem, ...] = ()
+    plan: StackPlan | None = None
     bad_planes: tuple[int, ...] = ()
     sessions: int = 0
     is_analysed: bool = False
+    report: Path | None = None
     dose_mj: float = 0.0
     dose_limit_mj: float | None = None
 

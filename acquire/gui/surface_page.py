@@ -36,7 +36,8 @@ from acquire.gui.map_view import (
 )
 from acquire.gui.page import CommandButton, Page, polish, quiet, titled, wrapped
 from acquire.gui.status import DeskStatus
-from acquire.gui.theme import colour_of, mark_of
+from acquire.gui.theme import colour_of
+from acquire.gui.words import MARKS
 from analysis.errors import ExperimentError
 from analysis.model import Verdict
 
@@ -196,7 +197,7 @@ class SurfacePage(Page):
         self._view, self._moving = view, ""
         self.map.show_map(view)
         verdict = None if view is None else view.verdict
-        self.verdict.setText("" if verdict is None else f"{mark_of(verdict)}  vessels {verdict}")
+        self.verdict.setText("" if verdict is None else f"{MARKS[verdict]}  vessels {verdict}")
         self.verdict.setStyleSheet(f"color: {colour_of(verdict)}; font-size: 14pt; font-weight: bold;")
         self.verdict.setVisible(verdict is not None)
         self.told.setText("no map yet" if view is None else "\n".join(view.told))
@@ -412,7 +413,7 @@ class SurfacePage(Page):
         from acquire.commands import tell_alignment
 
         lines = tell_alignment(alignment)
-        mark = mark_of(Verdict.UNSURE if alignment.left_out else Verdict.FOUND)
+        mark = MARKS[Verdict.UNSURE if alignment.left_out else Verdict.FOUND]
         self.alignment.setText("\n".join([f"{mark} aligned by landmarks", *lines]))
         polish(self.alignment)
         self.desk.tell(lines[0])

@@ -153,15 +153,3 @@ def colour_of(what: Light | Verdict | None) -> str:
         Verdict.UNSURE: look.warn,
         Verdict.NOT_FOUND: look.bad,
     }.get(what, look.quiet)  # type: ignore[arg-type]
-
-
-def mark_of(what: Light | Verdict | None) -> str:
-    """Return the mark of a light or a verdict, for eyes that do not tell its colour."""
-    return {
-        Light.GREEN: "✓",
-        Light.AMBER: "!",
-        Light.RED: "✗",
-        Verdict.FOUND: "✓",
-        Verdict.UNSURE: "?",
-        Verdict.NOT_FOUND: "✗",
-    }.get(what, "·")  # type: ignore[arg-type]

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from acquire.model import StagePosition
+from acquire.model import Light, StagePosition
+from analysis.model import Verdict
+
+MARKS: dict[Light | Verdict | None, str] = {
+    Light.GREEN: "✓",
+    Light.AMBER: "!",
+    Light.RED: "✗",
+    Verdict.FOUND: "✓",
+    Verdict.UNSURE: "?",
+    Verdict.NOT_FOUND: "✗",
+    None: "·",
+}
+"""The mark of a light or a verdict, for eyes that do not tell its colour."""
 
 
 def spoken_time(seconds: float) -> str:
