@@ -64,6 +64,31 @@ class ScanSettings:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class RigSight:
+    """What was last known of a rig. Nothing is asked of a device for it, so that any thread may look at any time.
+
+    Parameters
+    ----------
+    is_lit
+        Whether light may reach the sample: it is on, or the shutter does not close.
+    power_mw
+        Power that was last set at the sample, mW.
+    position
+        Where the motors last said they are; None before they were asked.
+    frame
+        Newest frame of the scanner, shape (y, x) or (c, y, x); None before there is one.
+    frames
+        How many frames there were, by which a new one is known.
+    """
+
+    is_lit: bool
+    power_mw: float
+    position: StagePosition | None
+    frame: NDArray[np.uint16] | None
+    frames: int
+
+
 def _tell_nobody(_event: str, **_details: object) -> None:
     """Keep no log: nobody listens yet."""
 
@@ -102,6 +127,8 @@ class Rig:
         self.images_taken = 0
         self.surface_z_um: float | None = None
         self._pixel_bytes: int | None = None
+        self._here: StagePosition | None = None
+        self._newest: tuple[NDArray[np.uint16] | None, int] = (None, 0)
         self._light = LightPath(core, config, watchdog, self._tell_light_off)
         self._readout = Readout(core, config, self.asking)
         self.tell: Callable[..., None] = _tell_nobody
@@ -225,6 +252,11 @@ class Rig:
         """All light since the rig was opened, by the clock; its energy is 0 on a rig that does not know its power."""
         return self._light.meter.total
 
+    @property
+    def sight(self) -> RigSight:
+        """What was last known of the rig."""
+        return RigSight(self._light.meter.reaches_sample, self._light.meter.power_mw, self._here, *self._newest)
+
     # ---- power -------------------------------------------------------------------------------------------------
 
     def power_setting(self, power_mw: float) -> float:
@@ -290,7 +322,8 @@ class Rig:
         x = y = 0.0
         if roles.xy_stage is not None:
             x, y = self._read_xy(roles.xy_stage)
-        return StagePosition(x_um=x, y_um=y, z_um=z)
+        self._here = StagePosition(x_um=x, y_um=y, z_um=z)
+        return self._here
 
     def position_at(self, asked: StagePosition) -> StagePosition:
         """Return where the motors say they are; RigError when that is not where they were sent."""
@@ -411,6 +444,8 @@ class Rig:
                 f"{drive} stopped at z {z:.1f} um instead of {z_um:.1f} um (tolerance {STAGE_TOLERANCE_UM} um); "
                 "check the z drive"
             )
+        if self._here is not None:
+            self._here = self._here.model_copy(update={"z_um": z})
 
     # ---- images ------------------------------------------------------------------------------------------------
 
@@ -490,7 +525,14 @@ class Rig:
         self.beat()
         self.images_taken += 1
         frames = [self.grey(camera, image) for image in images]
-        return frames[0] if len(frames) == 1 else np.stack(frames)
+        frame = frames[0] if len(frames) == 1 else np.stack(frames)
+        if camera == scanner:
+            self.show(frame)
+        return frame
+
+    def show(self, frame: NDArray[np.uint16]) -> None:
+        """Let a frame of the scanner be seen by whoever looks at :attr:`sight`; nothing is kept or queued."""
+        self._newest = frame, self._newest[1] + 1
 
     def grey(self, camera: str, frame: NDArray[Any]) -> NDArray[np.uint16]:
         """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits as set up."""
