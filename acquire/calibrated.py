@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 from acquire.calibrate import Camera, MeasuredOrientation
 from acquire.config import Limits, PowerCalibration, RigConfig
 from acquire.errors import RigError, validation_summary
-from acquire.model import Light
+from acquire.model import Finding, Light
 from analysis.model import Floats
 
 SAME_DEG, SAME_SHARE = 0.5, 0.01  # what stage and image agree to
@@ -33,14 +32,6 @@ SIDES = ("right", "down", "left", "up")
 
 Reading = tuple[float, float]
 """A property value, and the power that a meter read at the sample, mW."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was compared, in words."""
-
-    light: Light
-    text: str
 
 
 def changed_config(config: RigConfig, **changes: Any) -> RigConfig:

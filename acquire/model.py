@@ -485,6 +485,14 @@ class Light(StrEnum):
     RED = "red"
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked or compared, in words."""
+
+    light: Light
+    text: str
+
+
 class QualityItem(Record):
     """One thing that was judged: its number, and what to do about it; ``advice`` is empty when it is good."""
 
