@@ -28,6 +28,7 @@ from acquire.light import LightPath
 from acquire.meter import Lit
 from acquire.model import StackPlan, StagePosition
 from acquire.readout import Readout
+from acquire.sight import RigSight
 from acquire.watchdog import Watchdog
 
 STAGE_TOLERANCE_UM = 1.0
@@ -62,31 +63,6 @@ class ScanSettings:
                 device = getattr(roles, name.removesuffix("_us"), None) or f"{name} of {roles.scanner}"
                 return f"{device} reads {now:g}, but {then:g} when the stack began; somebody changed it"
         return None
-
-
-@dataclass(frozen=True, eq=False)
-class RigSight:
-    """What was last known of a rig. Nothing is asked of a device for it, so that any thread may look at any time.
-
-    Parameters
-    ----------
-    is_lit
-        Whether light may reach the sample: it is on, or the shutter does not close.
-    power_mw
-        Power that was last set at the sample, mW.
-    position
-        Where the motors last said they are; None before they were asked.
-    frame
-        Newest frame of the scanner, shape (y, x) or (c, y, x); None before there is one.
-    frames
-        How many frames there were, by which a new one is known.
-    """
-
-    is_lit: bool
-    power_mw: float
-    position: StagePosition | None
-    frame: NDArray[np.uint16] | None
-    frames: int
 
 
 def _tell_nobody(_event: str, **_details: object) -> None:
@@ -128,7 +104,7 @@ class Rig:
         self.surface_z_um: float | None = None
         self._pixel_bytes: int | None = None
         self._here: StagePosition | None = None
-        self._newest: tuple[NDArray[np.uint16] | None, int] = (None, 0)
+        self._newest: tuple[NDArray[np.uint16] | None, int, float] = (None, 0, 0.0)
         self._light = LightPath(core, config, watchdog, self._tell_light_off)
         self._readout = Readout(core, config, self.asking)
         self.tell: Callable[..., None] = _tell_nobody
@@ -255,7 +231,9 @@ class Rig:
     @property
     def sight(self) -> RigSight:
         """What was last known of the rig."""
-        return RigSight(self._light.meter.reaches_sample, self._light.meter.power_mw, self._here, *self._newest)
+        meter, (frame, frames, frame_mw) = self._light.meter, self._newest
+        is_lit = meter.reaches_sample
+        return RigSight(is_lit, max(frame_mw, meter.power_mw) if is_lit else meter.power_mw, self._here, frame, frames)
 
     # ---- power -------------------------------------------------------------------------------------------------
 
@@ -532,7 +510,7 @@ class Rig:
 
     def show(self, frame: NDArray[np.uint16]) -> None:
         """Let a frame of the scanner be seen by whoever looks at :attr:`sight`; nothing is kept or queued."""
-        self._newest = frame, self._newest[1] + 1
+        self._newest = frame, self._newest[1] + 1, self._light.meter.power_mw
 
     def grey(self, camera: str, frame: NDArray[Any]) -> NDArray[np.uint16]:
         """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits as set up."""

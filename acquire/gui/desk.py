@@ -2,6 +2,7 @@
 
 One verb at a time happens to the hardware. What a verb found out comes back in the window's own thread; what went wrong
 is told in one sentence, after the shutter was closed. Knows no Qt: the window gives a function that brings things over.
+What takes long to import is imported in the worker, so that the window is there at once.
 """
 
 from __future__ import annotations
@@ -16,20 +17,18 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from acquire.analysing import Analysed, analyse_stores, with_trouble
-from acquire.config import read_rig_config
 from acquire.errors import RelocationError, RigError, StudyError
-from acquire.gui.knowing import know
 from acquire.gui.status import DARK, DeskStatus, Known
-from acquire.live import LiveView
-from acquire.model import AnimalRecord, StudyRecord
-from acquire.opening import open_rig
-from acquire.rig import Rig
-from acquire.session import Session
-from acquire.store import Study, made_record
 from analysis.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from acquire.analysing import Analysed
+    from acquire.live import LiveView
+    from acquire.rig import Rig
+    from acquire.session import Session
+    from acquire.store import Study
 
 T = TypeVar("T")
 LOG_FILE = "window.log"
@@ -164,6 +163,8 @@ class Desk:
         self._guarded(verb, then, "", after=self._end_of_work)
 
     def _end_of_work(self) -> None:
+        from acquire.gui.knowing import know
+
         with contextlib.suppress(ExperimentError, OSError):
             self._known = know(self.study, self.session, self.rig)
         self._doing, self._is_paused = "", False
@@ -251,6 +252,10 @@ class Desk:
         self.do(f"opening {self.rig_name}", self._open)
 
     def _open(self) -> None:
+        from acquire.config import read_rig_config
+        from acquire.opening import open_rig
+        from acquire.store import Study
+
         if self.study is None and any(self.folder.glob("study.json")):
             self.study = Study(self.folder)
         self.rig = open_rig(read_rig_config(self.rig_name))
@@ -259,6 +264,9 @@ class Desk:
         """Make the study in its folder."""
 
         def make() -> None:
+            from acquire.model import StudyRecord
+            from acquire.store import Study, made_record
+
             self.study = Study.create(self.folder, made_record(StudyRecord, name=name, groups=groups))
 
         self.do("making the study", make)
@@ -267,6 +275,9 @@ class Desk:
         """Add an animal to the study."""
 
         def make() -> None:
+            from acquire.model import AnimalRecord
+            from acquire.store import made_record
+
             self._open_study().new_animal(
                 made_record(AnimalRecord, id=animal, group=group, power_limit_mw=power_limit_mw)
             )
@@ -277,6 +288,8 @@ class Desk:
         """Begin a session with an animal, or go on with the one that was not closed."""
 
         def begin() -> Session:
+            from acquire.session import Session
+
             if self.rig is None:
                 raise RigError(NO_RIG)
             if self.session is not None:
@@ -307,6 +320,8 @@ class Desk:
 
     def watch(self, field: str | None = None) -> None:
         """Show what is under the objective until somebody stops it."""
+        from acquire.live import LiveView
+
         session, rig = self.session, self.rig
         if session is None or rig is None:
             self.tell(NO_SESSION if rig is not None else NO_RIG)
@@ -345,6 +360,8 @@ class Desk:
         self._reader.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
 
     def _analyse(self, session: Session, field: str) -> str:
+        from acquire.analysing import analyse_stores, with_trouble
+
         try:
             study, animal = session.study, session.record.animal
             stores = [store for _, store in study.stacks(animal, field)]

@@ -15,7 +15,6 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from acquire.checks import check_devices
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_RIG, Desk
 from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
@@ -163,9 +162,13 @@ class SessionPage(Page):
             self.desk.refuse(NO_RIG)
             return
         self.checks.setText("checking")
-        self.desk.do(
-            "checking the rig", lambda: list(check_devices(rig)), lambda lines: self.checks.setText("\n".join(lines))
-        )
+
+        def check() -> list[str]:
+            from acquire.checks import check_devices
+
+            return list(check_devices(rig))
+
+        self.desk.do("checking the rig", check, lambda lines: self.checks.setText("\n".join(lines)))
 
 
 def _line(name: str, hint: str) -> QLineEdit:

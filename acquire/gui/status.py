@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from acquire.model import Light, QualityItem, RelocationRecord, SessionRecord, StackPlan, StagePosition
-from acquire.rig import RigSight
+from acquire.sight import RigSight
 from analysis.model import Verdict
+
+if TYPE_CHECKING:
+    from acquire.model import Light, QualityItem, RelocationRecord, SessionRecord, StackPlan, StagePosition
 
 DARK = RigSight(is_lit=False, power_mw=0.0, position=None, frame=None, frames=0)
 

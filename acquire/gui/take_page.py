@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QListWidget, QVBoxLayout, QWidget
 
-from acquire.brightness import PowerProposal
 from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
 from acquire.gui.live_picture import LivePicture
 from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.taking_view import tell_field, tell_plan, tell_quality
-from acquire.session import Session
 from analysis.model import Verdict
 
+if TYPE_CHECKING:
+    from acquire.brightness import PowerProposal
+    from acquire.session import Session
+
 SIDE_PX = 400
-_Verb = Callable[[Session, str], Path | None]
+_Verb = Callable[["Session", str], Path | None]
 
 
 class TakePage(Page):

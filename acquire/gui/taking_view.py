@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from acquire.gui.status import FieldStatus
 from acquire.gui.words import MARKS
-from acquire.model import QualityItem
-from acquire.quality import name_planes
+
+if TYPE_CHECKING:
+    from acquire.model import QualityItem
 
 
 def tell_field(field: FieldStatus) -> str:
@@ -33,6 +36,8 @@ def tell_plan(field: FieldStatus) -> str:
 
 def tell_quality(field: FieldStatus) -> str:
     """Return what was judged of the field's last stack in this session, and what to do."""
+    from acquire.quality import name_planes
+
     if field.is_cut_short:
         return "The last stack was cut short: go on with it, its planes are kept."
     if field.quality is None:

@@ -221,7 +221,7 @@ class Window(QMainWindow):
         paused = "paused, dark: " if status.is_paused else ""
         background = f"analysing {status.analysing}" if status.analysing else ""
         told = status.told or status.doing
-        self.progress.setValue(round(1000 * status.share))
+        self.progress.setValue(round(1000 * status.share) if status.doing else 0)
         self.progress.setFormat(f"{paused}{told}{left}" if status.doing else background)
         self.pause.setText("Go on" if status.is_paused else "Pause")
         self.pause.setEnabled(bool(status.doing))
