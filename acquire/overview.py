@@ -154,8 +154,11 @@ def _animal(study: Study, name: str, now: datetime) -> AnimalSight:
         books = {one.name: _read_edits(study, name, one.name) for one in record.fields}
         seen = tuple(_session(study, record, session, sessions, books) for session in sessions)
         due = _due(study.record.days, sessions, seen, now)
+        if undated:  # nobody knows then which day was missed or is next
+            due = Due(f"{len(undated)} of {len(seen) + len(undated)} sessions cannot be read: mend them first")
         decisions = sum(len(book.lines) for book in books.values())
-        trouble = "; ".join(book.trouble for book in books.values() if book.trouble)
+        troubles = [*(one.trouble for one in undated), *(book.trouble for book in books.values())]
+        trouble = "; ".join(filter(None, troubles))
         return AnimalSight(name, record.group, (*seen, *undated), due, decisions, trouble)
     except (StudyError, OSError) as error:
         seen = tuple(SessionSight(one.name, one.day, one.closed is not None) for one in sessions)

@@ -295,7 +295,7 @@ class Desk:
             if self.session is not None:
                 raise StudyError(f"session {self.session.record.name} is open; close it first")
             self.session = Session.open(
-                self._open_study(), animal, self.rig, experimenter=self.who, day=day, new=new, progress=self._hear
+                self._open_study(), animal, self.rig, experimenter=self.who, day=day, new=new, progress=self.hear
             )
             return self.session
 
@@ -405,7 +405,8 @@ class Desk:
 
     # ---- how ---------------------------------------------------------------------------------------------------
 
-    def _hear(self, told: str, share: float) -> None:
+    def hear(self, told: str, share: float) -> None:
+        """Hear how far the worker is; called by its verbs."""
         self._progress = told, share
 
     def _open_study(self) -> Study:
