@@ -24,6 +24,7 @@ from analysis.model import Floats
 
 Camera = Literal["scanner", "surface_camera"]
 Progress = Callable[[str, float], None]
+Matrix = tuple[tuple[float, float], tuple[float, float]]
 
 STEP_SHARE = 0.15  # of the image's width: a move that is clearly seen, and leaves most of the image in common
 SPAN_SHARE = 0.35  # how far the image is looked for: the config's pixel size may be wrong by a factor of two
@@ -114,13 +115,19 @@ class MeasuredOrientation:
         How far the stage was moved, um.
     sigma_deg
         One sigma of the rotation, degrees.
+    told_pixel_um
+        Pixel size that the image has by the rig config it was taken with, um.
+    told_field_um
+        Width of the scanner's image at zoom 1 by that config, um; None where the pixel size is fixed.
     """
 
     camera: Camera
-    stage_from_pixels_um: tuple[tuple[float, float], tuple[float, float]]
+    stage_from_pixels_um: Matrix
     residual_um: float
     step_um: float
     sigma_deg: float
+    told_pixel_um: float
+    told_field_um: float | None = None
 
     @property
     def pixels_um(self) -> tuple[float, float]:
@@ -202,13 +209,20 @@ def plan_moves(rig: Rig, plan: CalibrationPlan) -> Moves:
 
 
 def _width_um(rig: Rig, plan: CalibrationPlan) -> float:
-    """Return the width of the image as the config has it, um."""
-    config = rig.config
+    """Return the width of the image as the config has it, um; the scanner is set up for it."""
     if plan.camera == "scanner":
         return rig.set_scan(_scan(plan)).field_of_view_um
-    if config.roles.surface_camera is None or config.surface_pixel_um is None:
-        raise RigError(f"rig {config.name} has no surface camera (roles.surface_camera); measure with the scanner")
-    return float(rig.snap_surface().shape[1]) * config.surface_pixel_um
+    if rig.config.roles.surface_camera is None:
+        raise RigError(f"rig {rig.config.name} has no surface camera (roles.surface_camera); measure with the scanner")
+    return _width_um_by_config(rig, plan, rig.snap_surface().shape[1])
+
+
+def _width_um_by_config(rig: Rig, plan: CalibrationPlan, columns: int) -> float:
+    scan, surface_pixel_um = rig.config.scan, rig.config.surface_pixel_um
+    if plan.camera == "scanner":
+        return plan.field_of_view_um if scan.pixel_um is None else scan.pixel_um * columns
+    assert surface_pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
+    return surface_pixel_um * columns
 
 
 def _scan(plan: CalibrationPlan) -> StackPlan:
@@ -250,7 +264,9 @@ def measure_orientation(
                 places.append(rig.position())
                 images.append(_look(rig, plan))
         progress("registering", 1.0)
-    return orientation_of(images, places, plan.camera, moves.step_um)
+    pixel_um = _width_um_by_config(rig, plan, images[0].shape[1]) / images[0].shape[1]
+    field_um = rig.config.scan.field_um_at_zoom_1 if plan.camera == "scanner" else None
+    return orientation_of(images, places, plan.camera, moves.step_um, told_pixel_um=pixel_um, told_field_um=field_um)
 
 
 def see_depth(rig: Rig, plan: CalibrationPlan, step_um: float = 10.0) -> DepthViews:
@@ -332,7 +348,13 @@ def _look(rig: Rig, plan: CalibrationPlan) -> Image:
 
 
 def orientation_of(
-    images: Sequence[NDArray[np.generic]], places: Sequence[StagePosition], camera: Camera, step_um: float
+    images: Sequence[NDArray[np.generic]],
+    places: Sequence[StagePosition],
+    camera: Camera,
+    step_um: float,
+    *,
+    told_pixel_um: float,
+    told_field_um: float | None = None,
 ) -> MeasuredOrientation:
     """Return the map from pixels to the stage that images at known stage positions tell.
 
@@ -348,7 +370,8 @@ def orientation_of(
         seen = bins * shifts_of_windows(first, _prepared(image)[0], f"image {number + 2} of {len(images)}")
         shifts.append(seen)
         offsets.append(np.tile(moved, (len(seen), 1)))
-    return _fitted(np.concatenate(shifts), np.concatenate(offsets), camera, step_um)
+    rows, residual_um, sigma_deg = _fitted(np.concatenate(shifts), np.concatenate(offsets), step_um)
+    return MeasuredOrientation(camera, rows, residual_um, step_um, sigma_deg, told_pixel_um, told_field_um)
 
 
 def _prepared(image: NDArray[np.generic]) -> tuple[Image, int]:
@@ -382,8 +405,10 @@ def shifts_of_windows(first: Image, image: Image, name: str) -> Floats:
     return np.asarray(alike[:, ::-1], dtype=np.float64)
 
 
-def _fitted(shifts_px: Floats, moved_um: Floats, camera: Camera, step_um: float) -> MeasuredOrientation:
+def _fitted(shifts_px: Floats, moved_um: Floats, step_um: float) -> tuple[Matrix, float, float]:
     """Fit one map to shifts of the image (right, down) and offsets of the stage (x, y), shape (n, 2) both.
+
+    Returns the map, what it leaves of the shifts, um, and one sigma of its rotation, degrees.
 
     What is centred after a move of the stage by s lay off the centre by the pixels that the image shifted back.
     """
@@ -406,4 +431,4 @@ def _fitted(shifts_px: Floats, moved_um: Floats, camera: Camera, step_um: float)
     spread_px = np.sqrt(np.sum(shifts_px**2) / 2)
     sigma = residual_um / np.sqrt(2) / (spread_px * np.sqrt(abs(np.linalg.det(matrix))))
     rows = ((float(matrix[0, 0]), float(matrix[0, 1])), (float(matrix[1, 0]), float(matrix[1, 1])))
-    return MeasuredOrientation(camera, rows, residual_um, step_um, float(np.degrees(sigma)))
+    return rows, residual_um, float(np.degrees(sigma))

@@ -51,24 +51,11 @@ def changed_config(config: RigConfig, **changes: Any) -> RigConfig:
 # ---- orientation ---------------------------------------------------------------------------------------------------
 
 
-def config_pixel_um(config: RigConfig, measured: MeasuredOrientation, field_of_view_um: float, pixels: int) -> float:
-    """Return the pixel size that the config gives to the image that was measured, um."""
-    if measured.camera == "surface_camera":
-        return config.surface_pixel_um or np.nan
-    return config.scan.pixel_um or field_of_view_um / pixels
-
-
-def compare_orientation(config: RigConfig, measured: MeasuredOrientation, told_pixel_um: float) -> list[Finding]:
-    """Say how far the config is from what was measured: each axis of the stage, the pixel size, the shape of a pixel.
-
-    Parameters
-    ----------
-    told_pixel_um
-        Pixel size of the measured image by the config, um: see :func:`config_pixel_um`.
-    """
+def compare_orientation(config: RigConfig, measured: MeasuredOrientation) -> list[Finding]:
+    """Say how far the config is from what was measured: each axis of the stage, the size and shape of a pixel."""
     told = np.array(config.orientation.stage_from_image)
     axes = [_compare_axis(name, told[row], measured.stage_from_image[row]) for row, name in enumerate("xy")]
-    return [*axes, _compare_pixel(told_pixel_um, measured.pixel_um), *_compare_shape(measured)]
+    return [*axes, _compare_pixel(measured.told_pixel_um, measured.pixel_um), *_compare_shape(measured)]
 
 
 def direction_in_image(right_down: Floats) -> str:
@@ -146,7 +133,7 @@ def straight(matrix: Floats) -> tuple[tuple[float, float], tuple[float, float]]:
     return (a, b), (c, d)
 
 
-def with_orientation(config: RigConfig, measured: MeasuredOrientation, told_pixel_um: float) -> RigConfig:
+def with_orientation(config: RigConfig, measured: MeasuredOrientation) -> RigConfig:
     """Return the config with the measured orientation and pixel size.
 
     Raises
@@ -157,12 +144,18 @@ def with_orientation(config: RigConfig, measured: MeasuredOrientation, told_pixe
     if refusal := next((each.text for each in _compare_shape(measured) if each.light is Light.RED), None):
         raise RigError(f"the measurement cannot become the config's: {refusal}")
     orientation = {**config.orientation.model_dump(), "stage_from_image": straight(measured.stage_from_image)}
-    ratio = measured.pixel_um / told_pixel_um
     if measured.camera == "surface_camera":
-        return changed_config(config, orientation=orientation, surface_pixel_um=round(measured.pixel_um, 4))
+        return changed_config(config, orientation=orientation, surface_pixel_um=_rounded(measured.pixel_um))
+    if measured.told_field_um is None:
+        key, value_um = "pixel_um", measured.pixel_um
+    else:
+        key, value_um = "field_um_at_zoom_1", measured.told_field_um * measured.pixel_um / measured.told_pixel_um
     scan = config.scan.model_dump(exclude_unset=True)
-    key = "pixel_um" if config.scan.pixel_um is not None else "field_um_at_zoom_1"
-    return changed_config(config, orientation=orientation, scan={**scan, key: float(f"{scan[key] * ratio:.5g}")})
+    return changed_config(config, orientation=orientation, scan={**scan, key: _rounded(value_um)})
+
+
+def _rounded(value_um: float) -> float:
+    return float(f"{value_um:.5g}")
 
 
 def compare_cameras(one: MeasuredOrientation, other: MeasuredOrientation) -> Finding:

@@ -16,7 +16,6 @@ from acquire.calibrated import (
     compare_depth,
     compare_limits,
     compare_orientation,
-    config_pixel_um,
     direction_in_image,
     judge_power,
     made_limits,
@@ -124,27 +123,26 @@ def test_the_scanner_is_measured(degrees, mirrored, wide_um):
     with at_a_dendrite(config_of(matrix, field_um_at_zoom_1=wide_um)) as rig:
         measured = measure_orientation(rig, SCANNER)
         assert rig.lit.mj > 0.0
-        told_um = config_pixel_um(rig.config, measured, SCANNER.field_of_view_um, SCANNER.pixels)
-        changed = with_orientation(rig.config, measured, told_um)
+        changed = with_orientation(with_orientation(rig.config, measured), measured)
     assert measured.is_mirrored == mirrored
     assert off_deg(measured, matrix) < 0.5
-    assert measured.pixel_um == pytest.approx(told_um * wide_um / 600.0, rel=0.01)
+    assert measured.pixel_um == pytest.approx(200.0 / 512 * wide_um / 600.0, rel=0.01)
     assert changed.scan.field_um_at_zoom_1 == pytest.approx(wide_um, rel=0.01)
     assert np.array(changed.orientation.stage_from_image) == pytest.approx(matrix, abs=0.01)
 
 
-def said(config, measured, told_um):
-    return {each.text: each.light for each in compare_orientation(config, measured, told_um)}
+def said(config, measured):
+    return {each.text: each.light for each in compare_orientation(config, measured)}
 
 
 def test_a_config_that_agrees_is_told_so_and_stays():
     with at_a_dendrite(config_of()) as rig:
         measured = measure_orientation(rig, SURFACE)
     config = read_rig_config("simulated")
-    texts = said(config, measured, 2.0)
+    texts = said(config, measured)
     assert set(texts.values()) == {Light.GREEN}
     assert any(text.startswith("stage +x is left in the image, as the config says") for text in texts)
-    assert with_orientation(config, measured, 2.0).orientation == config.orientation
+    assert with_orientation(config, measured).orientation == config.orientation
 
 
 @pytest.mark.parametrize(
@@ -158,8 +156,8 @@ def test_a_config_that_agrees_is_told_so_and_stays():
 def test_wrong_signs_in_the_config_are_found(truth, complaint):
     with at_a_dendrite(config_of(truth)) as rig:
         measured = measure_orientation(rig, SURFACE)
-        wrong = [text for text, light in said(rig.config, measured, 2.0).items() if light is Light.RED]
-        changed = with_orientation(rig.config, measured, 2.0)
+        wrong = [text for text, light in said(rig.config, measured).items() if light is Light.RED]
+        changed = with_orientation(rig.config, measured)
     assert any(complaint in text and "corrected the wrong way" in text for text in wrong)
     assert np.array(changed.orientation.stage_from_image) == pytest.approx(truth, abs=1e-9)
 
@@ -178,34 +176,34 @@ def seen_shifts(matrix_um, step_um=30.0, seed=3):
 
 def test_uneven_and_skewed_pixels_are_told_and_refused():
     config = read_rig_config("simulated")
-    even = orientation_of(*seen_shifts(np.array([[-1.0, 0.0], [0.0, 1.0]])), "scanner", 30.0)
-    assert set(said(config, even, 1.0).values()) == {Light.GREEN}
-    uneven = orientation_of(*seen_shifts(np.array([[-1.0, 0.0], [0.0, 1.12]])), "scanner", 30.0)
+    even = orientation_of(*seen_shifts(np.array([[-1.0, 0.0], [0.0, 1.0]])), "scanner", 30.0, told_pixel_um=1.0)
+    assert set(said(config, even).values()) == {Light.GREEN}
+    uneven = orientation_of(*seen_shifts(np.array([[-1.0, 0.0], [0.0, 1.12]])), "scanner", 30.0, told_pixel_um=1.0)
     assert uneven.pixels_um == pytest.approx((1.0, 1.12), rel=0.01)
     with pytest.raises(
         RigError, match=r"1\.\d+ um wide|wide and 1\.12 um high \(12\.\d% apart\).*adjust the amplitude"
     ):
-        with_orientation(config, uneven, 1.0)
-    skewed = orientation_of(*seen_shifts(np.array([[1.0, 0.1], [0.0, 1.0]])), "scanner", 30.0)
+        with_orientation(config, uneven)
+    skewed = orientation_of(*seen_shifts(np.array([[1.0, 0.1], [0.0, 1.0]])), "scanner", 30.0, told_pixel_um=1.0)
     assert abs(skewed.skew_deg) == pytest.approx(5.7, abs=0.3)
     with pytest.raises(RigError, match=r"skewed by 5\.\d deg"):
-        with_orientation(config, skewed, 1.0)
+        with_orientation(config, skewed)
 
 
 def test_a_config_that_is_a_little_off_is_told_what_it_costs():
     config = read_rig_config("simulated")
-    measured = orientation_of(*seen_shifts(turned(3.0, mirrored=True)), "scanner", 30.0)
-    texts = said(config, measured, 0.96)
+    measured = orientation_of(*seen_shifts(turned(3.0, mirrored=True)), "scanner", 30.0, told_pixel_um=0.96)
+    texts = said(config, measured)
     assert any("3.0 deg from where the config has it" in text and "would miss by 5.2 um" in text for text in texts)
     assert any("+4.2%" in text and "would go 96 um" in text for text in texts)
     assert set(texts.values()) == {Light.AMBER}
 
 
 def test_cameras_that_lie_differently_are_told():
-    one = orientation_of(*seen_shifts(turned(0.0)), "scanner", 30.0)
-    same = orientation_of(*seen_shifts(2 * turned(0.2), 60.0), "surface_camera", 60.0)
-    other = orientation_of(*seen_shifts(turned(90.0)), "surface_camera", 30.0)
-    mirror = orientation_of(*seen_shifts(turned(0.0, mirrored=True)), "surface_camera", 30.0)
+    one = orientation_of(*seen_shifts(turned(0.0)), "scanner", 30.0, told_pixel_um=1.0)
+    same = orientation_of(*seen_shifts(2 * turned(0.2), 60.0), "surface_camera", 60.0, told_pixel_um=2.0)
+    other = orientation_of(*seen_shifts(turned(90.0)), "surface_camera", 30.0, told_pixel_um=1.0)
+    mirror = orientation_of(*seen_shifts(turned(0.0, mirrored=True)), "surface_camera", 30.0, told_pixel_um=1.0)
     assert compare_cameras(one, same).light is Light.GREEN
     assert "turned by 90.0 deg" in compare_cameras(one, other).text
     assert "mirrored" in compare_cameras(one, mirror).text
@@ -216,12 +214,12 @@ def test_images_that_do_not_follow_the_stage_or_fit_no_map_are_refused():
     with pytest.raises(
         RigError, match=r"does not follow the stage: it shifted by 0\.\d pixels when the stage moved 30"
     ):
-        orientation_of([images[0]] * 5, places, "scanner", 30.0)
+        orientation_of([images[0]] * 5, places, "scanner", 30.0, told_pixel_um=1.0)
     elsewhere, _ = seen_shifts(np.eye(2), seed=4)
     with pytest.raises(RigError, match=r"image 3 of 5 is not recognised: \d of 9 parts"):
-        orientation_of([*images[:2], elsewhere[2], *images[3:]], places, "scanner", 30.0)
+        orientation_of([*images[:2], elsewhere[2], *images[3:]], places, "scanner", 30.0, told_pixel_um=1.0)
     with pytest.raises(RigError, match=r"fit no one map: .* left over of moves of 30 um \(limit 1\.50 um\)"):
-        orientation_of([images[0], images[2], images[2], *images[3:]], places, "scanner", 30.0)
+        orientation_of([images[0], images[2], images[2], *images[3:]], places, "scanner", 30.0, told_pixel_um=1.0)
 
 
 def test_words_for_directions():

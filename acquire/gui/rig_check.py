@@ -1,0 +1,55 @@
+"""Check: every role is exercised, what works and what does not is said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PyQt6.QtWidgets import QVBoxLayout
+
+from acquire.checks import findings_of
+from acquire.gui.commands import Command
+from acquire.gui.desk import NO_RIG
+from acquire.gui.findings import FindingList
+from acquire.gui.page import quiet
+from acquire.gui.rig_tab import RigTab
+from acquire.model import Finding
+
+EXPLAINED = (
+    "Moves stage and focus by 5 um and back, takes an image with each camera, the laser closed, sets the least power "
+    "and calls up the watchdog."
+)
+
+
+class CheckTab(RigTab):
+    """Checks the rig."""
+
+    title = "Check"
+    icon = "mdi6.stethoscope"
+
+    def commands(self) -> Sequence[Command]:
+        """Check."""
+        return (Command("rig-check", "Check the rig", "", self.icon, self._check, self.desk.why_not),)
+
+    def primary(self) -> Sequence[str]:
+        """Return the button that stands out."""
+        return ("rig-check",)
+
+    def build(self) -> None:
+        """Lay the tab out."""
+        self.findings = FindingList("check-findings")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 12, 0, 0)
+        layout.addWidget(quiet(EXPLAINED))
+        layout.addWidget(self.buttons["rig-check"])
+        layout.addWidget(self.findings, 1)
+
+    def _check(self) -> None:
+        rig = self.desk.rig
+        if rig is None:
+            self.desk.refuse(NO_RIG)
+            return
+        self.findings.clear()
+        self.desk.do("checking the rig", lambda: findings_of(rig), self._show)
+
+    def _show(self, findings: Sequence[Finding]) -> None:
+        self.findings.show_findings(findings)
