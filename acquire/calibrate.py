@@ -27,6 +27,7 @@ Progress = Callable[[str, float], None]
 Matrix = tuple[tuple[float, float], tuple[float, float]]
 
 STEP_SHARE = 0.15  # of the image's width: a move that is clearly seen, and leaves most of the image in common
+MOST_STEP_UM = 100.0  # a move that nobody need fear, beneath any objective
 SPAN_SHARE = 0.35  # how far the image is looked for: the config's pixel size may be wrong by a factor of two
 WINDOW_SHARE = 0.25
 WINDOW_STARTS = (0.2, 0.375, 0.55)  # of the width, from where three by three windows begin
@@ -194,7 +195,8 @@ def plan_moves(rig: Rig, plan: CalibrationPlan) -> Moves:
     roles = rig.config.roles
     if roles.xy_stage is None:
         raise RigError(f"rig {rig.config.name} has no xy stage; its orientation cannot be measured by moving")
-    step_um = plan.step_um or STEP_SHARE * _width_um(rig, plan)
+    width_um = _width_um(rig, plan)
+    step_um = plan.step_um or min(STEP_SHARE * width_um, MOST_STEP_UM)
     start = rig.position()
     sides = [
         start.moved(x_um=step_um),

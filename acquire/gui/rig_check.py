@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PyQt6.QtWidgets import QVBoxLayout
+from PyQt6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from acquire.checks import findings_of
 from acquire.gui.commands import Command
@@ -34,13 +34,18 @@ class CheckTab(RigTab):
         """Return the button that stands out."""
         return ("rig-check",)
 
-    def build(self) -> None:
-        """Lay the tab out."""
+    def make(self) -> None:
+        """Make what the tab holds, but for its buttons."""
         self.findings = FindingList("check-findings")
+
+    def lay_out(self) -> None:
+        """Put it in its place."""
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 12, 0, 0)
-        layout.addWidget(quiet(EXPLAINED))
-        layout.addWidget(self.buttons["rig-check"])
+        head = QHBoxLayout()
+        head.addWidget(self.buttons["rig-check"])
+        head.addWidget(quiet(EXPLAINED), 1)
+        layout.addLayout(head)
         layout.addWidget(self.findings, 1)
 
     def _check(self) -> None:

@@ -16,7 +16,7 @@ from acquire.gui.commands import Command
 from acquire.gui.desk import NO_RIG
 from acquire.gui.page import quiet, titled, wrapped
 from acquire.gui.rig_tab import RigTab, line, two_columns
-from acquire.gui.rig_view import matching, property_cells
+from acquire.gui.rig_view import matching, property_cells, tell_property
 from acquire.gui.status import DeskStatus
 from acquire.properties import DeviceProperty, read_properties, set_property
 from acquire.rig import Rig
@@ -31,8 +31,8 @@ class DevicesTab(RigTab):
     title = "Devices"
     icon = "mdi6.tune-variant"
 
-    def build(self) -> None:
-        """Lay the tab out."""
+    def make(self) -> None:
+        """Make what the tab holds, but for its buttons."""
         self.filter = line("property-filter", "device, property or role")
         self.filter.textChanged.connect(self._list)
         self.table = QTableWidget(0, 4)
@@ -44,6 +44,7 @@ class DevicesTab(RigTab):
         self.table.currentCellChanged.connect(self._choose)
         if (header := self.table.horizontalHeader()) is not None:
             header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            header.setHighlightSections(False)
             header.setStretchLastSection(True)
         if (rows := self.table.verticalHeader()) is not None:
             rows.hide()
@@ -53,6 +54,9 @@ class DevicesTab(RigTab):
         self._properties: tuple[DeviceProperty, ...] = ()
         self._shown: list[DeviceProperty] = []
         self._rig: Rig | None = None
+
+    def lay_out(self) -> None:
+        """Put it in its place."""
         editing = QWidget()
         editing.setLayout(self._place)
         set_it = titled("Property", self.chosen, editing, self.buttons["set-property"], quiet(EXPLAINED))
@@ -106,10 +110,10 @@ class DevicesTab(RigTab):
         one = self._one
         if self._editor is not None:
             self._place.removeWidget(self._editor)
+            self._editor.hide()
             self._editor.deleteLater()
             self._editor = None
-        told = "" if one is None else f"{one}{f' ({one.role})' if one.role else ''}: {one.value or one.trouble}"
-        self.chosen.setText(told)
+        self.chosen.setText("" if one is None else tell_property(one))
         if one is not None and not one.why_not:
             self._editor = _editor_of(one)
             self._place.addWidget(self._editor)

@@ -28,18 +28,22 @@ class LimitsTab(RigTab):
     title = "Limits"
     icon = "mdi6.arrow-expand-horizontal"
 
-    def build(self) -> None:
-        """Lay the tab out."""
+    def make(self) -> None:
+        """Make what the tab holds, but for its buttons."""
         self.lines = {name: line(f"limit-{name}") for name in LIMIT_FIELDS}
-        form = QFormLayout()
-        for name, typed in self.lines.items():
-            form.addRow(LIMIT_NAMES[name], typed)
+        for typed in self.lines.values():
             typed.textChanged.connect(self._typed)
-        inside = QWidget()
-        inside.setLayout(form)
         self.findings = FindingList("limit-findings")
         self.place = wrapped("", "limit-place")
         self._position: StagePosition | None = None
+
+    def lay_out(self) -> None:
+        """Put it in its place."""
+        form = QFormLayout()
+        for name, typed in self.lines.items():
+            form.addRow(LIMIT_NAMES[name], typed)
+        inside = QWidget()
+        inside.setLayout(form)
         two_columns(
             self,
             [titled("Limits", inside), self.buttons["apply-limits"]],

@@ -11,6 +11,7 @@ from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
 from acquire.gui.page import Page, icon, wrapped
 from acquire.gui.rig_check import CheckTab
+from acquire.gui.rig_depth import DepthTab
 from acquire.gui.rig_devices import DevicesTab
 from acquire.gui.rig_limits import LimitsTab
 from acquire.gui.rig_orientation import OrientationTab
@@ -33,13 +34,14 @@ class RigPage(Page):
         super().__init__(desk)
         self.draft: Draft | None = None
         self._is_reading = False
-        self.check = CheckTab(desk, self._change)
-        self.devices = DevicesTab(desk, self._change)
-        self.orientation = OrientationTab(desk, self._change)
-        self.power = PowerTab(desk, self._change)
-        self.limits = LimitsTab(desk, self._change)
-        self.save = SaveTab(desk, self._change)
-        self.save.saved = self.show_draft
+        self.check_tab = CheckTab(desk, self._change)
+        self.devices_tab = DevicesTab(desk, self._change)
+        self.orientation_tab = OrientationTab(desk, self._change)
+        self.depth_tab = DepthTab(desk, self._change)
+        self.power_tab = PowerTab(desk, self._change)
+        self.limits_tab = LimitsTab(desk, self._change)
+        self.save_tab = SaveTab(desk, self._change)
+        self.save_tab.saved = self.show_draft
         self.tabs = QTabWidget()
         self.tabs.setObjectName("rig-tabs")
         self.state = wrapped("", "rig-state")
@@ -47,7 +49,15 @@ class RigPage(Page):
 
     @property
     def _all(self) -> Sequence[RigTab]:
-        return self.check, self.devices, self.orientation, self.power, self.limits, self.save
+        return (
+            self.check_tab,
+            self.devices_tab,
+            self.orientation_tab,
+            self.depth_tab,
+            self.power_tab,
+            self.limits_tab,
+            self.save_tab,
+        )
 
     def _build(self) -> None:
         title = QLabel("Rig")

@@ -31,8 +31,8 @@ class PowerTab(RigTab):
     title = "Power"
     icon = "mdi6.brightness-6"
 
-    def build(self) -> None:
-        """Lay the tab out."""
+    def make(self) -> None:
+        """Make what the tab holds, but for its buttons."""
         self.table = QTableWidget(0, 2)
         self.table.setObjectName("power-table")
         self.table.setHorizontalHeaderLabels(["value", "mW at the sample"])
@@ -43,6 +43,9 @@ class PowerTab(RigTab):
         self.findings = FindingList("power-findings")
         self.plot = pg.PlotWidget()
         self._build_plot()
+
+    def lay_out(self) -> None:
+        """Put it in its place."""
         pair = QWidget()
         row = QHBoxLayout(pair)
         row.setContentsMargins(0, 0, 0, 0)
@@ -52,6 +55,7 @@ class PowerTab(RigTab):
             self,
             [titled("Readings", quiet(EXPLAINED), self.table, pair, self.buttons["apply-power"])],
             [self.plot, titled("What the readings say", self.findings)],
+            stretches=(5, 3),
         )
         self.table.setMinimumHeight(300)
 
@@ -79,7 +83,7 @@ class PowerTab(RigTab):
             angle=0,
             pen=pg.mkPen(look.warn, width=2, style=Qt.PenStyle.DotLine),
             label="limit {value:.0f} mW",
-            labelOpts={"color": look.warn, "position": 0.85, "anchors": [(0.5, 1), (0.5, 1)]},
+            labelOpts={"color": look.warn, "position": 0.4, "anchors": [(0.5, 1), (0.5, 1)]},
         )
         self.plot.addItem(self._limit)
 

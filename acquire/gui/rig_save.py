@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PyQt6.QtWidgets import QListWidget, QVBoxLayout
+from PyQt6.QtWidgets import QHBoxLayout, QListWidget, QVBoxLayout
 
 from acquire.gui.commands import Command
 from acquire.gui.page import quiet, wrapped
@@ -27,8 +27,8 @@ class SaveTab(RigTab):
     title = "Save"
     icon = "mdi6.content-save-outline"
 
-    def build(self) -> None:
-        """Lay the tab out."""
+    def make(self) -> None:
+        """Make what the tab holds, but for its buttons."""
         self.source = wrapped("", "save-source")
         self.path = line("save-path", "my-rig.toml")
         self.path.textChanged.connect(self.refresh)
@@ -36,11 +36,19 @@ class SaveTab(RigTab):
         self.changes.setObjectName("save-changes")
         self.changes.setWordWrap(True)
         self.saved: Callable[[Draft], object] = lambda _draft: None
+
+    def lay_out(self) -> None:
+        """Put it in its place."""
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 12, 0, 0)
-        for widget in (self.source, self.changes, quiet("File"), self.path, self.buttons["save-rig"], quiet(EXPLAINED)):
-            layout.addWidget(widget)
-        layout.setStretchFactor(self.changes, 1)
+        target = QHBoxLayout()
+        target.addWidget(quiet("File"))
+        target.addWidget(self.path, 1)
+        target.addWidget(self.buttons["save-rig"])
+        layout.addWidget(self.source)
+        layout.addWidget(self.changes, 1)
+        layout.addLayout(target)
+        layout.addWidget(quiet(EXPLAINED))
 
     def commands(self) -> Sequence[Command]:
         """Save."""

@@ -38,11 +38,15 @@ class RigTab(QWidget):
         self.desk = desk
         self.draft: Draft | None = None
         self._change = change
+        self.make()
         self.buttons = {one.name: CommandButton(one, primary=one.name in self.primary()) for one in self.commands()}
-        self.build()
+        self.lay_out()
 
-    def build(self) -> None:
-        """Lay the tab out."""
+    def make(self) -> None:
+        """Make what the tab holds, but for its buttons."""
+
+    def lay_out(self) -> None:
+        """Put it in its place."""
 
     def commands(self) -> Sequence[Command]:
         """Return what its buttons do."""
@@ -96,8 +100,15 @@ def line(name: str, hint: str = "", text: str = "") -> QLineEdit:
     return typed
 
 
-def two_columns(tab: QWidget, left: Sequence[QWidget], right: Sequence[QWidget]) -> None:
-    """Lay out a tab: what is asked on the left, what is shown on the right."""
+def two_columns(
+    tab: QWidget,
+    left: Sequence[QWidget],
+    right: Sequence[QWidget],
+    *,
+    stretches: Sequence[int] = (1,),
+    below: QWidget | None = None,
+) -> None:
+    """Lay out a tab: what is asked on the left, what is shown on the right, ``below`` under that."""
     side = QWidget()
     side.setFixedWidth(SIDE_PX)
     row = QHBoxLayout(tab)
@@ -110,6 +121,8 @@ def two_columns(tab: QWidget, left: Sequence[QWidget], right: Sequence[QWidget])
     column.addStretch()
     row.addWidget(side)
     wide = QVBoxLayout()
-    for widget in right:
-        wide.addWidget(widget, 1)
+    for widget, stretch in zip(right, stretches, strict=True):
+        wide.addWidget(widget, stretch)
+    if below is not None:
+        wide.addWidget(below)
     row.addLayout(wide, 1)

@@ -224,3 +224,15 @@ def matching(found: Sequence[DeviceProperty], words: str) -> list[DeviceProperty
     """Return the properties whose device, name or role hold all words."""
     wanted = words.lower().split()
     return [one for one in found if all(word in f"{one} {one.role}".lower() for word in wanted)]
+
+
+def tell_property(one: DeviceProperty) -> str:
+    """Return what is to be known of one property before it is set."""
+    told = [f"{one}: {one.trouble or one.value}"]
+    if one.role:
+        told.append(f"plays the role {one.role}")
+    if one.limits:
+        told.append(f"its device allows {one.limits[0]:g} to {one.limits[1]:g}")
+    if one.why_not:
+        told.append(f"cannot be set here: {one.why_not}")
+    return "\n".join(told)

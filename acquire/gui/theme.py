@@ -139,6 +139,7 @@ def style_sheet(look: Theme) -> str:
     QProgressBar::chunk {{ background: {look.accent}; border-radius: 4px; }}
     QTabBar::tab {{ background: {look.panel}; border: 1px solid {look.line}; padding: 8px 16px; }}
     QTabBar::tab:selected {{ background: {look.raised}; border-bottom: 2px solid {look.accent}; }}
+    QTabWidget::pane {{ border: none; background: {look.background}; }}
     QScrollArea {{ border: none; }}
     """
 
