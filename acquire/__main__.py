@@ -128,12 +128,13 @@ def gui(
     bright: Annotated[bool, typer.Option("--light", help="Light colours, for a room that is not dark.")] = False,
 ) -> None:
     """Open the experimenter's window."""
+    from acquire.gui import SYSTEM_PACKAGES
+
     try:
         from acquire.gui.app import run
     except ImportError as error:
         raise StudyError(
-            f"the window needs Qt, which does not load here ({error}); on Linux install the system packages "
-            "libegl1 libgl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libdbus-1-3"
+            f"the window needs Qt, which does not load here ({error}); install {SYSTEM_PACKAGES}"
         ) from error
     raise typer.Exit(run(study, rig, bright=bright))
 

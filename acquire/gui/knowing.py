@@ -15,7 +15,7 @@ from acquire.rig import Rig
 from acquire.session import Session
 from acquire.store import Study
 
-TABLE = "fates.csv"
+TABLE, REPORT = "fates.csv", "report.html"
 BYTES_PER_VOXEL = 2
 
 
@@ -37,9 +37,15 @@ def know(study: Study | None, session: Session | None, rig: Rig | None) -> Known
         has_map=any(each.surface is not None for each in sessions),
         has_surface=session.record.surface is not None,
         landmarks=tuple(mark.name for mark in session.landmarks() if not mark.refused),
+        order=_order(session, animal.fields),
         is_aligned=session.is_aligned,
         stacks_left=_stacks_left(study, (field.plan for field in animal.fields)),
     )
+
+
+def _order(session: Session, fields: Iterable[FieldRecord]) -> tuple[str, ...]:
+    """Return the fields that there are to find, as they are best looked for."""
+    return tuple(session.order_so_far([each.name for each in fields if each.reference_session != session.record.name]))
 
 
 def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
@@ -48,7 +54,8 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
     try:
         last = study.last_store(record, field.name, "stack")
         compared = study.stacks(record.animal, field.name)
-        table = study.animal_folder(record.animal) / "analysis" / field.name / TABLE
+        outputs = study.animal_folder(record.animal) / "analysis" / field.name
+        table, report = outputs / TABLE, outputs / REPORT
         predicted, sigma_um = (None, None) if is_new else _prediction(session, field)
         quality = None if last is None else session.quality(field.name)
         return FieldStatus(
@@ -67,6 +74,7 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
             bad_planes=() if quality is None else tuple(bad_planes(quality)),
             sessions=len(compared),
             is_analysed=_is_newer(table, [store for _, store in compared]),
+            report=report.resolve() if report.is_file() else None,
             dose_mj=study.dose_mj(record, field.name),
             dose_limit_mj=field.plan.dose_limit_mj,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acquire.sight import RigSight
@@ -50,6 +51,8 @@ class FieldStatus:
         Sessions with a comparable stack.
     is_analysed
         Whether the tables are newer than the last stack.
+    report
+        The page that shows its analysis; None before there is one.
     dose_mj
         Light on it in this session, mJ.
     dose_limit_mj
@@ -71,6 +74,7 @@ class FieldStatus:
     bad_planes: tuple[int, ...] = ()
     sessions: int = 0
     is_analysed: bool = False
+    report: Path | None = None
     dose_mj: float = 0.0
     dose_limit_mj: float | None = None
 
@@ -104,6 +108,8 @@ class Known:
         Whether the animal has a map of its vessels, and the session an image of them.
     landmarks
         Names of the landmarks in use.
+    order
+        Names of the fields to find, in the order in which they are best looked for.
     is_aligned
         Whether a person said where landmarks are today.
     stacks_left
@@ -121,6 +127,7 @@ class Known:
     has_map: bool = False
     has_surface: bool = False
     landmarks: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
     is_aligned: bool = False
     stacks_left: int | None = None
     cannot: tuple[str, ...] = ()
@@ -162,6 +169,8 @@ class DeskStatus:
         Time since the anaesthesia began, s; None before the session.
     alarms
         What the guards of the light had to do.
+    accepted
+        Fields whose search ended unsure, and that somebody took for the field all the same.
     """
 
     known: Known = field(default_factory=Known)
@@ -178,6 +187,7 @@ class DeskStatus:
     field: str = ""
     sitting_s: float | None = None
     alarms: tuple[str, ...] = ()
+    accepted: frozenset[str] = frozenset()
 
     def is_done(self, page: str) -> bool:
         """Whether the work of a page is done in this session."""
@@ -188,11 +198,15 @@ class DeskStatus:
         done = {
             "Session": True,
             "Surface": known.has_surface or known.is_aligned,
-            "Find": bool(fields) and all(one.verdict is Verdict.FOUND for one in fields),
+            "Find": bool(fields) and all(self.is_placed(one) for one in fields),
             "Take": bool(fields) and all(one.stacks and not one.is_cut_short for one in fields),
             "Close": known.record.closed is not None,
         }
         return done.get(page, False)
+
+    def is_placed(self, field: FieldStatus) -> bool:
+        """Whether a field was found, or somebody accepted that it was unsure."""
+        return field.verdict is Verdict.FOUND or field.name in self.accepted
 
     @property
     def depth_um(self) -> float | None:

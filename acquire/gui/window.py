@@ -83,6 +83,7 @@ class Window(QMainWindow):
         app = QApplication.instance()
         if app is not None:
             app.installEventFilter(self)
+        QShortcut(QKeySequence("Ctrl+Q"), self).activated.connect(self.close)
         self._refreshing = self._timer(REFRESH_MS, self.refresh)
         self._looking = self._timer(LOOK_MS, desk.look)
         self.show_page(0)
