@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ValidationError
 
-from acquire.calibrate import Camera, MeasuredOrientation
 from acquire.config import Limits, PowerCalibration, RigConfig
 from acquire.errors import RigError, validation_summary
 from acquire.model import Finding, Light
+from acquire.orientation import Camera, MeasuredOrientation
 from analysis.model import Floats
 
 SAME_DEG, SAME_SHARE = 0.5, 0.01  # what stage and image agree to

@@ -1,15 +1,13 @@
 """Calibration: known orientations are measured, wrong signs found, nothing is left lit, moved or half saved."""
 
 import contextlib
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from acquire.calibrate import CalibrationPlan, measure_orientation, orientation_of, plan_moves, see_depth
+from acquire.calibrate import measure_orientation, orientation_of, plan_moves, see_depth
 from acquire.calibrated import (
     changed_config,
     compare_cameras,
@@ -30,17 +28,15 @@ from acquire.config import find_config, read_rig_config
 from acquire.errors import RigError
 from acquire.model import Light, StagePosition
 from acquire.opening import open_rig
+from acquire.orientation import CalibrationPlan
 from acquire.rigfile import save_rig_config
 from devices.shutterfile import is_shutter_open
+from tests import test_faults as faulty
 
 SCANNER = CalibrationPlan(camera="scanner", power_mw=20.0, frames=2)
 SURFACE = CalibrationPlan()
 QUICK = CalibrationPlan(camera="scanner", power_mw=20.0, frames=1, pixels=128)
 CABLE = "the cable is out"
-
-spec = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("test_faults.py"))
-faulty = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faulty)
 
 
 def turned(degrees, mirrored=False):

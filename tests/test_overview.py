@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from acquire.errors import StudyError
+from acquire.glance import Taken
 from acquire.images import ImageProvenance, StackWriter, say_shows_field
 from acquire.model import AnimalRecord, FieldRecord, PlaneRecord, StackPlan, StagePosition, StudyRecord, TakenPlane
-from acquire.overview import Taken, study_overview
+from acquire.overview import study_overview
 from acquire.protocol import read_protocol
 from acquire.store import Study
 

@@ -1,8 +1,5 @@
 """Device properties for the engineer: read as they are, set under the limits of everything else."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from acquire.checks import findings_of
@@ -11,10 +8,7 @@ from acquire.errors import RigError
 from acquire.model import Light
 from acquire.opening import open_rig
 from acquire.properties import read_properties, set_property
-
-spec = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("test_faults.py"))
-faulty = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faulty)
+from tests import test_faults as faulty
 
 
 @pytest.fixture(scope="module")

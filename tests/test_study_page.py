@@ -1,23 +1,25 @@
 """The page of the study: a table of words, opened and added to by hand."""
 
-import importlib.util
+import time
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from acquire.gui.study_view import table_of, why_not_animal
-from acquire.model import AnimalRecord, Light, StudyRecord
-from acquire.overview import StudyOverview, study_overview
-from acquire.store import Study
+from tests.qt import skip_without_qt
 
-spec = importlib.util.spec_from_file_location("overviews", Path(__file__).with_name("test_overview.py"))
-made = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(made)
+skip_without_qt()
+
+from PyQt6.QtCore import Qt  # noqa: E402
+
+from acquire.glance import AnimalSight, FieldVisit, SessionSight, StudyOverview, Taken  # noqa: E402
+from acquire.gui.study_page import StudyPage  # noqa: E402
+from acquire.gui.study_view import table_of, why_not_animal  # noqa: E402
+from acquire.model import AnimalRecord, Light, StudyRecord  # noqa: E402
+from acquire.overview import study_overview  # noqa: E402
+from acquire.store import Study  # noqa: E402
+from tests import test_overview as made  # noqa: E402
+
 NOW = made.FIRST + timedelta(days=6)
-NEEDED = (
-    "the window needs Qt's system libraries: apt-get install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1"
-)
 
 
 def a_study(folder, *, blind=False):
@@ -112,14 +114,7 @@ class Desk:
 
 
 @pytest.fixture
-def page(study, request):
-    try:
-        from PyQt6.QtWidgets import QApplication  # noqa: F401
-    except ImportError as error:
-        pytest.skip(f"{NEEDED} ({error})")
-    qtbot = request.getfixturevalue("qtbot")
-    from acquire.gui.study_page import StudyPage
-
+def page(study, qtbot):
     opened = []
     page = StudyPage(Desk(study), opened.append)
     page.opened = opened
@@ -131,8 +126,6 @@ def page(study, request):
 
 
 def test_enter_and_a_double_click_open_the_animal(page, qtbot):
-    from PyQt6.QtCore import Qt
-
     page.table.setFocus()
     qtbot.keyClick(page.table, Qt.Key.Key_Return)
     qtbot.keyClick(page.table, Qt.Key.Key_Down)
@@ -176,10 +169,6 @@ def test_a_blind_study_shows_no_group(page):
 
 
 def test_a_study_of_many_animals_is_shown_at_once(page):
-    import time
-
-    from acquire.overview import AnimalSight, FieldVisit, SessionSight, Taken
-
     fields = tuple(FieldVisit(f"F{n:02d}", Taken.WHOLE, is_analysed=True, decisions=3) for n in range(4))
     sessions = tuple(SessionSight(f"s{day}", float(day), True, fields) for day in range(0, 40, 4))
     animals = tuple(AnimalSight(f"M{n:03d}", "a", sessions) for n in range(60))

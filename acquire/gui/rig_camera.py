@@ -5,9 +5,9 @@ from __future__ import annotations
 from PyQt6.QtCore import pyqtSignal
 from PyQt6.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QWidget
 
-from acquire.calibrate import CalibrationPlan
 from acquire.gui.rig_tab import line
 from acquire.gui.rig_view import plan_of
+from acquire.orientation import CalibrationPlan
 
 CAMERAS = {"surface camera": "surface_camera", "scanner": "scanner"}
 

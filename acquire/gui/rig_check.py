@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from PyQt6.QtWidgets import QHBoxLayout, QVBoxLayout
 
-from acquire.checks import findings_of
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_RIG
 from acquire.gui.findings import FindingList
@@ -54,7 +53,13 @@ class CheckTab(RigTab):
             self.desk.refuse(NO_RIG)
             return
         self.findings.clear()
-        self.desk.do("checking the rig", lambda: findings_of(rig), self._show)
+
+        def check() -> Sequence[Finding]:
+            from acquire.checks import findings_of
+
+            return findings_of(rig)
+
+        self.desk.do("checking the rig", check, self._show)
 
     def _show(self, findings: Sequence[Finding]) -> None:
         self.findings.show_findings(findings)

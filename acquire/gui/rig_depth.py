@@ -7,7 +7,6 @@ from functools import partial
 
 from PyQt6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from acquire.calibrate import DepthViews, see_depth
 from acquire.calibrated import LargerZ, compare_depth, with_depth
 from acquire.gui.commands import Command
 from acquire.gui.findings import FindingList
@@ -16,6 +15,7 @@ from acquire.gui.picture import Picture
 from acquire.gui.rig_camera import CameraForm, in_a_row
 from acquire.gui.rig_tab import NO_DRAFT, RigTab, refusal_of, two_columns
 from acquire.gui.rig_view import number_of
+from acquire.orientation import DepthViews
 
 LOOK_FIRST = "look first: two images, at this z and at a larger one"
 EXPLAINED = (
@@ -79,8 +79,15 @@ class DepthTab(RigTab):
 
     def _see(self) -> None:
         rig, plan, step_um = self.desk.rig, self.asked.plan(with_step=False), self._step_um()
-        if rig is not None:
-            self.desk.do(f"looking {step_um:g} um farther", lambda: see_depth(rig, plan, step_um), self._show)
+        if rig is None:
+            return
+
+        def see() -> DepthViews:
+            from acquire.calibrate import see_depth
+
+            return see_depth(rig, plan, step_um)
+
+        self.desk.do(f"looking {step_um:g} um farther", see, self._show)
 
     def _show(self, views: DepthViews) -> None:
         self._views = views

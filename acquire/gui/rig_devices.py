@@ -7,7 +7,7 @@ not used, because it fetches icons from the web and asks the devices in the wind
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PyQt6.QtCore import QSignalBlocker, Qt
 from PyQt6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
@@ -18,8 +18,10 @@ from acquire.gui.page import quiet, titled, wrapped
 from acquire.gui.rig_tab import RigTab, line, two_columns
 from acquire.gui.rig_view import matching, property_cells, tell_property
 from acquire.gui.status import DeskStatus
-from acquire.properties import DeviceProperty, read_properties, set_property
-from acquire.rig import Rig
+
+if TYPE_CHECKING:
+    from acquire.properties import DeviceProperty
+    from acquire.rig import Rig
 
 CHOOSE = "choose a property first"
 EXPLAINED = "What would go around a limit is refused. Nothing is sent before Set is pressed."
@@ -127,11 +129,16 @@ class DevicesTab(RigTab):
 
     def _set(self) -> None:
         rig, one, editor = self.desk.rig, self._one, self._editor
-        if rig is not None and one is not None and editor is not None:
-            value = str(editor.value())
-            self.desk.do(
-                f"setting {one} to {value}", lambda: set_property(rig, one.device, one.name, value), self._was_set
-            )
+        if rig is None or one is None or editor is None:
+            return
+        value = str(editor.value())
+
+        def set_it() -> DeviceProperty:
+            from acquire.properties import set_property
+
+            return set_property(rig, one.device, one.name, value)
+
+        self.desk.do(f"setting {one} to {value}", set_it, self._was_set)
 
     def _was_set(self, one: DeviceProperty) -> None:
         self.desk.tell(f"{one} reads {one.value}")
@@ -141,6 +148,8 @@ class DevicesTab(RigTab):
 def _read_all(rig: Rig) -> tuple[DeviceProperty, ...]:
     """Read the properties; in the worker also import the editors, which takes seconds the first time."""
     import pymmcore_widgets.device_properties._property_widget  # noqa: F401
+
+    from acquire.properties import read_properties
 
     return read_properties(rig)
 

@@ -7,7 +7,6 @@ from functools import partial
 
 from PyQt6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem
 
-from acquire.calibrate import CalibrationPlan, MeasuredOrientation, Moves, measure_orientation, plan_moves
 from acquire.calibrated import compare_cameras, compare_orientation, with_orientation
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_RIG
@@ -16,6 +15,7 @@ from acquire.gui.page import quiet, titled, wrapped
 from acquire.gui.rig_camera import CameraForm
 from acquire.gui.rig_tab import NO_DRAFT, RigTab, refusal_of, two_columns
 from acquire.gui.rig_view import orientation_rows
+from acquire.orientation import CalibrationPlan, MeasuredOrientation, Moves
 
 PLAN_FIRST = "plan it first: see what will move, and what light there will be"
 MEASURE_FIRST = "measure first"
@@ -81,8 +81,15 @@ class OrientationTab(RigTab):
 
     def _plan(self) -> None:
         rig, asked = self.desk.rig, self.asked.plan()
-        if rig is not None:
-            self.desk.do("planning the moves", lambda: plan_moves(rig, asked), partial(self._planned_is, asked))
+        if rig is None:
+            return
+
+        def plan() -> Moves:
+            from acquire.calibrate import plan_moves
+
+            return plan_moves(rig, asked)
+
+        self.desk.do("planning the moves", plan, partial(self._planned_is, asked))
 
     def _planned_is(self, asked: CalibrationPlan, moves: Moves) -> None:
         self._planned = asked, moves
@@ -98,11 +105,13 @@ class OrientationTab(RigTab):
             self.desk.refuse(NO_RIG if rig is None else PLAN_FIRST)
             return
         asked, _ = self._planned
-        self.desk.do(
-            f"measuring the {self.asked.camera.currentText()}",
-            lambda: measure_orientation(rig, asked, self.desk.hear),
-            self._show,
-        )
+
+        def measure() -> MeasuredOrientation:
+            from acquire.calibrate import measure_orientation
+
+            return measure_orientation(rig, asked, self.desk.hear)
+
+        self.desk.do(f"measuring the {self.asked.camera.currentText()}", measure, self._show)
 
     def _show(self, measured: MeasuredOrientation) -> None:
         if self._measured is not None and self._measured.camera != measured.camera:

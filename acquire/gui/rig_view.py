@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from acquire.calibrate import CalibrationPlan, MeasuredOrientation
 from acquire.calibrated import Reading, direction_in_image, made_limits
 from acquire.config import Limits, RigConfig, find_config, read_rig_config
 from acquire.errors import RigError
 from acquire.model import StagePosition
-from acquire.properties import DeviceProperty
+from acquire.orientation import CalibrationPlan, MeasuredOrientation
 from acquire.rigfile import CALIBRATED, save_rig_config, travels_with_program
+
+if TYPE_CHECKING:
+    from acquire.properties import DeviceProperty
 
 REOPEN = "it holds from when the rig is opened next"
 LIMIT_FIELDS = ("x_low", "x_high", "y_low", "y_high", "z_low", "z_high", "power_mw", "retract_um", "retract_beyond_um")

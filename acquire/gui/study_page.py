@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PyQt6.QtCore import QAbstractTableModel, QModelIndex, Qt, pyqtSignal
 from PyQt6.QtGui import QColor, QKeyEvent
 from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QTableView, QVBoxLayout
 
+from acquire.glance import StudyOverview
 from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
 from acquire.gui.page import CommandButton, Page, quiet, wrapped
 from acquire.gui.status import DeskStatus, Known
 from acquire.gui.study_view import Cell, StudyTable, limit_of, table_of, why_not_animal
 from acquire.gui.theme import colour_of
-from acquire.overview import StudyOverview, study_overview
+
+if TYPE_CHECKING:
+    from acquire.store import Study
 
 NO_STUDY = "make the study first, on the page Session"
 NOTHING_CHOSEN = "choose an animal in the table first"
@@ -186,11 +189,13 @@ class StudyPage(Page):
         if study is None or self._is_reading:
             return
         self._is_reading = True
-        self.desk.read("the study", lambda: self._read_once(lambda: study_overview(study)), self.show_overview)
+        self.desk.read("the study", lambda: self._read_once(study), self.show_overview)
 
-    def _read_once(self, verb: Callable[[], StudyOverview]) -> StudyOverview:
+    def _read_once(self, study: Study) -> StudyOverview:
+        from acquire.overview import study_overview
+
         try:
-            return verb()
+            return study_overview(study)
         finally:
             self._is_reading = False
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acquire.errors import StudyError
+from pydantic import ValidationError
+
+from acquire.errors import validation_summary
+from acquire.glance import AnimalSight, FieldVisit, SessionSight, StudyOverview, Taken
 from acquire.gui.words import MARKS
 from acquire.model import AnimalRecord, Light
-from acquire.overview import AnimalSight, FieldVisit, SessionSight, StudyOverview, Taken
-from acquire.store import made_record
 
 LIGHTS = {Taken.WHOLE: Light.GREEN, Taken.DAMAGED: Light.RED}
 NEXT = "Next"
@@ -140,8 +141,10 @@ def why_not_animal(animal: str, limit_mw: str, overview: StudyOverview) -> str |
     if animal.strip() in {one.animal for one in overview.animals}:
         return f"the study has an animal {animal.strip()} already; choose another name"
     try:
-        made_record(AnimalRecord, id=animal.strip(), power_limit_mw=limit_of(limit_mw))
-    except (StudyError, ValueError) as error:
+        AnimalRecord(id=animal.strip(), power_limit_mw=limit_of(limit_mw))
+    except ValidationError as error:
+        return validation_summary(error)
+    except ValueError as error:
         return str(error)
     return None
 
