@@ -428,18 +428,20 @@ def analyse(
     fields: FieldsOption = None,
 ) -> None:
     """Detect, match and compare spines: in any lab's stacks of one field, or in a study."""
-    from acquire.commands import analyse_stacks, analyse_study
-
     if (study is None) == (not stacks):
         raise typer.BadParameter("give either stacks with --out, or --study")
     if study is not None and spines is not None:
         raise typer.BadParameter("--spines needs stacks with --out, not --study")
     with _progress_bar() as progress:
         if study is not None:
+            from acquire.commands import analyse_study
+
             summaries = analyse_study(study, animal, fields, progress, weights=weights)
         elif folder is None:
             raise typer.BadParameter("--out says where the tables go")
         else:
+            from acquire.analysing import analyse_stacks
+
             own = {"spines": spines, "weights": weights}
             summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress, **own)]
     for line in summaries:

@@ -21,6 +21,7 @@ PLAN_FIRST = "plan it first: see what will move, and what light there will be"
 MEASURE_FIRST = "measure first"
 EXPLAINED = "Something with structure lies in focus: vessels for the camera, dendrites or a grid for the scanner."
 NAME_PX, NUMBER_PX, ROW_PX = 230, 200, 28
+NUMBERS_PX = 268  # all rows in sight
 
 
 class OrientationTab(RigTab):
@@ -48,19 +49,19 @@ class OrientationTab(RigTab):
             rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
             rows.setDefaultSectionSize(ROW_PX)
             rows.hide()
+        self.numbers.setMinimumHeight(NUMBERS_PX)
         self._planned: tuple[CalibrationPlan, Moves] | None = None
         self._measured: MeasuredOrientation | None = None
         self._before: MeasuredOrientation | None = None
 
     def lay_out(self) -> None:
         """Put it in its place."""
-        plan, measure = self.buttons["plan-moves"], self.buttons["measure-orientation"]
+        plan, measure, apply = (self.buttons[each.name] for each in self.commands())
         two_columns(
             self,
-            [titled("Measure by moving", quiet(EXPLAINED), self.asked, plan, self.told, measure)],
+            [titled("Measure by moving", quiet(EXPLAINED), self.asked, plan, self.told, measure, apply)],
             [titled("Image on the stage", self.numbers), titled("Against the rig config", self.findings)],
-            stretches=(9, 5),
-            below=self.buttons["apply-orientation"],
+            stretches=(3, 2),
         )
 
     def commands(self) -> Sequence[Command]:
@@ -68,7 +69,7 @@ class OrientationTab(RigTab):
         return (
             Command("plan-moves", "1  Plan", "", "mdi6.map-marker-path", self._plan, self._why_not_plan),
             Command("measure-orientation", "2  Measure", "", "mdi6.ruler-square", self._measure, self._why_not_measure),
-            Command("apply-orientation", "Apply orientation", "", "mdi6.check", self._apply, self._why_not_apply),
+            Command("apply-orientation", "3  Apply", "", "mdi6.check", self._apply, self._why_not_apply),
         )
 
     def _forget_plan(self) -> None:

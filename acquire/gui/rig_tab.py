@@ -106,9 +106,8 @@ def two_columns(
     right: Sequence[QWidget],
     *,
     stretches: Sequence[int] = (1,),
-    below: QWidget | None = None,
 ) -> None:
-    """Lay out a tab: what is asked on the left, what is shown on the right, ``below`` under that."""
+    """Lay out a tab: what is asked on the left, what is shown on the right."""
     side = QWidget()
     side.setFixedWidth(SIDE_PX)
     row = QHBoxLayout(tab)
@@ -123,6 +122,4 @@ def two_columns(
     wide = QVBoxLayout()
     for widget, stretch in zip(right, stretches, strict=True):
         wide.addWidget(widget, stretch)
-    if below is not None:
-        wide.addWidget(below)
     row.addLayout(wide, 1)
