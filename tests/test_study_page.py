@@ -12,6 +12,7 @@ skip_without_qt()
 from PyQt6.QtCore import Qt  # noqa: E402
 
 from acquire.glance import AnimalSight, FieldVisit, SessionSight, StudyOverview, Taken  # noqa: E402
+from acquire.gui.app import make_window  # noqa: E402
 from acquire.gui.study_page import StudyPage  # noqa: E402
 from acquire.gui.study_view import table_of, why_not_animal  # noqa: E402
 from acquire.model import AnimalRecord, Light, StudyRecord  # noqa: E402
@@ -176,3 +177,24 @@ def test_a_study_of_many_animals_is_shown_at_once(page):
     page.show_overview(StudyOverview("large", animals=animals))
     assert time.perf_counter() - began_s < 1.0
     assert page.model.rowCount() == 60
+
+
+def test_the_window_brings_an_animal_to_the_page_where_it_is_opened(study, qtbot):
+    window = make_window(study.folder, "simulated", "tester")
+    qtbot.addWidget(window)
+    window.show()
+    window.desk.study = study
+    window.desk.do("reading", lambda: None)
+    qtbot.waitUntil(lambda: window.desk.status.known.animals == ("M1", "M2"))
+    window.open_page("Study")
+    page = window.page("Study")
+    qtbot.waitUntil(lambda: page.model.rowCount() == 2)
+    page._choose("M2", 0)
+    qtbot.keyClick(page.table, Qt.Key.Key_Return)
+    assert window.stack.currentWidget() is window.page("Session")
+    assert window.page("Session").animal.currentText() == "M2"
+    window.open_page("Study")
+    page.animal.setText("M9")
+    page.findChild(object, "add-to-study").click()
+    qtbot.waitUntil(lambda: page.model.table.animals == ("M1", "M2", "M9"))
+    window.close()

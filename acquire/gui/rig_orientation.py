@@ -21,7 +21,7 @@ PLAN_FIRST = "plan it first: see what will move, and what light there will be"
 MEASURE_FIRST = "measure first"
 EXPLAINED = "Something with structure lies in focus: vessels for the camera, dendrites or a grid for the scanner."
 NAME_PX, NUMBER_PX, ROW_PX = 230, 200, 28
-NUMBERS_PX = 268  # all rows in sight
+NUMBERS_PX = 240  # all rows in sight
 
 
 class OrientationTab(RigTab):
