@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from acquire.errors import StudyError
 from analysis.errors import ExperimentError
 from analysis.model import Transform, Verdict
 
@@ -118,6 +119,23 @@ def _free_folder(wanted: Path) -> Path:
     while folder.exists():
         folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
     return folder
+
+
+@app.command()
+def gui(
+    rig: RigOption,
+    study: StudyOption,
+    bright: Annotated[bool, typer.Option("--light", help="Light colours, for a room that is not dark.")] = False,
+) -> None:
+    """Open the experimenter's window."""
+    try:
+        from acquire.gui.app import run
+    except ImportError as error:
+        raise StudyError(
+            f"the window needs Qt, which does not load here ({error}); on Linux install the system packages "
+            "libegl1 libgl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libdbus-1-3"
+        ) from error
+    raise typer.Exit(run(study, rig, bright=bright))
 
 
 @app.command("new-study")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from acquire.aligning import LEAST_PAIRS
+from acquire.analysing import analyse_stores, with_trouble, write_outputs
 from acquire.config import RigConfig
 from acquire.errors import RelocationError, StudyError
 from acquire.files import writing
@@ -25,12 +26,11 @@ from acquire.session import Session, can_be_stopped
 from acquire.store import Study, read_record
 from acquire.surface import check_photograph
 from analysis.errors import StackError
-from analysis.field import FieldAnalysis, analyse_field
+from analysis.field import analyse_field
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Stack, Verdict
 from analysis.register import StackRegistration
-from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites, read_image
 from analysis.vessels import FOUND_SCORE, SurfaceRegistration, register_surface
 
@@ -342,19 +342,7 @@ def analyse_stacks(
             folder.mkdir(parents=True, exist_ok=True)
         analysis = analyse_field(stacks, dendrites=traced, marks=marks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis)
-    return _with_trouble(told, memory)
-
-
-def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis, *, parquet: bool = False) -> str:
-    """Write tables, pictures and report; return a line of counts."""
-    with writing(folder):
-        analysis.write_tables(folder, parquet=parquet)
-        write_field_outputs(folder, stacks, analysis)
-    fates = analysis.fates["fate"].value_counts()
-    counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in ("stable", "gained", "lost", "unscorable"))
-    dendrites = analysis.dendrites["dendrite"].nunique()
-    told = f"{len(stacks)} sessions, {dendrites} dendrites, {len(analysis.spines)} spines seen; {counts}; {folder}"
-    return "\n".join([told, *(f"warning: {warning}" for warning in analysis.warnings)])
+    return with_trouble(told, memory.trouble)
 
 
 def check_one_field(stacks: Sequence[Stack]) -> None:
@@ -396,16 +384,9 @@ def _analyse_field_of(study: Study, animal: str, name: str, weights: Path | None
     told = [f"warning: {store} is cut short, damaged, or of another place, and is not compared" for store in left_out]
     if stores := study.stacks(animal, name):
         folder = study.analysis_folder(animal, name)
-        with Memory(folder / MEMORY_FOLDER) as memory:
-            stacks = [SavedStack(store, memory) for _, store in stores]
-            analysis = analyse_field(stacks, weights=weights, progress=progress)
-            counts = write_outputs(folder, stacks, analysis, parquet=True)
-        told.append(_with_trouble(f"{animal} {name}: {counts}", memory))
+        done = analyse_stores([store for _, store in stores], folder, weights=weights, progress=progress)
+        told.append(with_trouble(f"{animal} {name}: {done.told}", done.trouble))
     return told
-
-
-def _with_trouble(told: str, memory: Memory) -> str:
-    return told if memory.trouble is None else f"{told}\nwarning: {memory.trouble}"
 
 
 def tell_registration(found: StackRegistration, stacks: Sequence[Stack], channel: int) -> str:

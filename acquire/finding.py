@@ -83,6 +83,11 @@ class FieldFinder:
         found = [self._found_field(*each) for each in self._found_today(reference_session)]
         return learn_pose(guess, prior, found, self._centre(reference_session))
 
+    def knows_pose(self, reference_session: str) -> bool:
+        """Tell whether anything of today was compared with a session yet, so that :meth:`pose` costs nothing."""
+        then = self._study.session(self.record.animal, reference_session)
+        return reference_session in self._guesses or self.is_aligned(then)
+
     def order(self, fields: Sequence[FieldRecord]) -> list[FieldRecord]:
         """Return fields in the order in which they are best looked for: so that the head pose is known soonest."""
         ordered: list[FieldRecord] = []

@@ -81,6 +81,11 @@ class LightMeter:
         return self._since_s is not None and not self._leaks
 
     @property
+    def reaches_sample(self) -> bool:
+        """Whether light may reach the sample: switched on, or by a shutter that does not close."""
+        return self._since_s is not None and not self._is_dark
+
+    @property
     def total(self) -> Lit:
         """All light so far, the present one included."""
         with self._changing:

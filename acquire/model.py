@@ -9,14 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from analysis.model import Transform, Verdict
-from analysis.register import FOUND_AGREEMENT_UM, StackRegistration
+from analysis.model import FOUND_AGREEMENT_UM, Transform, Verdict
+
+if TYPE_CHECKING:
+    from analysis.register import StackRegistration
 
 FORMAT_VERSION: Literal[1] = 1
 MOST_PLANES = 5000

@@ -28,6 +28,7 @@ from acquire.light import LightPath
 from acquire.meter import Lit
 from acquire.model import StackPlan, StagePosition
 from acquire.readout import Readout
+from acquire.sight import RigSight
 from acquire.watchdog import Watchdog
 
 STAGE_TOLERANCE_UM = 1.0
@@ -102,6 +103,8 @@ class Rig:
         self.images_taken = 0
         self.surface_z_um: float | None = None
         self._pixel_bytes: int | None = None
+        self._here: StagePosition | None = None
+        self._newest: tuple[NDArray[np.uint16] | None, int, float] = (None, 0, 0.0)
         self._light = LightPath(core, config, watchdog, self._tell_light_off)
         self._readout = Readout(core, config, self.asking)
         self.tell: Callable[..., None] = _tell_nobody
@@ -225,6 +228,13 @@ class Rig:
         """All light since the rig was opened, by the clock; its energy is 0 on a rig that does not know its power."""
         return self._light.meter.total
 
+    @property
+    def sight(self) -> RigSight:
+        """What was last known of the rig."""
+        meter, (frame, frames, frame_mw) = self._light.meter, self._newest
+        is_lit = meter.reaches_sample
+        return RigSight(is_lit, max(frame_mw, meter.power_mw) if is_lit else meter.power_mw, self._here, frame, frames)
+
     # ---- power -------------------------------------------------------------------------------------------------
 
     def power_setting(self, power_mw: float) -> float:
@@ -290,7 +300,8 @@ class Rig:
         x = y = 0.0
         if roles.xy_stage is not None:
             x, y = self._read_xy(roles.xy_stage)
-        return StagePosition(x_um=x, y_um=y, z_um=z)
+        self._here = StagePosition(x_um=x, y_um=y, z_um=z)
+        return self._here
 
     def position_at(self, asked: StagePosition) -> StagePosition:
         """Return where the motors say they are; RigError when that is not where they were sent."""
@@ -411,6 +422,8 @@ class Rig:
                 f"{drive} stopped at z {z:.1f} um instead of {z_um:.1f} um (tolerance {STAGE_TOLERANCE_UM} um); "
                 "check the z drive"
             )
+        if self._here is not None:
+            self._here = self._here.model_copy(update={"z_um": z})
 
     # ---- images ------------------------------------------------------------------------------------------------
 
@@ -490,7 +503,14 @@ class Rig:
         self.beat()
         self.images_taken += 1
         frames = [self.grey(camera, image) for image in images]
-        return frames[0] if len(frames) == 1 else np.stack(frames)
+        frame = frames[0] if len(frames) == 1 else np.stack(frames)
+        if camera == scanner:
+            self.show(frame)
+        return frame
+
+    def show(self, frame: NDArray[np.uint16]) -> None:
+        """Let a frame of the scanner be seen by whoever looks at :attr:`sight`; nothing is kept or queued."""
+        self._newest = frame, self._newest[1] + 1, self._light.meter.power_mw
 
     def grey(self, camera: str, frame: NDArray[Any]) -> NDArray[np.uint16]:
         """Return a frame as this program keeps it; RigError when it is no grey image of 8 or 16 bits as set up."""

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from acquire import relocate
+from acquire.analysing import analyse_stores
 from acquire.brightness import PowerProposal, match_power
 from acquire.errors import HeadMovedError, RelocationError, RigError, StudyError
-from acquire.files import writing
 from acquire.finding import FieldFinder
-from acquire.headpose import goniometer_advice
+from acquire.headpose import HeadPose, goniometer_advice
 from acquire.images import say_shows_field
 from acquire.landmarks import (
     SURFACE_FILE,
@@ -27,8 +27,10 @@ from acquire.landmarks import (
     LandmarkList,
     LandmarkRecord,
     landmarks_found,
+    read_alignment,
     write_landmarks,
 )
+from acquire.live import LiveView
 from acquire.marking import LandmarkBook
 from acquire.model import (
     FieldRecord,
@@ -48,11 +50,9 @@ from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
 from acquire.surface import XY, SurfaceMapper, Tiles
 from acquire.taking import StackTaker
-from analysis.field import FieldAnalysis, analyse_field
-from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
+from analysis.field import FieldAnalysis
 from analysis.model import Stack, Verdict
 from analysis.register import StackRegistration
-from analysis.report import write_field_outputs
 from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, find_landmarks
 
@@ -381,6 +381,30 @@ class Session:
             self._map_surface_once(field)
         return [field.name for field in self._finder.order(fields)]
 
+    def head_pose(self, field_name: str) -> HeadPose | None:
+        """Return how the head sits today against the session in which a field was kept; None before anything tells."""
+        then = self.study.field(self.record.animal, field_name).reference_session
+        return self._finder.pose(then) if self._finder.knows_pose(then) else None
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether a person said today where landmarks are."""
+        return read_alignment(self._folder()) is not None
+
+    def last_relocation(self, field_name: str) -> RelocationRecord | None:
+        """Return the last search for a field in this session; None when it was not looked for."""
+        return self._finder.last_relocation(self.study.field(self.record.animal, field_name))
+
+    @can_be_stopped
+    def watch(self, view: LiveView) -> str:
+        """Show what is under the objective until somebody stops it; return why it ended."""
+        before = self.rig.lit
+        try:
+            return view.run()
+        finally:
+            lit = self.rig.lit - before
+            self._log("live", lit_s=round(lit.seconds, 2), mj=round(lit.mj, 2), stage=self.rig.position().model_dump())
+
     def head_advice(self, field_name: str) -> str:
         """Say how the head is turned today against when a field was kept, in words that turn a goniometer."""
         field = self.study.field(self.record.animal, field_name)
@@ -557,16 +581,11 @@ class Session:
         if not stores:
             raise StudyError(f"field {field_name} has no complete stack yet; take one first")
         folder = self.study.analysis_folder(self.record.animal, field_name)
-        with Memory(folder / MEMORY_FOLDER) as memory:
-            stacks = [SavedStack(store, memory) for _, store in stores]
-            analysis = analyse_field(stacks, progress=self._progress)
-            with writing(folder):
-                analysis.write_tables(folder, parquet=True)
-                write_field_outputs(folder, stacks, analysis)
-        if memory.trouble:
-            self._tell(memory.trouble, 1.0)
+        done = analyse_stores([store for _, store in stores], folder, progress=self._progress)
+        if done.trouble is not None:
+            self._tell(done.trouble, 1.0)
         self._log("analyse", field=field_name, sessions=[session.name for session, _ in stores])
-        return analysis
+        return done.analysis
 
     # ---- how ---------------------------------------------------------------------------------------------------
 

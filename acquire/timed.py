@@ -257,7 +257,9 @@ class Burst:
         if int(told.get("ImageNumber", number)) != number:
             raise self._lost(number, f"frame {told['ImageNumber']} came in place of frame {number}")
         rig.images_taken += 1
-        return TimedFrame(number, rig.grey(self._camera, np.asarray(pixels)), _time_of(told))
+        frame = rig.grey(self._camera, np.asarray(pixels))
+        rig.show(frame)
+        return TimedFrame(number, frame, _time_of(told))
 
     @property
     def _patience_s(self) -> float:

@@ -20,6 +20,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+FOUND_AGREEMENT_UM = 6.0
+"""Halves of a stack that disagree by more about where it lies are never called found."""
+
+
 class Verdict(StrEnum):
     """What a registration says about the place it was asked for."""
 

@@ -24,7 +24,7 @@ from analysis.alignment import (
 )
 from analysis.correlate import block_mean, flatten
 from analysis.errors import StackError
-from analysis.model import Floats, Stack, Transform, Verdict
+from analysis.model import FOUND_AGREEMENT_UM, Floats, Stack, Transform, Verdict
 
 COARSE_UM = (3.0, 1.0, 1.0)
 FINE_UM = (1.0, 0.5, 0.5)
@@ -50,7 +50,6 @@ FAR_APART_UM = 60.0  # halves that disagree by more tell no more
 MOST_PROBABILITY = 0.997  # the 300 registrations of the fit cannot tell of more
 FOUND_PROBABILITY, UNSURE_PROBABILITY = 0.98, 0.3  # none of the wrong ones in the fit was above 0.45
 REVERSED_PROBABILITY = 0.05  # upside down right stacks correlate 0.16-0.75 times as well, mirrored ones 1.2-6 times
-FOUND_AGREEMENT_UM = 6.0  # halves that disagree by more are never called found
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,47 @@
+"""Starts the window: the look, the desk, the pages; opens the rig when the window is there."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+
+from PyQt6.QtCore import QTimer
+from PyQt6.QtWidgets import QApplication
+
+from acquire.gui.close_page import ClosePage
+from acquire.gui.desk import Desk
+from acquire.gui.page import Page
+from acquire.gui.session_page import SessionPage
+from acquire.gui.take_page import TakePage
+from acquire.gui.theme import choose_theme
+from acquire.gui.window import Bringer, Window
+
+
+def make_window(folder: Path, rig_name: str, who: str = "") -> Window:
+    """Return the window, its rig not open yet; there must be an application."""
+    bringer = Bringer()
+    desk = Desk(folder, rig_name, who, bring=bringer.bring)
+    window = Window(desk, pages_of(desk))
+    desk.say = window.say
+    bringer.setParent(window)
+    return window
+
+
+def pages_of(desk: Desk) -> list[Page]:
+    """Return the pages in the order of the work."""
+    return [SessionPage(desk), TakePage(desk), ClosePage(desk)]
+
+
+def run(folder: Path, rig_name: str, *, bright: bool = False) -> int:
+    """Show the window until it is closed; return the exit code."""
+    existing = QApplication.instance()
+    app = existing if isinstance(existing, QApplication) else QApplication(sys.argv[:1])
+    app.setApplicationName("samefield")
+    choose_theme(app, bright=bright)
+    window = make_window(folder, rig_name, getpass.getuser())
+    window.show()
+    QTimer.singleShot(0, window.desk.open)  # the window first: a rig may take long
+    code = app.exec()
+    window.desk.close()
+    return code

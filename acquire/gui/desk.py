@@ -1,0 +1,414 @@
+"""The desk: study, rig and session under one hand, and the worker that alone speaks to the rig.
+
+One verb at a time happens to the hardware. What a verb found out comes back in the window's own thread; what went wrong
+is told in one sentence, after the shutter was closed. Knows no Qt: the window gives a function that brings things over.
+What takes long to import is imported in the worker, so that the window is there at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from acquire.errors import RelocationError, RigError, StudyError
+from acquire.gui.status import DARK, DeskStatus, Known
+from analysis.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from acquire.analysing import Analysed
+    from acquire.live import LiveView
+    from acquire.rig import Rig
+    from acquire.session import Session
+    from acquire.store import Study
+
+T = TypeVar("T")
+LOG_FILE = "window.log"
+BUSY = "wait: {doing}"
+NO_RIG = "the rig is not open"
+NO_SESSION = "open a session first"
+NO_FIELD = "choose a field first"
+
+
+def _ignore(_result: object) -> None:
+    """Show nothing."""
+
+
+def _call(then: Callable[[T], object], result: T) -> None:
+    then(result)
+
+
+class Desk:
+    """What the pages work with.
+
+    Parameters
+    ----------
+    folder
+        The study's folder; it may not exist yet.
+    rig_name
+        A rig config: a file, or one that travels with the program.
+    who
+        Who sits here, for the record.
+    bring
+        Calls a function in the window's thread, later; may be called from any thread.
+
+    Attributes
+    ----------
+    say
+        Shows a sentence (text, whether it is an error); called in the window's thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        rig_name: str,
+        who: str = "",
+        *,
+        bring: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self.folder, self.rig_name, self.who = folder, rig_name, who
+        self.study: Study | None = None
+        self.rig: Rig | None = None
+        self.session: Session | None = None
+        self.live: LiveView | None = None
+        self.field = ""
+        self.say: Callable[[str, bool], object] = lambda _text, _is_error: None
+        self._bring = bring
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="rig")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._analyst: ProcessPoolExecutor | None = None
+        self._known = Known()
+        self._doing = ""
+        self._began_s = 0.0
+        self._progress: tuple[str, float] = ("", 0.0)
+        self._is_paused = False
+        self._analysing = ""
+        self._anaesthesia_s: float | None = None
+        self._is_closed = False
+        self._accepted: set[str] = set()
+
+    # ---- what is in sight --------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> DeskStatus:
+        """Everything that is in sight, without asking a device or a disk."""
+        rig, (told, share) = self.rig, self._progress
+        return DeskStatus(
+            known=self._known,
+            sight=DARK if rig is None else rig.sight,
+            rig="" if rig is None else rig.config.name,
+            surface_z_um=None if rig is None else rig.surface_z_um,
+            deeper_is=1 if rig is None else rig.config.orientation.deeper_is,
+            doing=self._doing,
+            told=told,
+            share=share,
+            left_s=self._left_s(share),
+            is_paused=self._is_paused,
+            analysing=self._analysing,
+            field=self.field,
+            sitting_s=None if self._anaesthesia_s is None else time.monotonic() - self._anaesthesia_s,
+            alarms=() if rig is None else tuple(rig.alarms),
+        )
+
+    def _left_s(self, share: float) -> float | None:
+        took_s = time.monotonic() - self._began_s
+        return took_s * (1.0 - share) / share if self._doing and 0.0 < share < 1.0 else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the worker does something."""
+        return bool(self._doing)
+
+    def why_not(self, *, session: bool = False, field: bool = False) -> str | None:
+        """Say why a verb cannot begin now; None when it can."""
+        if refusal := self.why_not_study():
+            return refusal
+        if self.rig is None:
+            return NO_RIG
+        if (session or field) and self.session is None:
+            return NO_SESSION
+        return NO_FIELD if field and not self.field else None
+
+    def why_not_study(self) -> str | None:
+        """Say why the worker cannot do anything now, even without the rig; None when it can."""
+        return BUSY.format(doing=self._doing) if self._doing else None
+
+    # ---- doing -------------------------------------------------------------------------------------------------
+
+    def do(self, what: str, verb: Callable[[], T], then: Callable[[T], object] = _ignore) -> bool:
+        """Run a blocking verb in the worker and hand its result to ``then``; False when the worker is busy."""
+        if self._is_closed:
+            return False
+        if self._doing:
+            self.tell(BUSY.format(doing=self._doing))
+            return False
+        self._doing, self._began_s, self._progress = what, time.monotonic(), ("", 0.0)
+        self._worker.submit(self._work, verb, then)
+        return True
+
+    def read(self, what: str, verb: Callable[[], T], then: Callable[[T], object] = _ignore) -> None:
+        """Read and compute beside the worker, without the rig; errors are told with ``what`` before them."""
+        if not self._is_closed:
+            self._reader.submit(self._guarded, verb, then, f"{what}: ")
+
+    def _work(self, verb: Callable[[], Any], then: Callable[[Any], object]) -> None:
+        self._guarded(verb, then, "", after=self._end_of_work)
+
+    def _end_of_work(self) -> None:
+        from acquire.gui.knowing import know
+
+        with contextlib.suppress(ExperimentError, OSError):
+            self._known = know(self.study, self.session, self.rig)
+        self._doing, self._is_paused = "", False
+
+    def _guarded(
+        self, verb: Callable[[], T], then: Callable[[T], object], before: str, after: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run a verb; whatever happens, the window lives on and hears of it."""
+        try:
+            result = verb()
+        except ExperimentError as error:
+            after()
+            self._bring(functools.partial(self._tell, f"{before}{error}", True))
+        except Exception as error:  # noqa: BLE001 - the window lives on, the light is off, the log has it all
+            told = self._told_of(error)
+            after()
+            self._bring(functools.partial(self._tell, f"{before}{told}", True))
+        else:
+            after()
+            self._bring(lambda: _call(then, result))
+
+    def _told_of(self, error: Exception) -> str:
+        """Close the light, write the traceback down, return one line."""
+        dark = ""
+        try:
+            if self.rig is not None:
+                self.rig.close_light()
+                dark = "the light is off; "
+        except RigError as shutter:
+            dark = f"{shutter}; "
+        log = self.folder / LOG_FILE
+        try:
+            with log.open("a", encoding="utf-8") as lines:
+                lines.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{''.join(traceback.format_exception(error))}\n")
+            where = f"more in {log}"
+        except OSError as fault:
+            where = f"{log} cannot be written: {fault}"
+        return f"{dark}unexpected {type(error).__name__}: {error}; {where}"
+
+    def tell(self, text: str) -> None:
+        """Show a sentence that is no error."""
+        self.say(text, False)
+
+    def refuse(self, text: str) -> None:
+        """Show a sentence that says why something was not done."""
+        self.say(text, True)
+
+    def _tell(self, text: str, is_error: bool) -> None:
+        self.say(text, is_error)
+
+    def look(self) -> None:
+        """Ask the motors where they are, when the worker has nothing else to do."""
+        rig = self.rig
+        if rig is None or self._doing or self._is_closed:
+            return
+        self._worker.submit(self._look, rig)
+
+    def _look(self, rig: Rig) -> None:
+        if not self._doing:
+            with contextlib.suppress(RigError):  # whoever moves next hears of it
+                rig.position()
+
+    def stop(self) -> None:
+        """End what the rig does and close the light at once, whatever the window does meanwhile."""
+        rig = self.rig
+        if rig is not None:
+            threading.Thread(target=self._stop, args=(rig,), name="stop", daemon=True).start()
+
+    def _stop(self, rig: Rig) -> None:
+        try:
+            rig.stop()
+        except RigError as error:
+            self._bring(functools.partial(self._tell, str(error), True))
+
+    def pause(self) -> None:
+        """Hold the stack, dark, or go on with it."""
+        if self.rig is not None and self._doing:
+            self._is_paused = not self._is_paused
+            self.rig.pause(self._is_paused)
+
+    # ---- verbs of the desk -------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open rig and study; runs in the worker."""
+        self.do(f"opening {self.rig_name}", self._open)
+
+    def _open(self) -> None:
+        from acquire.config import read_rig_config
+        from acquire.opening import open_rig
+        from acquire.store import Study
+
+        if self.study is None and any(self.folder.glob("study.json")):
+            self.study = Study(self.folder)
+        self.rig = open_rig(read_rig_config(self.rig_name))
+
+    def new_study(self, name: str, groups: tuple[str, ...] = ()) -> None:
+        """Make the study in its folder."""
+
+        def make() -> None:
+            from acquire.model import StudyRecord
+            from acquire.store import Study, made_record
+
+            self.study = Study.create(self.folder, made_record(StudyRecord, name=name, groups=groups))
+
+        self.do("making the study", make)
+
+    def new_animal(self, animal: str, group: str = "", power_limit_mw: float | None = None) -> None:
+        """Add an animal to the study."""
+
+        def make() -> None:
+            from acquire.model import AnimalRecord
+            from acquire.store import made_record
+
+            self._open_study().new_animal(
+                made_record(AnimalRecord, id=animal, group=group, power_limit_mw=power_limit_mw)
+            )
+
+        self.do(f"adding {animal}", make)
+
+    def open_session(self, animal: str, *, day: float | None = None, new: bool = False) -> None:
+        """Begin a session with an animal, or go on with the one that was not closed."""
+
+        def begin() -> Session:
+            from acquire.session import Session
+
+            if self.rig is None:
+                raise RigError(NO_RIG)
+            if self.session is not None:
+                raise StudyError(f"session {self.session.record.name} is open; close it first")
+            self.session = Session.open(
+                self._open_study(), animal, self.rig, experimenter=self.who, day=day, new=new, progress=self._hear
+            )
+            return self.session
+
+        def tell(session: Session) -> None:
+            self._anaesthesia_s = time.monotonic()
+            goes_on = "; it goes on: was the head re-mounted, begin a new one" if session.goes_on else ""
+            self.tell(f"session {session.record.name} of {animal}, day {session.record.day:g}{goes_on}")
+
+        self.do(f"opening a session with {animal}", begin, tell)
+
+    def close_session(self) -> None:
+        """End the sitting, dark."""
+
+        def end() -> None:
+            if self.session is None:
+                raise StudyError(NO_SESSION)
+            self.session.close()
+            self.session, self.field, self._anaesthesia_s = None, "", None
+            self._accepted.clear()
+
+        self.do("closing the session", end)
+
+    def watch(self, field: str | None = None) -> None:
+        """Show what is under the objective until somebody stops it."""
+        from acquire.live import LiveView
+
+        session, rig = self.session, self.rig
+        if session is None or rig is None:
+            self.tell(NO_SESSION if rig is not None else NO_RIG)
+            return
+        plan = session.study.record.plan if field is None else session.study.field(session.record.animal, field).plan
+        view = LiveView(rig, plan, plan.power_mw)
+
+        def show() -> str:
+            self.live = view
+            try:
+                return session.watch(view)
+            finally:
+                self.live = None
+
+        self.do("live", show, self.tell)
+
+    def choose(self, field: str) -> None:
+        """Make a field the one that the pages are about."""
+        self.field = field
+
+    def accept_unsure(self, field: str) -> None:
+        """Let a field that is unsure be taken: somebody compared the pictures."""
+        self._accepted.add(field)
+
+    def is_accepted(self, field: str) -> bool:
+        """Whether somebody compared the pictures of a field since it was looked for."""
+        return field in self._accepted
+
+    def analyse(self, field: str) -> None:
+        """Compare the sessions of a field in another process, while the rig does what it likes."""
+        session = self.session
+        if session is None or self._analysing:
+            self.tell(NO_SESSION if session is None else f"{self._analysing} is analysed; wait")
+            return
+        self._analysing = field
+        self._reader.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
+
+    def _analyse(self, session: Session, field: str) -> str:
+        from acquire.analysing import analyse_stores, with_trouble
+
+        try:
+            study, animal = session.study, session.record.animal
+            stores = [store for _, store in study.stacks(animal, field)]
+            if not stores:
+                raise RelocationError(f"field {field} has no whole stack yet; take one first")
+            if self._analyst is None:
+                self._analyst = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            done: Future[Analysed] = self._analyst.submit(analyse_stores, stores, study.analysis_folder(animal, field))
+            return f"{field}: {with_trouble(done.result().told, done.result().trouble)}"
+        finally:
+            self._analysing = ""
+
+    def _analysed(self, told: str) -> None:
+        known = self._known
+        name = told.partition(":")[0]
+        fields = tuple(replace(one, is_analysed=True) if one.name == name else one for one in known.fields)
+        self._known = replace(known, fields=fields)
+        self.tell(told)
+
+    def close(self) -> None:
+        """Stop, close the light, leave session, study and rig; blocks until the worker has ended."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self.rig is not None:
+            with contextlib.suppress(RigError):
+                self.rig.stop()
+        self._worker.submit(self._leave).result()
+        self._worker.shutdown()
+        self._reader.shutdown(cancel_futures=True)
+        if self._analyst is not None:
+            self._analyst.shutdown(cancel_futures=True)
+
+    def _leave(self) -> None:
+        with contextlib.ExitStack() as leaving:
+            for thing in (self.study, self.rig):
+                if thing is not None:
+                    leaving.callback(thing.close)
+            if self.session is not None:
+                leaving.enter_context(self.session)
+
+    # ---- how ---------------------------------------------------------------------------------------------------
+
+    def _hear(self, told: str, share: float) -> None:
+        self._progress = told, share
+
+    def _open_study(self) -> Study:
+        if self.study is None:
+            raise StudyError(f"{self.folder} is no study yet; make one first")
+        return self.study

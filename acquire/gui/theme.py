@@ -1,0 +1,155 @@
+"""How the window looks: dark for a dark room, light on request; one place for every colour and size.
+
+The marks of spines and lights never differ by colour alone. The colours are those of Okabe and Ito, which nearly all
+people can tell apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PyQt6.QtGui import QColor, QPalette
+from PyQt6.QtWidgets import QApplication
+
+from acquire.model import Light
+from analysis.model import Verdict
+
+FONT_PT = 11
+BUTTON_PX = 40  # gloves
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of one look."""
+
+    background: str
+    panel: str
+    raised: str
+    line: str
+    text: str
+    quiet: str
+    accent: str
+    good: str
+    warn: str
+    bad: str
+    light_on: str
+
+
+DARK = Theme(
+    background="#121417",
+    panel="#1b1f24",
+    raised="#262c33",
+    line="#39424c",
+    text="#e6e9ec",
+    quiet="#98a3ae",
+    accent="#56b4e9",
+    good="#2fbf8f",
+    warn="#f0b13c",
+    bad="#ff7a45",
+    light_on="#ff3b30",
+)
+BRIGHT = Theme(
+    background="#f4f5f7",
+    panel="#ffffff",
+    raised="#e9ecef",
+    line="#c3cad1",
+    text="#14181c",
+    quiet="#5a6672",
+    accent="#0072b2",
+    good="#00795a",
+    warn="#9a6200",
+    bad="#c43d00",
+    light_on="#d0021b",
+)
+_chosen = [DARK]
+
+
+def theme() -> Theme:
+    """Return the look that was chosen."""
+    return _chosen[0]
+
+
+def choose_theme(app: QApplication, *, bright: bool = False) -> None:
+    """Give the application a look, before its first window."""
+    _chosen[0] = look = BRIGHT if bright else DARK
+    app.setStyle("Fusion")
+    palette = QPalette()
+    roles = QPalette.ColorRole
+    for role, colour in {
+        roles.Window: look.background,
+        roles.Base: look.panel,
+        roles.AlternateBase: look.raised,
+        roles.Button: look.raised,
+        roles.ToolTipBase: look.raised,
+        roles.Highlight: look.accent,
+        roles.HighlightedText: look.background,
+        roles.WindowText: look.text,
+        roles.Text: look.text,
+        roles.ButtonText: look.text,
+        roles.ToolTipText: look.text,
+        roles.PlaceholderText: look.quiet,
+    }.items():
+        palette.setColor(role, QColor(colour))
+    for role in (roles.WindowText, roles.Text, roles.ButtonText):
+        palette.setColor(QPalette.ColorGroup.Disabled, role, QColor(look.quiet))
+    app.setPalette(palette)
+    font = app.font()
+    font.setPointSize(FONT_PT)
+    app.setFont(font)
+    app.setStyleSheet(style_sheet(look))
+
+
+def style_sheet(look: Theme) -> str:
+    """Return the style sheet of a look."""
+    return f"""
+    QWidget {{ color: {look.text}; }}
+    QToolTip {{ color: {look.text}; background: {look.raised}; border: 1px solid {look.line}; }}
+    QPushButton, QToolButton {{ background: {look.raised}; border: 1px solid {look.line}; border-radius: 6px;
+        padding: 6px 14px; min-height: {BUTTON_PX - 14}px; }}
+    QPushButton:hover, QToolButton:hover {{ border-color: {look.accent}; }}
+    QPushButton:focus, QToolButton:focus, QLineEdit:focus, QComboBox:focus, QAbstractSpinBox:focus,
+    QTableView:focus, QListView:focus {{ border: 2px solid {look.accent}; }}
+    QPushButton:disabled, QToolButton:disabled {{ color: {look.quiet}; background: {look.panel}; }}
+    QPushButton:checked, QToolButton:checked {{ border-color: {look.accent}; color: {look.accent}; }}
+    QPushButton[primary="true"] {{ background: {look.accent}; color: {look.background}; font-weight: bold; }}
+    QPushButton[primary="true"]:disabled {{ background: {look.panel}; color: {look.quiet}; }}
+    QPushButton#stop {{ background: {look.light_on}; color: white; font-weight: bold; }}
+    QLineEdit, QComboBox, QAbstractSpinBox {{ background: {look.panel}; border: 1px solid {look.line};
+        border-radius: 4px; padding: 4px 6px; min-height: {BUTTON_PX - 16}px; }}
+    QTableView, QListView, QPlainTextEdit {{ background: {look.panel}; border: 1px solid {look.line};
+        gridline-color: {look.line}; selection-background-color: {look.accent};
+        selection-color: {look.background}; }}
+    QHeaderView::section {{ background: {look.raised}; border: none; border-bottom: 1px solid {look.line};
+        padding: 6px; }}
+    QFrame#panel {{ background: {look.panel}; border: 1px solid {look.line}; border-radius: 8px; }}
+    QWidget#rail, QWidget#strip, QWidget#foot {{ background: {look.panel}; }}
+    QWidget#rail QToolButton {{ border: none; border-radius: 0; border-left: 4px solid transparent;
+        background: transparent; padding: 8px 12px; }}
+    QWidget#rail QToolButton:checked {{ border-left-color: {look.accent}; background: {look.raised}; }}
+    QLabel#quiet, QLabel[quiet="true"] {{ color: {look.quiet}; }}
+    QLabel#title {{ font-size: {FONT_PT + 7}pt; font-weight: bold; }}
+    QLabel#light {{ border-radius: 6px; padding: 6px 14px; font-weight: bold; font-size: {FONT_PT + 2}pt;
+        background: {look.raised}; color: {look.quiet}; }}
+    QLabel#light[lit="true"] {{ background: {look.light_on}; color: white; }}
+    QLabel#value {{ font-size: {FONT_PT + 2}pt; font-weight: bold; }}
+    QLabel#message {{ padding: 4px 8px; }}
+    QLabel#message[error="true"] {{ color: {look.bad}; font-weight: bold; }}
+    QProgressBar {{ background: {look.raised}; border: none; border-radius: 4px; text-align: center; }}
+    QProgressBar::chunk {{ background: {look.accent}; border-radius: 4px; }}
+    QTabBar::tab {{ background: {look.panel}; border: 1px solid {look.line}; padding: 8px 16px; }}
+    QTabBar::tab:selected {{ background: {look.raised}; border-bottom: 2px solid {look.accent}; }}
+    QScrollArea {{ border: none; }}
+    """
+
+
+def colour_of(what: Light | Verdict | None) -> str:
+    """Return the colour of a light or a verdict; it always stands beside its word."""
+    look = theme()
+    return {
+        Light.GREEN: look.good,
+        Light.AMBER: look.warn,
+        Light.RED: look.bad,
+        Verdict.FOUND: look.good,
+        Verdict.UNSURE: look.warn,
+        Verdict.NOT_FOUND: look.bad,
+    }.get(what, look.quiet)  # type: ignore[arg-type]
