@@ -84,6 +84,7 @@ class Desk:
         self._bring = bring
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rig")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="analysing")
         self._analyst: ProcessPoolExecutor | None = None
         self._known = Known()
         self._doing = ""
@@ -357,7 +358,7 @@ class Desk:
             self.tell(NO_SESSION if session is None else f"{self._analysing} is analysed; wait")
             return
         self._analysing = field
-        self._reader.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
+        self._waiter.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
 
     def _analyse(self, session: Session, field: str) -> str:
         from acquire.analysing import analyse_stores, with_trouble
@@ -392,6 +393,7 @@ class Desk:
         self._worker.submit(self._leave).result()
         self._worker.shutdown()
         self._reader.shutdown(cancel_futures=True)
+        self._waiter.shutdown(cancel_futures=True)
         if self._analyst is not None:
             self._analyst.shutdown(cancel_futures=True)
 

@@ -1,0 +1,49 @@
+"""A small table of numbers that is only looked at."""
+
+from __future__ import annotations
+
+from PyQt6.QtCore import Qt
+from PyQt6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+from acquire.gui.judgement import Numbers
+
+ROW_PX = 26
+
+
+class NumbersTable(QTableWidget):
+    """Shows :class:`~acquire.gui.judgement.Numbers`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        if (rows := self.verticalHeader()) is not None:
+            rows.hide()
+            rows.setMinimumSectionSize(ROW_PX)
+            rows.setDefaultSectionSize(ROW_PX)
+        if (columns := self.horizontalHeader()) is not None:
+            columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+
+    def show_numbers(self, numbers: Numbers) -> None:
+        """Show a table; one row more for the header."""
+        self.setColumnCount(len(numbers.columns))
+        self.setRowCount(len(numbers.rows))
+        self.setHorizontalHeaderLabels(list(numbers.columns))
+        for row, values in enumerate(numbers.rows):
+            for column, value in enumerate(values):
+                item = QTableWidgetItem(value)
+                if column:
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+                self.setItem(row, column, item)
+        if (columns := self.horizontalHeader()) is not None and numbers.columns:
+            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+            self.setMaximumHeight(columns.sizeHint().height() + ROW_PX * len(numbers.rows) + 4)
+
+    @property
+    def words(self) -> list[list[str]]:
+        """What stands in it, row by row."""
+        cells = [[self.item(row, column) for column in range(self.columnCount())] for row in range(self.rowCount())]
+        return [["" if cell is None else cell.text() for cell in row] for row in cells]

@@ -1,0 +1,274 @@
+"""The sessions of one dendrite under each other, straight: the same place stands in the same column in every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from PyQt6.QtCore import QEvent, QObject, QPointF, Qt
+from PyQt6.QtGui import QResizeEvent, QWheelEvent
+from PyQt6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+
+from acquire.gui.marks import GAINED_AND_LOST, PRESENT, SpineMark
+from acquire.gui.theme import theme
+from analysis.model import Fate
+
+ROW_PX = 84  # a row is not lower
+LABEL_PX = 84
+GAP_UM = 1.0  # from the middle of a head to its mark
+LETTER_UM = 0.75  # from the mark to its letter
+RING_PX = 30
+MARK_PX = 11
+ZOOMS = (1.0, 1.5, 2.2, 3.3)
+LONGEST_UM = 45.0  # of a row at the first zoom: spines 2 um apart stay apart
+SYMBOLS = {
+    Fate.STABLE.value: "o",
+    Fate.GAINED.value: "t1",
+    Fate.LOST.value: "t",
+    Fate.UNSCORABLE.value: "s",
+    GAINED_AND_LOST: "d",
+    PRESENT: "o",
+}
+
+
+def colour_of_fate(word: str) -> str:
+    """Return the colour of a fate's mark; its shape and letter say the same."""
+    look = theme()
+    return {
+        Fate.GAINED.value: look.good,
+        Fate.LOST.value: look.bad,
+        GAINED_AND_LOST: look.warn,
+        Fate.UNSCORABLE.value: look.quiet,
+    }.get(word, look.text)
+
+
+@dataclass(frozen=True)
+class RowLook:
+    """What one row shows.
+
+    Parameters
+    ----------
+    session
+        Which session.
+    label
+        What it is called.
+    marks
+        The spines.
+    is_chosen
+        Whether keys are about this session.
+    """
+
+    session: int
+    label: str
+    marks: tuple[SpineMark, ...]
+    is_chosen: bool
+
+
+@dataclass(eq=False)
+class _Row:
+    session: int
+    view: pg.ViewBox
+    label: pg.LabelItem
+    image: pg.ImageItem
+    spots: pg.ScatterPlotItem
+    letters: list[pg.TextItem] = field(default_factory=list)
+
+
+class AlignedRows(QWidget):
+    """Rows of straightened dendrites.
+
+    Attributes
+    ----------
+    clicked
+        Is called with the session of a row that was clicked, and the track of the mark under the mouse or None.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("rows")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.clicked: Callable[[int, int | None], object] = lambda _session, _track: None
+        self._graphics = pg.GraphicsLayoutWidget()
+        self._graphics.setBackground(theme().background)
+        self._graphics.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._graphics.ci.layout.setSpacing(3)
+        self._graphics.ci.layout.setContentsMargins(0, 0, 0, 0)
+        self._graphics.scene().sigMouseClicked.connect(self._press)
+        self._graphics.viewport().installEventFilter(self)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(self._graphics)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+        self._rows: list[_Row] = []
+        self._half_um = 1.0
+        self._zoom = 0
+        self._centre_um = 0.0
+
+    def lay_out(self, sessions: Sequence[int], half_um: float) -> None:
+        """Make a row for each session, top to bottom; they reach ``half_um`` to each side of the dendrite."""
+        self._half_um = half_um
+        if [row.session for row in self._rows] == list(sessions):
+            return
+        self._graphics.clear()
+        self._graphics.setMinimumHeight(ROW_PX * len(sessions))
+        self._rows = [self._new_row(number, session) for number, session in enumerate(sessions)]
+
+    def _new_row(self, number: int, session: int) -> _Row:
+        label = self._graphics.addLabel("", row=number, col=0)
+        label.setFixedWidth(LABEL_PX)
+        view = self._graphics.addViewBox(row=number, col=1, invertY=True, enableMenu=False)
+        view.setMouseEnabled(x=False, y=False)
+        image = pg.ImageItem(axisOrder="row-major")
+        spots = pg.ScatterPlotItem(pxMode=True)
+        view.addItem(image)
+        view.addItem(spots)
+        return _Row(session, view, label, image, spots)
+
+    def show_image(self, session: int, image: NDArray[np.uint8] | None, step_um: float) -> None:
+        """Show the dendrite in one session, shape (across, along); nothing while it is not drawn yet."""
+        for row in self._rows:
+            if row.session == session:
+                if image is None:
+                    row.image.clear()
+                    continue
+                row.image.setImage(image, levels=(0, 255))
+                length_um = image.shape[1] * step_um
+                row.image.setRect(-step_um / 2, -self._half_um, length_um, 2 * self._half_um)
+
+    def show_rows(self, looks: Sequence[RowLook], centre_um: float) -> None:
+        """Show the marks of all rows, and one place in the middle of each."""
+        by_session = {look.session: look for look in looks}
+        self._centre_um = centre_um
+        for row in self._rows:
+            self._show_row(row, by_session[row.session])
+        self._centre()
+
+    def _show_row(self, row: _Row, look: RowLook) -> None:
+        colour = theme().accent if look.is_chosen else theme().quiet
+        weight = "bold" if look.is_chosen else "normal"
+        arrow = "▶ " if look.is_chosen else ""
+        row.label.setText(f"<span style='color:{colour};font-weight:{weight}'>{arrow}{look.label}</span>", size="11pt")
+        row.view.setBorder(pg.mkPen(theme().accent if look.is_chosen else theme().line, width=1))
+        row.spots.setData([spot for mark in look.marks for spot in _spots(mark)])
+        for text in row.letters:
+            row.view.removeItem(text)
+        row.letters = [_letter(mark) for mark in look.marks]
+        for text in row.letters:
+            row.view.addItem(text, ignoreBounds=True)
+
+    def zoom(self, by: int) -> None:
+        """Show less of the dendrite, larger; or more."""
+        self._zoom = int(np.clip(self._zoom + by, 0, len(ZOOMS) - 1))
+        self._centre()
+
+    def _centre(self) -> None:
+        for row in self._rows:
+            width, height = row.view.width(), row.view.height()
+            if width < 1 or height < 1:
+                continue
+            px_per_um = max(height / (2 * self._half_um), width / LONGEST_UM) * ZOOMS[self._zoom]
+            half_x_um, half_y_um = width / px_per_um / 2, height / px_per_um / 2
+            row.view.setRange(
+                xRange=(self._centre_um - half_x_um, self._centre_um + half_x_um),
+                yRange=(-half_y_um, half_y_um),
+                padding=0,
+            )
+
+    def mouse_place(self) -> tuple[int, float, float] | None:
+        """Return the session and the place (along, across, um) under the mouse; None outside the rows."""
+        viewport = self._graphics.viewport()
+        if viewport is None:
+            return None
+        local = viewport.mapFromGlobal(viewport.cursor().pos())
+        return self._place_at(self._graphics.mapToScene(local)) if viewport.rect().contains(local) else None
+
+    def _place_at(self, point: QPointF) -> tuple[int, float, float] | None:
+        for row in self._rows:
+            if row.view.sceneBoundingRect().contains(point):
+                inside = row.view.mapSceneToView(point)
+                return row.session, float(inside.x()), -float(inside.y())
+        return None
+
+    def point_of(self, session: int, along_um: float, across_um: float) -> QPointF:
+        """Return where a place lies on the screen, in pixels of the drawing: for whoever presses keys by program."""
+        row = next(row for row in self._rows if row.session == session)
+        inside = row.view.mapViewToScene(QPointF(along_um, -across_um))
+        return QPointF(self._graphics.mapFromScene(inside))
+
+    @property
+    def canvas(self) -> QWidget | None:
+        """What hears the mouse."""
+        viewport: QWidget | None = self._graphics.viewport()
+        return viewport
+
+    def _press(self, event: object) -> None:
+        point = event.scenePos()  # type: ignore[attr-defined]
+        place = self._place_at(point)
+        if place is None:
+            return
+        session, along_um, across_um = place
+        row = next(row for row in self._rows if row.session == session)
+        spots = row.spots.pointsAt(QPointF(along_um, -across_um))
+        self.clicked(session, int(spots[0].data()) if len(spots) else None)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Let the wheel zoom."""
+        if isinstance(event, QWheelEvent) and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            self.zoom(1 if event.angleDelta().y() > 0 else -1)
+            return True
+        return super().eventFilter(watched, event)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Keep the place in the middle."""
+        super().resizeEvent(event)
+        self._centre()
+
+
+def _outward_um(mark: SpineMark, by_um: float) -> float:
+    """Return where on the screen something lies that is so much farther from the dendrite than the head."""
+    y_um = -mark.across_um
+    return y_um + (by_um if y_um >= 0 else -by_um)
+
+
+def _spots(mark: SpineMark) -> list[dict[str, object]]:
+    """Return the mark beyond the head, and a ring about the head of the selected spine."""
+    colour = colour_of_fate(mark.word)
+    spots: list[dict[str, object]] = []
+    if mark.is_selected:
+        style = Qt.PenStyle.DashLine if mark.is_absent else Qt.PenStyle.SolidLine
+        spots.append(
+            {
+                "pos": (mark.along_um, -mark.across_um),
+                "size": RING_PX,
+                "symbol": "o",
+                "pen": pg.mkPen(theme().accent, width=2, style=style),
+                "brush": None,
+                "data": mark.track_id,
+            }
+        )
+    is_filled = mark.word in {Fate.GAINED.value, Fate.STABLE.value, PRESENT}
+    spots.append(
+        {
+            "pos": (mark.along_um, -mark.across_um if mark.is_absent else _outward_um(mark, GAP_UM)),
+            "size": MARK_PX,
+            "symbol": "x" if mark.is_absent else SYMBOLS[mark.word],
+            "pen": pg.mkPen(colour, width=1.5),
+            "brush": pg.mkBrush(colour) if is_filled else None,
+            "data": mark.track_id,
+        }
+    )
+    return spots
+
+
+def _letter(mark: SpineMark) -> pg.TextItem:
+    text = pg.TextItem(mark.letter, color=theme().accent if mark.is_selected else colour_of_fate(mark.word))
+    text.setAnchor((0.5, 0.5))
+    text.setPos(mark.along_um, _outward_um(mark, GAP_UM + LETTER_UM))
+    return text
