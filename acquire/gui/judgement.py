@@ -36,6 +36,8 @@ class Judgement:
         The tables after the decisions that are shown.
     second
         Whether these are a second rater's alone.
+    fates
+        How many spines came, stayed and went.
     agreement
         With the other rater; None while there is none.
     trouble
@@ -47,13 +49,16 @@ class Judgement:
     edits: tuple[Edit, ...]
     review: FieldReview
     second: bool
+    fates: Numbers
     agreement: Agreement | None
     trouble: tuple[str, ...]
     refused: str = ""
 
 
-def judge(analysed: AnalysedField, book: EditBook, who: str, *, second: bool, refused: str = "") -> Judgement:
-    """Tell what the decisions come to: of the review, or of a second rater alone."""
+def judge(
+    analysed: AnalysedField, days: Sequence[str], book: EditBook, who: str, *, second: bool, refused: str = ""
+) -> Judgement:
+    """Tell what the decisions come to: of the review, or of a second rater alone; ``days`` name the sessions."""
     history = History(book.edits)
     first_edits = [edit for edit in history.in_force if not edit.second]
     raters = list(dict.fromkeys(edit.who for edit in reversed(history.in_force) if edit.second))
@@ -65,7 +70,8 @@ def judge(analysed: AnalysedField, book: EditBook, who: str, *, second: bool, re
     assert review is not None
     agreement = compare_raters(first, other) if first is not None and other is not None else None
     astray = tuple(f"{edit.kind} by {edit.who} is about a step that is not in force" for edit in history.astray)
-    return Judgement(book.edits, review, second, agreement, (*book.trouble, *astray), refused)
+    fates = count_fates(review, days)
+    return Judgement(book.edits, review, second, fates, agreement, (*book.trouble, *astray), refused)
 
 
 def count_fates(review: FieldReview, days: Sequence[str]) -> Numbers:

@@ -15,7 +15,7 @@ LETTERS = {
     Fate.LOST.value: "L",
     Fate.UNSCORABLE.value: "U",
     GAINED_AND_LOST: "GL",
-    ABSENT: "-",
+    ABSENT: "x",
     PRESENT: "+",
 }
 

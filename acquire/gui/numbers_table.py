@@ -8,6 +8,7 @@ from PyQt6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTable
 from acquire.gui.judgement import Numbers
 
 ROW_PX = 26
+TIGHT = "QHeaderView::section { padding: 4px 1px; }"
 
 
 class NumbersTable(QTableWidget):
@@ -16,16 +17,19 @@ class NumbersTable(QTableWidget):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.setObjectName(name)
+        self.setStyleSheet(TIGHT)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         if (rows := self.verticalHeader()) is not None:
             rows.hide()
             rows.setMinimumSectionSize(ROW_PX)
             rows.setDefaultSectionSize(ROW_PX)
         if (columns := self.horizontalHeader()) is not None:
-            columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+            columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            columns.setStretchLastSection(True)
 
     def show_numbers(self, numbers: Numbers) -> None:
         """Show a table; one row more for the header."""
@@ -39,7 +43,6 @@ class NumbersTable(QTableWidget):
                     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 self.setItem(row, column, item)
         if (columns := self.horizontalHeader()) is not None and numbers.columns:
-            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
             self.setMaximumHeight(columns.sizeHint().height() + ROW_PX * len(numbers.rows) + 4)
 
     @property

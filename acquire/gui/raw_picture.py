@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 AROUND_UM = 9.0
 RING_PX = 34
+LEAST_UM = 0.5  # of depth that is told
+
+
+def _away(away_um: float) -> str:
+    if abs(away_um) < LEAST_UM:
+        return "the head"
+    return f"{abs(away_um):.1f} um {'below' if away_um > 0 else 'above'} it"
 
 
 class RawPicture(QWidget):
@@ -84,10 +91,8 @@ class RawPicture(QWidget):
         pen = pg.mkPen(theme().quiet if faint else theme().accent, width=1 if faint else 2)
         place = {"pos": (self._head[2] + dx / 2, self._head[1] + dy / 2), "size": RING_PX, "symbol": "o"}
         self._ring.setData([{**place, "pen": pen, "brush": None}])
-        self.caption.setText(
-            f"{self._label}: z {self.plane * dz:.1f} um, plane {self.plane + 1} of {len(stack.pixels)}"
-            f" ({away_um:+.1f} um from the head)"
-        )
+        where = f"plane {self.plane + 1} of {len(stack.pixels)}, z {self.plane * dz:.1f} um"
+        self.caption.setText(f"{self._label}, {where}: {_away(away_um)}")
 
     def step(self, by: int) -> None:
         """Go deeper or higher."""

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from acquire.gui.judgement import Judgement, Numbers, count_fates, count_states, judge, tell_agreement
+from acquire.gui.judgement import Judgement, Numbers, count_states, judge, tell_agreement
 from acquire.gui.marks import ABSENT, GAINED_AND_LOST, PRESENT, SpineMark
 from acquire.gui.material import Material
+from acquire.gui.places import Places
 from analysis.blind import BlindOrder, blind_order
 from analysis.edits import Edit, EditError, EditKind, History, Place, new_step
 from analysis.followed import AnalysedField, FollowedSpine
@@ -42,7 +43,8 @@ class Review:
         self.material = material
         self.who = who or "somebody"
         self.joining: FollowedSpine | None = None
-        self.judgement = judge(self.analysed, material.book, self.who, second=False)
+        self.judgement = judge(self.analysed, material.days, material.book, self.who, second=False)
+        self._places = Places(self.analysed, self.judgement.review.followed)
         self.blind = self._blind()
         dendrites = [name for name in material.analysed.dendrites if self._of(name)] or material.analysed.dendrites
         self.dendrite = dendrites[0] if dendrites else -1
@@ -89,7 +91,8 @@ class Review:
         ours = self._of(self.dendrite)
         number = next((n for n, one in enumerate(ours, start=1) if one.track_id == self.selected.track_id), 0)
         by = ", ".join(sorted(self.selected.reviewed_by))
-        told = f"spine {number} of {len(ours)}, certainty {self.selected.certainty:.2f}"
+        at = f"{self.centre_um:.0f} of {self.material.lengths_um[self.dendrite]:.0f} um"
+        told = f"spine {number} of {len(ours)}, at {at}, certainty {self.selected.certainty:.2f}"
         notes = f"; note: {' / '.join(self.selected.notes)}" if self.selected.notes else ""
         return told + (f", decided by {by}" if by else ", not decided") + notes
 
@@ -107,16 +110,14 @@ class Review:
 
     def _of(self, dendrite: int) -> list[FollowedSpine]:
         """Return the spines of a dendrite, along it."""
-        ours = [spine for spine in self.judgement.review.shown if spine.dendrite == dendrite]
+        ours = [spine for spine in self.judgement.review.followed if spine.dendrite == dendrite and spine.is_shown]
         return sorted(ours, key=lambda spine: float(self.place(spine, spine.present[0])[0]))
 
     def place(self, spine: FollowedSpine, session: int) -> Floats:
         """Return where a spine is, or should be, in a session: (along, across, depth), um."""
-        aligned = self.analysed.aligned(spine.dendrite)
         known = spine.present or sorted(spine.heads)
         nearest = session if session in spine.heads else min(known, key=lambda one: abs(one - session))
-        place: Floats = aligned.places(nearest, [spine.heads[nearest]])[0]
-        return place
+        return self._places.of(spine.dendrite, nearest, spine.heads[nearest])
 
     def head(self, spine: FollowedSpine, session: int) -> tuple[float, float, float]:
         """Return where the head of a spine is, or should be, in a session's stack, (z, y, x), um."""
@@ -172,8 +173,7 @@ class Review:
     @property
     def numbers(self) -> Numbers:
         """Count what became of the spines of the field; while blind only how many there are."""
-        review = self.judgement.review
-        return count_fates(review, self.material.days) if self.blind is None else count_states(review, self.blind)
+        return self.judgement.fates if self.blind is None else count_states(self.judgement.review, self.blind)
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -413,10 +413,14 @@ class Review:
 
     def turn_second(self) -> Judgement:
         """Judge apart from the review, or go back to it."""
-        return judge(self.analysed, self.material.book, self.who, second=not self.second)
+        return self._judge_as(second=not self.second)
 
     def _judge(self, *, refused: str = "") -> Judgement:
-        return judge(self.analysed, self.material.book, self.who, second=self.second, refused=refused)
+        return self._judge_as(second=self.second, refused=refused)
+
+    def _judge_as(self, *, second: bool, refused: str = "") -> Judgement:
+        material = self.material
+        return judge(material.analysed, material.days, material.book, self.who, second=second, refused=refused)
 
     # ---- showing -----------------------------------------------------------------------------------------------
 

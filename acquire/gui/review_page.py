@@ -30,9 +30,11 @@ SIDE_PX = 400
 NO_FIELD = "choose a field that was analysed"
 NO_MOUSE = "put the mouse on the place in a row first"
 RAWS_KEPT = 2
-DECIDE = ("added", "lost", "persistent", "bad", "unscorable", "filopodium", "accept", "write-note")
-MEND = ("insert", "move", "join", "split", "undo", "redo", "blind", "second")
-STEP = ("previous-spine", "next-spine", "previous-dendrite", "next-dendrite", "doubtful")
+STEP = ("previous-spine", "next-spine", "previous-dendrite", "next-dendrite", "doubtful", "undo", "redo")
+DECIDE = ("added", "lost", "persistent", "unscorable", "bad", "filopodium", "accept")
+MEND = ("insert", "move", "join", "split", "write-note", "blind", "second")
+LEGEND = "S stable   G gained   L lost   U unscorable   x absent   + present   f filopodium   ✓ decided"
+TIGHT = "QPushButton { padding: 4px 2px; }"  # seven in a row at 1366 pixels
 Why = Callable[[], str | None]
 Image = NDArray[np.uint8]
 
@@ -89,6 +91,7 @@ class ReviewPage(Page):
         top.addWidget(self.who)
         left = QVBoxLayout()
         left.addWidget(self.rows, 1)
+        left.addWidget(quiet(LEGEND))
         left.addLayout(self._grid(STEP, DECIDE, MEND))
         left.addWidget(self.note)
         side = QWidget()
@@ -112,14 +115,13 @@ class ReviewPage(Page):
     def _grid(self, *rows: Sequence[str]) -> QGridLayout:
         grid = QGridLayout()
         grid.setSpacing(4)
-        columns = 8
         for line, names in enumerate(rows):
             for column, name in enumerate(names):
                 button = self._buttons[name]
                 button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-                button.setMinimumWidth(60)
+                button.setStyleSheet(TIGHT)
                 grid.addWidget(button, line, column)
-        for column in range(columns):
+        for column in range(len(STEP)):
             grid.setColumnStretch(column, 1)
         return grid
 
@@ -135,7 +137,7 @@ class ReviewPage(Page):
             self._step("next-spine", "spine ▶", "Ctrl+Right", lambda review: review.step_spine(1)),
             self._step("previous-dendrite", "▲ dendrite", "Ctrl+Up", lambda review: review.step_dendrite(-1)),
             self._step("next-dendrite", "dendrite ▼", "Ctrl+Down", lambda review: review.step_dendrite(1)),
-            self._step("doubtful", "doubtful  n", "N", lambda review: review.step_doubtful(), "why_not_doubtful"),
+            self._step("doubtful", "n doubtful", "N", lambda review: review.step_doubtful(), "why_not_doubtful"),
             self._step("session-up", "session above", "Up", lambda review: review.step_session(-1)),
             self._step("session-down", "session below", "Down", lambda review: review.step_session(1)),
         ]
@@ -152,10 +154,10 @@ class ReviewPage(Page):
         return [
             self._decision("added", "a added", "A", lambda review: review.say_added()),
             self._decision("lost", "s lost", "S", lambda review: review.say_lost()),
-            self._decision("persistent", "p stays", "P", lambda review: review.say_persistent()),
+            self._decision("persistent", "p persistent", "P", lambda review: review.say_persistent()),
             self._decision("bad", "b bad", "B", lambda review: review.reject()),
-            self._decision("unscorable", "u unclear", "U", lambda review: review.say_unscorable()),
-            self._decision("filopodium", "f filop.", "F", lambda review: review.turn_filopodium()),
+            self._decision("unscorable", "u unscorable", "U", lambda review: review.say_unscorable()),
+            self._decision("filopodium", "f filopodium", "F", lambda review: review.turn_filopodium()),
             Command("accept", "↵ accept", "Return", "", self._accept, self._asking("why_not")),
             Command("write-note", "t note", "T", "", self.note.setFocus, self._asking("why_not")),
         ]
@@ -174,7 +176,7 @@ class ReviewPage(Page):
             self._turn("undo", "undo", "Ctrl+Z", lambda review: review.take_back(), "why_not_undo"),
             self._turn("redo", "redo", "Ctrl+Shift+Z", lambda review: review.bring_back(), "why_not_redo"),
             self._turn("blind", "blind", "Ctrl+B", lambda review: review.turn_blind()),
-            self._turn("second", "2nd rater", "Ctrl+R", lambda review: review.turn_second()),
+            self._turn("second", "second rater", "Ctrl+R", lambda review: review.turn_second()),
         ]
 
     def _turn(self, name: str, text: str, key: str, turn: Callable[[Review], Judgement], why_not: str = "") -> Command:

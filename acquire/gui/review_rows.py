@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PyQt6.QtCore import QEvent, QObject, QPointF, Qt
-from PyQt6.QtGui import QResizeEvent, QWheelEvent
+from PyQt6.QtCore import QEvent, QObject, QPointF, QRectF, Qt
+from PyQt6.QtGui import QFont, QPainter, QResizeEvent, QWheelEvent
 from PyQt6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from acquire.gui.marks import GAINED_AND_LOST, PRESENT, SpineMark
@@ -19,9 +19,14 @@ from analysis.model import Fate
 ROW_PX = 84  # a row is not lower
 LABEL_PX = 84
 GAP_UM = 1.0  # from the middle of a head to its mark
-LETTER_UM = 0.75  # from the mark to its letter
+LETTER_PT = 10
+LETTER_BOX = QRectF(-30.0, -9.0, 60.0, 18.0)  # pixels about the middle of a letter
+MARGIN_UM = 5.0
+EDGE_UM = 1.5  # a mark stays so far inside its row, with its letter
 RING_PX = 30
-MARK_PX = 11
+MARK_PX = 12
+STABLE_PX = 7  # most are stable: what came and went stands out
+PLAIN = (Fate.STABLE.value, PRESENT)
 ZOOMS = (1.0, 1.5, 2.2, 3.3)
 LONGEST_UM = 45.0  # of a row at the first zoom: spines 2 um apart stay apart
 SYMBOLS = {
@@ -67,6 +72,38 @@ class RowLook:
     is_chosen: bool
 
 
+class _Letters(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no types
+    """The letters beside all marks of a row, painted at once: hundreds of text items would be slow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._marks: tuple[SpineMark, ...] = ()
+        self._half_um = 1.0
+
+    def show_marks(self, marks: Sequence[SpineMark], half_um: float) -> None:
+        """Write the letters of these marks."""
+        self.prepareGeometryChange()
+        self._marks, self._half_um = tuple(marks), half_um
+        self.update()
+
+    def boundingRect(self) -> QRectF:  # noqa: N802 - Qt's name
+        """Return the whole row."""
+        last_um = max((mark.along_um for mark in self._marks), default=0.0)
+        return QRectF(-MARGIN_UM, -self._half_um, last_um + 2 * MARGIN_UM, 2 * self._half_um)
+
+    def paint(self, painter: QPainter, *_: object) -> None:
+        """Write beyond the marks, in pixels."""
+        to_screen = painter.transform()
+        painter.resetTransform()
+        painter.setFont(QFont(painter.font().family(), LETTER_PT, QFont.Weight.DemiBold))
+        for mark in self._marks:
+            at = to_screen.map(QPointF(mark.along_um, _outward_um(mark, self._half_um)))
+            down = LETTER_BOX.height() / 2 + 2
+            at.setY(at.y() + (down if mark.across_um <= 0 else -down))
+            painter.setPen(pg.mkPen(theme().accent if mark.is_selected else colour_of_fate(mark.word)))
+            painter.drawText(LETTER_BOX.translated(at), Qt.AlignmentFlag.AlignCenter, mark.letter)
+
+
 @dataclass(eq=False)
 class _Row:
     session: int
@@ -74,7 +111,7 @@ class _Row:
     label: pg.LabelItem
     image: pg.ImageItem
     spots: pg.ScatterPlotItem
-    letters: list[pg.TextItem] = field(default_factory=list)
+    letters: _Letters
 
 
 class AlignedRows(QWidget):
@@ -127,9 +164,10 @@ class AlignedRows(QWidget):
         view.setMouseEnabled(x=False, y=False)
         image = pg.ImageItem(axisOrder="row-major")
         spots = pg.ScatterPlotItem(pxMode=True)
-        view.addItem(image)
-        view.addItem(spots)
-        return _Row(session, view, label, image, spots)
+        letters = _Letters()
+        for item in (image, spots, letters):
+            view.addItem(item, ignoreBounds=True)
+        return _Row(session, view, label, image, spots, letters)
 
     def show_image(self, session: int, image: NDArray[np.uint8] | None, step_um: float) -> None:
         """Show the dendrite in one session, shape (across, along); nothing while it is not drawn yet."""
@@ -156,12 +194,8 @@ class AlignedRows(QWidget):
         arrow = "▶ " if look.is_chosen else ""
         row.label.setText(f"<span style='color:{colour};font-weight:{weight}'>{arrow}{look.label}</span>", size="11pt")
         row.view.setBorder(pg.mkPen(theme().accent if look.is_chosen else theme().line, width=1))
-        row.spots.setData([spot for mark in look.marks for spot in _spots(mark)])
-        for text in row.letters:
-            row.view.removeItem(text)
-        row.letters = [_letter(mark) for mark in look.marks]
-        for text in row.letters:
-            row.view.addItem(text, ignoreBounds=True)
+        row.spots.setData([spot for mark in look.marks for spot in _spots(mark, self._half_um)])
+        row.letters.show_marks(look.marks, self._half_um)
 
     def zoom(self, by: int) -> None:
         """Show less of the dendrite, larger; or more."""
@@ -231,13 +265,14 @@ class AlignedRows(QWidget):
         self._centre()
 
 
-def _outward_um(mark: SpineMark, by_um: float) -> float:
-    """Return where on the screen something lies that is so much farther from the dendrite than the head."""
+def _outward_um(mark: SpineMark, half_um: float) -> float:
+    """Return where on the screen the mark lies: farther from the dendrite than the head, still in the row."""
     y_um = -mark.across_um
-    return y_um + (by_um if y_um >= 0 else -by_um)
+    most_um = half_um - EDGE_UM
+    return float(np.clip(y_um + (GAP_UM if y_um >= 0 else -GAP_UM), -most_um, most_um))
 
 
-def _spots(mark: SpineMark) -> list[dict[str, object]]:
+def _spots(mark: SpineMark, half_um: float) -> list[dict[str, object]]:
     """Return the mark beyond the head, and a ring about the head of the selected spine."""
     colour = colour_of_fate(mark.word)
     spots: list[dict[str, object]] = []
@@ -253,11 +288,11 @@ def _spots(mark: SpineMark) -> list[dict[str, object]]:
                 "data": mark.track_id,
             }
         )
-    is_filled = mark.word in {Fate.GAINED.value, Fate.STABLE.value, PRESENT}
+    is_filled = mark.word in {Fate.GAINED.value, GAINED_AND_LOST}
     spots.append(
         {
-            "pos": (mark.along_um, -mark.across_um if mark.is_absent else _outward_um(mark, GAP_UM)),
-            "size": MARK_PX,
+            "pos": (mark.along_um, -mark.across_um if mark.is_absent else _outward_um(mark, half_um)),
+            "size": STABLE_PX if mark.word in PLAIN else MARK_PX,
             "symbol": "x" if mark.is_absent else SYMBOLS[mark.word],
             "pen": pg.mkPen(colour, width=1.5),
             "brush": pg.mkBrush(colour) if is_filled else None,
@@ -265,10 +300,3 @@ def _spots(mark: SpineMark) -> list[dict[str, object]]:
         }
     )
     return spots
-
-
-def _letter(mark: SpineMark) -> pg.TextItem:
-    text = pg.TextItem(mark.letter, color=theme().accent if mark.is_selected else colour_of_fate(mark.word))
-    text.setAnchor((0.5, 0.5))
-    text.setPos(mark.along_um, _outward_um(mark, GAP_UM + LETTER_UM))
-    return text
