@@ -176,8 +176,25 @@ def one_by_one(session: Session, named: Sequence[str] | None, others: Sequence[s
 
 
 @can_be_stopped
-def find_fields(session: Session, fields: Sequence[str] | None) -> tuple[list[RelocationRecord], list[str]]:
+def find_fields(
+    session: Session,
+    fields: Sequence[str] | None,
+    *,
+    only_missing: bool = False,
+    found: Callable[[RelocationRecord], object] = lambda _: None,
+) -> tuple[list[RelocationRecord], list[str]]:
     """Find fields again; those not named in the order in which the head pose is known soonest.
+
+    Parameters
+    ----------
+    session
+        The open session.
+    fields
+        Which; None takes all that were kept in an earlier session.
+    only_missing
+        Leave out those that were found in this session.
+    found
+        Is told of each search as it ends.
 
     Returns
     -------
@@ -198,12 +215,19 @@ def find_fields(session: Session, fields: Sequence[str] | None) -> tuple[list[Re
             f"animal {session.record.animal} has {len(kept)} fields, none of them from an earlier session; "
             "there is nothing to find again (keep one with new-field, or give --new-session)"
         )
+    if only_missing:
+        known = {name: session.last_relocation(name) for name in earlier}
+        earlier = [name for name, last in known.items() if last is None or last.verdict is not Verdict.FOUND]
+        if not earlier:
+            raise RelocationError("every field was found in this session; choose one to look for it again")
     records, refused = [], []
     for name in one_by_one(session, fields, earlier):
         try:
             records.append(session.relocate(name))
         except RelocationError as error:  # one field out of reach does not keep the others from being found
             refused.append(f"{name}: {error}")
+        else:
+            found(records[-1])
     if not records:
         raise RelocationError("; ".join(refused))
     return records, refused

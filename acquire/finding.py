@@ -45,6 +45,7 @@ from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
 RELOCATION_FILE, PICTURE_FILE = "relocation.json", "relocation.png"
+NEAR_ZYX_UM = np.array([5.0, 5.0, 5.0])  # one sigma of where somebody moved by eye
 
 
 def search_picture(study: Study, record: RelocationRecord) -> Path | None:
@@ -74,6 +75,7 @@ class FieldFinder:
         self.record = record
         self._study, self._rig, self._taker, self._progress = study, rig, taker, progress
         self._guesses: dict[str, tuple[Transform, PosePrior]] = {}
+        self._maps: dict[str, SurfaceRegistration | StackRegistration] = {}
 
     # ---- the head ----------------------------------------------------------------------------------------------
 
@@ -116,6 +118,7 @@ class FieldFinder:
         registration = register_surface(
             map_image.pixels, image.pixels, map_pixel_um=then_um, today_pixel_um=today_um, landmarks=landmarks
         )
+        self._maps[then.name] = registration
         self._log("register surface", to=then.name, verdict=registration.verdict, score=round(registration.score, 3))
         if registration.verdict is not Verdict.FOUND:
             raise RelocationError(
@@ -130,15 +133,20 @@ class FieldFinder:
         self._guesses[then.name] = self._aligned(then) or (pose, self._prior(then, registration, on_map))
         return registration
 
+    def map_registration(self, then: SessionRecord) -> SurfaceRegistration | StackRegistration | None:
+        """Return how today's map was last registered to that of a session, whatever it said; None before."""
+        return self._maps.get(then.name)
+
     def register_wide(self, then: SessionRecord) -> StackRegistration:
         """Register today's wide stack to that of an earlier session; the guess of the head pose follows.
 
         When it is not recognised the stage coordinates alone tell where to look, as without one.
         """
-        before, now = (self._wide_stack(each) for each in (then, self.record))
+        before, now = (self.wide_stack(each) for each in (then, self.record))
         registration = register_stacks(before, now)
         shift_um = [round(float(value), 1) for value in registration.reference_from_today.matrix[:3, 3]]
         said = {"verdict": registration.verdict, "score": round(registration.score, 3), "shift_zyx_um": shift_um}
+        self._maps[then.name] = registration
         self._log("register wide stack", to=then.name, **said)
         guess = Transform.identity(), FROM_STAGE
         if registration.verdict is not Verdict.NOT_FOUND:
@@ -154,9 +162,10 @@ class FieldFinder:
 
     def wide_stack_stage(self, session: SessionRecord) -> StagePosition:
         """Return where the middle of a session's wide stack lay on its stage."""
-        return self._stack_on_stage(self._wide_stack(session)).stage
+        return self._stack_on_stage(self.wide_stack(session)).stage
 
-    def _wide_stack(self, session: SessionRecord) -> Stack:
+    def wide_stack(self, session: SessionRecord) -> Stack:
+        """Return the wide stack of a session."""
         store = self._study.last_store(session, SESSION_ITSELF, WIDE)
         if store is None:
             raise RelocationError(f"session {session.name} has no whole wide stack; map the surface")
@@ -229,17 +238,17 @@ class FieldFinder:
 
     # ---- a field -----------------------------------------------------------------------------------------------
 
-    def relocate(self, field: FieldRecord) -> RelocationRecord:
-        """Find a field again: predict, take an overview, register, correct until it is close; write it all down."""
+    def relocate(self, field: FieldRecord, near: StagePosition | None = None) -> RelocationRecord:
+        """Find a field again: predict, take an overview, register, correct until it is close; write it all down.
+
+        ``near`` is where somebody sees it, and stands for the prediction.
+        """
         started = time.perf_counter()
-        pose = self.pose(field.reference_session)
-        then_um = relocate.stage_zyx_um(field.position)
-        predicted = relocate.position_of(pose.predict(then_um))
+        predicted, sigma_um = self._predict(field) if near is None else (near, NEAR_ZYX_UM)
         if refusal := self._rig.why_not(predicted, field.overview_plan):
             raise RelocationError(f"field {field.name} is predicted at {predicted}, but there {refusal}")
         stores: list[Path] = []
         before_mj = self._study.dose_mj(self.record, field.name)
-        sigma_um = np.round(pose.uncertainty_um(then_um), 2)  # as it is written down: a replay begins with the same
 
         def written(seen: relocate.SearchResult) -> RelocationRecord:
             record = seen.record(
@@ -271,6 +280,12 @@ class FieldFinder:
         self._draw(field, record)
         self._log("relocate", field=field.name, verdict=record.verdict, stage=record.position.model_dump())
         return record
+
+    def _predict(self, field: FieldRecord) -> tuple[StagePosition, Floats]:
+        """Return where a field must be today, and one sigma of it (z, y, x), um."""
+        pose, then_um = self.pose(field.reference_session), relocate.stage_zyx_um(field.position)
+        sigma_um = np.round(pose.uncertainty_um(then_um), 2)  # as it is written down: a replay begins with the same
+        return relocate.position_of(pose.predict(then_um)), sigma_um
 
     def _draw(self, field: FieldRecord, record: RelocationRecord) -> None:
         """Draw a search beside its record; a picture that cannot be drawn is a warning, and fails no search."""
@@ -337,7 +352,10 @@ class FieldFinder:
         if record.verdict is not Verdict.FOUND or not others:
             return record
         found = [self._found_field(*each) for each in [*others, (field, record)]]
-        guess, prior = self._guess(field.reference_session)
+        try:
+            guess, prior = self._guess(field.reference_session)
+        except RelocationError as error:  # it was looked for by eye, where the vessels do not fit
+            return record.model_copy(update={"note": f"not compared with other fields: {error}"})
         missed, sigmas = left_out_residuals_um(guess, prior, found, self._centre(field.reference_session))
         z_um, y_um, x_um = (round(float(value), 2) for value in missed[-1])
         changes: dict[str, Any] = {"missed_zyx_um": (z_um, y_um, x_um)}

@@ -38,6 +38,13 @@ def on_reference_grid(today: Stack, reference: Stack, reference_from_today: Tran
     return moved
 
 
+def pose_to_draw(record: RelocationRecord, reference: Stack, today: Stack) -> Transform:
+    """Return how an overview of a search is drawn on the reference: as found, or middle on middle when it was not."""
+    if record.reference_from_today is None:
+        return Transform.translation((reference.extent_zyx_um - today.extent_zyx_um) / 2)
+    return record.reference_from_today.transform()
+
+
 def map_section(
     study: Study, session: SessionRecord, fields: Sequence[FieldRecord], orientation: Orientation
 ) -> Section:
@@ -71,11 +78,10 @@ def draw_search(record: RelocationRecord, reference: Stack, today: Stack) -> Fig
     today
         The overview that tells most of the search.
     """
+    pose = pose_to_draw(record, reference, today)
     if record.reference_from_today is None:
-        pose = Transform.translation((reference.extent_zyx_um - today.extent_zyx_um) / 2)
         where = "today is the overview most like it, as it was taken"
     else:
-        pose = record.reference_from_today.transform()
         found_um, predicted_um = (relocate.stage_zyx_um(place) for place in (record.position, record.predicted))
         z_um, y_um, x_um = np.subtract(found_um, predicted_um)
         where = f"z {z_um:+.1f}, y {y_um:+.1f}, x {x_um:+.1f} um from where it was predicted; "

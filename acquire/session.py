@@ -14,6 +14,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from acquire import relocate
 from acquire.analysing import analyse_stores
 from acquire.brightness import PowerProposal, match_power
@@ -46,6 +49,7 @@ from acquire.model import (
 )
 from acquire.place import compare_with_first_day
 from acquire.quality import PLACE, bad_planes, judge_stack
+from acquire.relocate import ImageOnStage
 from acquire.rig import Remountable, Rig
 from acquire.store import Study, made_record, read_record, write_record
 from acquire.surface import XY, SurfaceMapper, Tiles
@@ -363,16 +367,24 @@ class Session:
         return field
 
     @can_be_stopped
-    def relocate(self, field_name: str) -> RelocationRecord:
+    def relocate(self, field_name: str, *, near: StagePosition | None = None) -> RelocationRecord:
         """Find a field again: predict, take an overview, register, correct, until it is close; write down every step.
 
         The record's verdict says whether the field was found; nothing is imaged in its place when it was not.
+
+        Parameters
+        ----------
+        field_name
+            The field.
+        near
+            Where somebody sees it: the search begins there, known to a few um, and needs no vessels.
         """
         field = self.study.field(self.record.animal, field_name)
         if field.reference_session == self.record.name:
             raise RelocationError(f"field {field_name} was kept in this session; there is nothing to find again")
-        self._map_surface_once(field)
-        return self._finder.relocate(field)
+        if near is None:
+            self._map_surface_once(field)
+        return self._finder.relocate(field, near)
 
     def order(self, field_names: Sequence[str]) -> list[str]:
         """Return fields in the order in which they are best looked for: so that the head pose is known soonest."""
@@ -380,6 +392,51 @@ class Session:
         for field in fields:
             self._map_surface_once(field)
         return [field.name for field in self._finder.order(fields)]
+
+    def order_so_far(self, field_names: Sequence[str]) -> list[str]:
+        """Return fields in the order that :meth:`order` proposes, from what is known now; nothing is imaged for it."""
+        fields = [self.study.field(self.record.animal, name) for name in field_names]
+        if not all(self._finder.knows_pose(field.reference_session) for field in fields):
+            return list(field_names)
+        return [field.name for field in self._finder.order(fields)]
+
+    def map_session(self) -> SessionRecord | None:
+        """Return the session whose image of the vessels, or wide stack, is the animal's map; None before one is."""
+        sessions = self.study.sessions(self.record.animal)
+        return next((s for s in sessions if s.surface is not None or self._finder.has_wide_stack(s)), None)
+
+    def map_registration(self) -> SurfaceRegistration | StackRegistration | None:
+        """Return how today's vessels were registered to the animal's map, whatever it said; None before."""
+        mapped = self.map_session()
+        return None if mapped is None else self._finder.map_registration(mapped)
+
+    def map_image(self, session: SessionRecord) -> tuple[NDArray[np.generic], ImageOnStage] | None:
+        """Return a session's image of the vessels, or its wide stack from above, and how it lies on the stage."""
+        orientation = self.rig.config.orientation
+        if session.surface is not None and session.surface_pixel_um is not None:
+            image = read_image(self.study.session_folder(session.animal, session.name) / SURFACE_FILE).pixels
+            shape = int(image.shape[0]), int(image.shape[1])
+            return image, ImageOnStage(session.surface, session.surface_pixel_um, shape, orientation)
+        if not self._finder.has_wide_stack(session):
+            return None
+        stack, stage = self._finder.wide_stack(session), self._finder.wide_stack_stage(session)
+        shape = int(stack.pixels.shape[1]), int(stack.pixels.shape[2])
+        return stack.pixels.max(axis=0), ImageOnStage(stage, stack.voxel_um[1], shape, orientation)
+
+    def accept_unsure(self, field_name: str) -> RelocationRecord:
+        """Write down that somebody compared the pictures of a field that is unsure, and that it is this place.
+
+        Raises
+        ------
+        RelocationError
+            When the last search in this session did not end unsure.
+        """
+        found = self._finder.last_relocation(self.study.field(self.record.animal, field_name))
+        if found is None or found.verdict is not Verdict.UNSURE:
+            told = "was not looked for" if found is None else f"is {found.verdict}"
+            raise RelocationError(f"field {field_name} {told} in this session; only what is unsure can be accepted")
+        self._log("accept unsure", field=field_name, stage=found.position.model_dump(), evidence=found.evidence)
+        return found
 
     def head_pose(self, field_name: str) -> HeadPose | None:
         """Return how the head sits today against the session in which a field was kept; None before anything tells."""

@@ -11,9 +11,11 @@ from PyQt6.QtWidgets import QApplication
 
 from acquire.gui.close_page import ClosePage
 from acquire.gui.desk import Desk
+from acquire.gui.find_page import FindPage
 from acquire.gui.page import Page
 from acquire.gui.review_page import ReviewPage
 from acquire.gui.session_page import SessionPage
+from acquire.gui.surface_page import SurfacePage
 from acquire.gui.take_page import TakePage
 from acquire.gui.theme import choose_theme
 from acquire.gui.window import Bringer, Window
@@ -31,7 +33,14 @@ def make_window(folder: Path, rig_name: str, who: str = "") -> Window:
 
 def pages_of(desk: Desk) -> list[Page]:
     """Return the pages in the order of the work."""
-    return [SessionPage(desk), TakePage(desk), ReviewPage(desk), ClosePage(desk)]
+    return [
+        SessionPage(desk),
+        SurfacePage(desk),
+        FindPage(desk),
+        TakePage(desk),
+        ReviewPage(desk),
+        ClosePage(desk),
+    ]
 
 
 def run(folder: Path, rig_name: str, *, bright: bool = False) -> int:

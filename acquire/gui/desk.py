@@ -26,6 +26,7 @@ from analysis.errors import ExperimentError
 if TYPE_CHECKING:
     from acquire.analysing import Analysed
     from acquire.live import LiveView
+    from acquire.model import RelocationRecord
     from acquire.rig import Rig
     from acquire.session import Session
     from acquire.store import Study
@@ -36,6 +37,7 @@ BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
 NO_SESSION = "open a session first"
 NO_FIELD = "choose a field first"
+MOVING, LIVE = "moving", "live"
 
 
 def _ignore(_result: object) -> None:
@@ -94,7 +96,10 @@ class Desk:
         self._analysing = ""
         self._anaesthesia_s: float | None = None
         self._is_closed = False
-        self._accepted: set[str] = set()
+        self._accepted: dict[str, RelocationRecord] = {}
+        self._wanted_um = (0.0, 0.0, 0.0)
+        self._moving = threading.Lock()
+        self._after_live: Callable[[], object] | None = None
 
     # ---- what is in sight --------------------------------------------------------------------------------------
 
@@ -117,6 +122,7 @@ class Desk:
             field=self.field,
             sitting_s=None if self._anaesthesia_s is None else time.monotonic() - self._anaesthesia_s,
             alarms=() if rig is None else tuple(rig.alarms),
+            accepted=frozenset(name for name in self._accepted if self.is_accepted(name)),
         )
 
     def _left_s(self, share: float) -> float | None:
@@ -164,11 +170,15 @@ class Desk:
         self._guarded(verb, then, "", after=self._end_of_work)
 
     def _end_of_work(self) -> None:
+        self.know_anew()
+        self._doing, self._is_paused = "", False
+
+    def know_anew(self) -> None:
+        """Read again what is known; for the worker, in the middle of a long verb."""
         from acquire.gui.knowing import know
 
         with contextlib.suppress(ExperimentError, OSError):
             self._known = know(self.study, self.session, self.rig)
-        self._doing, self._is_paused = "", False
 
     def _guarded(
         self, verb: Callable[[], T], then: Callable[[T], object], before: str, after: Callable[[], None] = lambda: None
@@ -231,6 +241,7 @@ class Desk:
     def stop(self) -> None:
         """End what the rig does and close the light at once, whatever the window does meanwhile."""
         rig = self.rig
+        self._after_live, self._wanted_um = None, (0.0, 0.0, 0.0)
         if rig is not None:
             threading.Thread(target=self._stop, args=(rig,), name="stop", daemon=True).start()
 
@@ -295,6 +306,7 @@ class Desk:
                 raise RigError(NO_RIG)
             if self.session is not None:
                 raise StudyError(f"session {self.session.record.name} is open; close it first")
+            self._accepted.clear()
             self.session = Session.open(
                 self._open_study(), animal, self.rig, experimenter=self.who, day=day, new=new, progress=self._hear
             )
@@ -337,19 +349,77 @@ class Desk:
             finally:
                 self.live = None
 
-        self.do("live", show, self.tell)
+        self._after_live = None
+        self.do(LIVE, show, self._end_live)
+
+    def _end_live(self, told: str) -> None:
+        self.tell(told)
+        after, self._after_live = self._after_live, None
+        if after is not None:
+            after()
+
+    def after_live(self, verb: Callable[[], object]) -> None:
+        """Do something with the rig: at once, or when the live view, which this ends, is dark."""
+        if self.live is None:
+            verb()
+        else:
+            self.stop()
+            self._after_live = verb
+
+    def nudge(self, x_um: float = 0.0, y_um: float = 0.0, z_um: float = 0.0) -> None:
+        """Move the stage so much further, um; several wishes add up, and the live view goes on meanwhile."""
+        live = self.live
+        if live is not None:
+            live.nudge(x_um, y_um, z_um)
+            return
+        if refusal := self.why_not_nudge():
+            self.refuse(refusal)
+            return
+        with self._moving:
+            x, y, z = self._wanted_um if self._doing == MOVING else (0.0, 0.0, 0.0)
+            self._wanted_um = x + x_um, y + y_um, z + z_um
+        self._move_on()
+
+    def why_not_nudge(self) -> str | None:
+        """Say why the stage cannot be moved now; None when it can."""
+        can = self.rig is not None and (self.live is not None or self._doing == MOVING)
+        return None if can else self.why_not()
+
+    def _move_on(self, _moved: object = None) -> None:
+        if any(self._wanted_um) and self._doing != MOVING:
+            self.do(MOVING, self._move, self._move_on)
+
+    def _move(self) -> None:
+        if self.rig is None:
+            raise RigError(NO_RIG)
+        with self._moving:
+            wanted_um, self._wanted_um = self._wanted_um, (0.0, 0.0, 0.0)
+        self.rig.move_to(self.rig.position().moved(*wanted_um))
+
+    def accept_unsure(self, field: str) -> None:
+        """Let a field whose search ended unsure be taken: somebody compared the pictures."""
+        session = self.session
+        if session is None:
+            self.refuse(NO_SESSION)
+            return
+
+        def accepted(found: RelocationRecord) -> None:
+            self._accepted[field] = found
+            self.tell(f"{field} is taken for the field although its search was unsure")
+
+        self.do(f"accepting {field}", lambda: session.accept_unsure(field), accepted)
+
+    def is_accepted(self, field: str) -> bool:
+        """Whether the last search for a field ended unsure and was accepted; another search forgets it."""
+        accepted = self._accepted.get(field)
+        if accepted is None:
+            return False
+        last = next((one.relocation for one in self._known.fields if one.name == field), None)
+        return last is not None and last.ended == accepted.ended
 
     def choose(self, field: str) -> None:
         """Make a field the one that the pages are about."""
         self.field = field
-
-    def accept_unsure(self, field: str) -> None:
-        """Let a field that is unsure be taken: somebody compared the pictures."""
-        self._accepted.add(field)
-
-    def is_accepted(self, field: str) -> bool:
-        """Whether somebody compared the pictures of a field since it was looked for."""
-        return field in self._accepted
 
     def analyse(self, field: str) -> None:
         """Compare the sessions of a field in another process, while the rig does what it likes."""

@@ -37,9 +37,15 @@ def know(study: Study | None, session: Session | None, rig: Rig | None) -> Known
         has_map=any(each.surface is not None for each in sessions),
         has_surface=session.record.surface is not None,
         landmarks=tuple(mark.name for mark in session.landmarks() if not mark.refused),
+        order=_order(session, animal.fields),
         is_aligned=session.is_aligned,
         stacks_left=_stacks_left(study, (field.plan for field in animal.fields)),
     )
+
+
+def _order(session: Session, fields: Iterable[FieldRecord]) -> tuple[str, ...]:
+    """Return the fields that there are to find, as they are best looked for."""
+    return tuple(session.order_so_far([each.name for each in fields if each.reference_session != session.record.name]))
 
 
 def _field_status(session: Session, field: FieldRecord) -> FieldStatus:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from acquire.gui.picture import Picture
 from acquire.gui.theme import theme
 
 POLL_MS = 15
-COUNT_EVERY = 5  # frames from one histogram to the next
+COUNT_EVERY_S = 0.2  # from one histogram to the next
 HISTOGRAM_PX = 64
 
 
@@ -45,7 +47,7 @@ class LivePicture(QWidget):
             y=np.zeros(BINS),
         )
         self._shown = 0
-        self._counted = 0
+        self._counted_s = 0.0
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self.poll)
@@ -72,11 +74,12 @@ class LivePicture(QWidget):
     def show_frame(self, frame: NDArray[np.uint16], saturation: float | None) -> None:
         """Show a frame, shape (y, x)."""
         self.picture.show_image(frame, saturation=saturation)
-        if self._counted % COUNT_EVERY == 0:
+        now_s = time.monotonic()
+        if now_s - self._counted_s >= COUNT_EVERY_S:
+            self._counted_s = now_s
             levels = levels_of(frame, saturation)
             self._curve.setData(x=np.arange(BINS + 1), y=np.sqrt(levels.counts))
             self.levels.setText(levels.says)
-        self._counted += 1
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
         """Look while somebody can see it."""

@@ -9,10 +9,12 @@ from PyQt6.QtWidgets import QVBoxLayout, QWidget
 
 from acquire.gui.theme import theme
 
-DARKEST, BRIGHTEST = 1.0, 99.7  # percentiles of a thinned image that are drawn black and white
 Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+DARKEST, BRIGHTEST = 1.0, 99.7  # percentiles of a thinned image that are drawn black and white
 THINNED = 64  # along each side: enough to know how bright a frame is
-STEADY = 0.85  # of the last levels that stays: the picture does not flicker
+FOLLOWED_EVERY = 5  # images: from one to the next the brightness hardly changes
+STEADY = 0.7  # of the last levels that stays: the picture does not flicker
+SATURATED = 255  # the last of the colours
 
 
 class Picture(QWidget):
@@ -28,13 +30,11 @@ class Picture(QWidget):
         self._graphics.setBackground(theme().background)
         self.view = self._graphics.addViewBox(lockAspect=True, invertY=True)
         self.item = pg.ImageItem(axisOrder="row-major")
-        self._warning = pg.ImageItem(axisOrder="row-major")
-        self._warning.setLookupTable(np.array([[0, 0, 0, 0], _rgba(theme().light_on)], dtype=np.uint8))
-        for item in (self.item, self._warning):
-            self.view.addItem(item)
-        self._warning.hide()
+        self.view.addItem(self.item)
+        self._colours = _colours(theme().light_on)
         self._levels: tuple[float, float] | None = None
-        self._shape: tuple[int, ...] = ()
+        self._images = 0
+        self._extent: tuple[float, float, int, int] | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._graphics)
@@ -61,36 +61,43 @@ class Picture(QWidget):
             Its height and width, um, so that the coordinates of the view are um; pixels when not given.
         """
         if image.ndim == 3:
-            self.item.setImage(image, levels=(0, 255))
+            self.item.setImage(image, levels=(0, 255), lut=None)
+        elif saturation is not None and image.max() >= saturation:
+            black, white = levels or self._followed(image)
+            greys = pg.rescaleData(image, (SATURATED - 1) / (white - black), black, np.uint8, (0, SATURATED - 1))
+            np.putmask(greys, image >= saturation, SATURATED)
+            self.item.setImage(greys, levels=(0, SATURATED), lut=self._colours)
         else:
-            self.item.setImage(image, levels=levels or self._followed(image))
-        is_saturated = None if saturation is None or image.ndim == 3 else image >= saturation
-        if is_saturated is not None and is_saturated.any():
-            self._warning.setImage(is_saturated.view(np.uint8), levels=(0, 1))
-            self._warning.show()
-        else:
-            self._warning.hide()
-        height, width = um or image.shape[:2]
-        for item in (self.item, self._warning):
-            item.setRect(0.0, 0.0, float(width), float(height))
-        if (height, width) != self._shape:
-            self._shape = (height, width)
-            self.view.setRange(xRange=(0, width), yRange=(0, height), padding=0.01)
+            self.item.setImage(image, levels=levels or self._followed(image), lut=None)
+        self._fit((*(um or image.shape[:2]), *image.shape[:2]))
+        self._images += 1
 
     def _followed(self, image: Image) -> tuple[float, float]:
+        if self._levels is not None and self._images % FOLLOWED_EVERY:
+            return self._levels
         rows, columns = (max(1, size // THINNED) for size in image.shape)
         black, white = (float(value) for value in np.percentile(image[::rows, ::columns], (DARKEST, BRIGHTEST)))
         if self._levels is not None:
             black, white = (
                 STEADY * before + (1.0 - STEADY) * now for before, now in zip(self._levels, (black, white), strict=True)
             )
-        self._levels = black, max(white, black + 1.0)
+        self._levels = black, max(white, black + 1e-6)
         return self._levels
 
     def forget_levels(self) -> None:
         """Follow the brightness anew: another thing is shown."""
         self._levels = None
 
+    def _fit(self, extent: tuple[float, float, int, int]) -> None:
+        """Lay the image where its coordinates say, and show all of it when it is another size."""
+        if extent == self._extent:
+            return
+        self._extent, (height, width, _, _) = extent, extent
+        self.item.setRect(0.0, 0.0, float(width), float(height))
+        self.view.setRange(xRange=(0, width), yRange=(0, height), padding=0.01)
 
-def _rgba(colour: str) -> list[int]:
-    return [*(int(colour[first : first + 2], 16) for first in (1, 3, 5)), 255]
+
+def _colours(warning: str) -> NDArray[np.uint8]:
+    """Return greys, the last colour the warning's."""
+    table = np.repeat(np.linspace(0, 255, SATURATED).astype(np.uint8)[:, None], 3, axis=1)
+    return np.vstack([table, [[int(warning[first : first + 2], 16) for first in (1, 3, 5)]]]).astype(np.uint8)

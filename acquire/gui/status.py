@@ -104,6 +104,8 @@ class Known:
         Whether the animal has a map of its vessels, and the session an image of them.
     landmarks
         Names of the landmarks in use.
+    order
+        Names of the fields to find, in the order in which they are best looked for.
     is_aligned
         Whether a person said where landmarks are today.
     stacks_left
@@ -121,6 +123,7 @@ class Known:
     has_map: bool = False
     has_surface: bool = False
     landmarks: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
     is_aligned: bool = False
     stacks_left: int | None = None
     cannot: tuple[str, ...] = ()
@@ -162,6 +165,8 @@ class DeskStatus:
         Time since the anaesthesia began, s; None before the session.
     alarms
         What the guards of the light had to do.
+    accepted
+        Fields whose search ended unsure, and that somebody took for the field all the same.
     """
 
     known: Known = field(default_factory=Known)
@@ -178,6 +183,7 @@ class DeskStatus:
     field: str = ""
     sitting_s: float | None = None
     alarms: tuple[str, ...] = ()
+    accepted: frozenset[str] = frozenset()
 
     def is_done(self, page: str) -> bool:
         """Whether the work of a page is done in this session."""
@@ -188,11 +194,15 @@ class DeskStatus:
         done = {
             "Session": True,
             "Surface": known.has_surface or known.is_aligned,
-            "Find": bool(fields) and all(one.verdict is Verdict.FOUND for one in fields),
+            "Find": bool(fields) and all(self.is_placed(one) for one in fields),
             "Take": bool(fields) and all(one.stacks and not one.is_cut_short for one in fields),
             "Close": known.record.closed is not None,
         }
         return done.get(page, False)
+
+    def is_placed(self, field: FieldStatus) -> bool:
+        """Whether a field was found, or somebody accepted that it was unsure."""
+        return field.verdict is Verdict.FOUND or field.name in self.accepted
 
     @property
     def depth_um(self) -> float | None:

@@ -1,0 +1,413 @@
+"""Find: each field found again and compared with its reference; the stage nudged; a new field kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from PyQt6.QtGui import QColor
+from PyQt6.QtWidgets import (
+    QAbstractItemView,
+    QButtonGroup,
+    QGridLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QScrollArea,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from acquire.commands import find_fields
+from acquire.gui.commands import Command
+from acquire.gui.desk import LIVE, NO_FIELD, Desk
+from acquire.gui.finding_view import (
+    STEPS_UM,
+    WAYS,
+    FieldRow,
+    SearchPictures,
+    field_rows,
+    other_step_um,
+    read_pictures,
+    stage_step_um,
+    tell_found,
+    tell_search,
+    why_not_accept,
+)
+from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
+from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
+from acquire.gui.status import DeskStatus, FieldStatus
+from acquire.gui.theme import colour_of
+from acquire.gui.words import MARKS
+from acquire.model import FieldRecord, RelocationRecord
+
+SIDE_PX = 372
+COLUMNS = ("", "Field", "Verdict", "Today x y z (um)", "Known (um)")
+NO_FIELDS = "the animal has no field yet: go live, move to a good place, keep it"
+MOVE = "Move the stage: arrow keys, as the image shows it"
+ARROWS = {"Left": "←", "Right": "→", "Up": "↑", "Down": "↓", "PgUp": "z ↑", "PgDown": "z ↓"}
+PLACES = {"Up": (0, 1), "Left": (1, 0), "Right": (1, 2), "Down": (2, 1), "PgUp": (0, 3), "PgDown": (2, 3)}
+
+
+class FindPage(Page):
+    """Leads back to the fields, and to new ones."""
+
+    title = "Find"
+    icon = "mdi6.crosshairs-question"
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.table = self._table()
+        self.planes = Planes()
+        self.headline = QLabel()
+        self.headline.setObjectName("headline")
+        self.headline.setWordWrap(True)
+        self.told = wrapped("", "evidence")
+        self.steps = wrapped("", "steps")
+        self.advice = wrapped("", "advice")
+        self.name = QLineEdit()
+        self.name.setObjectName("new-field-name")
+        self.name.setPlaceholderText("next free name")
+        self._step_um = STEPS_UM[1]
+        self._rows: list[FieldRow] = []
+        self._seen: object = None
+        self._wanted: tuple[str, object] = ("", None)
+        self._frames = 0
+        self._buttons = {command.name: CommandButton(command) for command in self.commands()}
+        for name in ("find", "keep-field"):
+            self._buttons[name].setProperty("primary", True)
+        self._groups = [self._exclusive("show-sides", "show-both", "show-flicker")]
+        self._step_buttons = self._steps_to_choose()
+        self._build()
+
+    def _table(self) -> QTableWidget:
+        table = QTableWidget(0, len(COLUMNS))
+        table.setObjectName("fields")
+        table.setHorizontalHeaderLabels(COLUMNS)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setTabKeyNavigation(False)
+        header, rows = table.horizontalHeader(), table.verticalHeader()
+        if header is not None and rows is not None:
+            header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
+            rows.hide()
+        table.itemSelectionChanged.connect(self._chosen)
+        return table
+
+    def _exclusive(self, *names: str) -> QButtonGroup:
+        group = QButtonGroup(self)
+        for name in names:
+            self._buttons[name].setCheckable(True)
+            group.addButton(self._buttons[name])
+        self._buttons[names[0]].setChecked(True)
+        return group
+
+    def _steps_to_choose(self) -> dict[float, CommandButton]:
+        group, buttons = QButtonGroup(self), {}
+        for step_um in STEPS_UM:
+            choose = Command(f"step-{step_um:g}", f"{step_um:g}", "", "", partial(self._choose_step, step_um))
+            buttons[step_um] = CommandButton(choose)
+            buttons[step_um].setCheckable(True)
+            buttons[step_um].setToolTip("step of the arrow keys, um  [- and + choose another]")
+            group.addButton(buttons[step_um])
+        self._groups.append(group)
+        buttons[self._step_um].setChecked(True)
+        return buttons
+
+    def _build(self) -> None:
+        title = QLabel("Find")
+        title.setObjectName("title")
+        side = QVBoxLayout()
+        side.addWidget(title)
+        side.addWidget(self.table, 2)
+        side.addLayout(self._button_row("find", "find-all"))
+        inside = titled("", self.headline, self.told, self.steps, self.advice)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(inside)
+        side.addWidget(scroll, 3)
+        side.addLayout(self._button_row("accept", "search-here"))
+        left = QWidget()
+        left.setLayout(side)
+        left.setFixedWidth(SIDE_PX)
+        side.setContentsMargins(0, 0, 0, 0)
+        below = QHBoxLayout()
+        below.addWidget(titled(MOVE, self._pad(), self._step_row(), row=True), 1)
+        below.addWidget(titled("New field", self._keeping()), 1)
+        right = QVBoxLayout()
+        right.addLayout(self._button_row("show-sides", "show-both", "show-flicker", "plane-up", "plane-down"))
+        right.addWidget(self.planes, 1)
+        right.addLayout(below)
+        whole = QHBoxLayout(self)
+        whole.setContentsMargins(16, 10, 16, 10)
+        whole.setSpacing(12)
+        whole.addWidget(left)
+        whole.addLayout(right, 1)
+
+    def _button_row(self, *names: str) -> QHBoxLayout:
+        row = QHBoxLayout()
+        for name in names:
+            row.addWidget(self._buttons[name])
+        return row
+
+    def _pad(self) -> QWidget:
+        pad = QWidget()
+        grid = QGridLayout(pad)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(3)
+        for key, (row, column) in PLACES.items():
+            grid.addWidget(self._buttons[f"nudge-{key.lower()}"], row, column)
+        return pad
+
+    def _step_row(self) -> QWidget:
+        column = QWidget()
+        layout = QVBoxLayout(column)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(quiet("step, um  [- +]"))
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        for place, step_um in enumerate(STEPS_UM):
+            grid.addWidget(self._step_buttons[step_um], *divmod(place, 2))
+        layout.addLayout(grid)
+        layout.addStretch()
+        return column
+
+    def _keeping(self) -> QWidget:
+        keeping = QWidget()
+        layout = QVBoxLayout(keeping)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.name)
+        layout.addLayout(self._button_row("live", "keep-field"))
+        return keeping
+
+    def commands(self) -> Sequence[Command]:
+        """Find, compare, accept, move, keep."""
+        show, plane = self.planes.show_as, self.planes.move_plane
+        nudges = [
+            Command(f"nudge-{key.lower()}", ARROWS[key], key, "", partial(self._nudge, key), self.desk.why_not_nudge)
+            for key in WAYS
+        ]
+        return (
+            Command("find", "Find", "F", "mdi6.crosshairs", self._find, self._why_not_find),
+            Command("find-all", "Find all", "Shift+F", "mdi6.playlist-play", self._find_all, self._why_not_all),
+            Command("accept", "Accept although unsure", "Y", "mdi6.check", self._accept, self._why_not_accept),
+            Command("search-here", "Search from here", "S", "mdi6.radar", self._from_here, self._why_not_find),
+            Command("show-sides", "Side by side", "1", "mdi6.view-split-vertical", partial(show, SIDE_BY_SIDE)),
+            Command("show-both", "On top", "2", "mdi6.layers-outline", partial(show, BOTH), self._why_not_both),
+            Command("show-flicker", "Flicker", "3", "mdi6.flip-horizontal", partial(show, FLICKER), self._why_not_both),
+            Command("plane-up", "Plane", ",", "mdi6.chevron-up", partial(plane, -1), self._why_not_seen),
+            Command("plane-down", "Plane", ".", "mdi6.chevron-down", partial(plane, 1), self._why_not_seen),
+            Command("next-field", "Next field", "N", "", partial(self._step_field, 1)),
+            Command("previous-field", "Previous field", "P", "", partial(self._step_field, -1)),
+            Command("smaller-step", "Smaller step", "-", "", partial(self._other_step, larger=False)),
+            Command("larger-step", "Larger step", "+", "", partial(self._other_step, larger=True)),
+            *nudges,
+            Command("live", "Live", "L", "mdi6.play-circle-outline", self._live, self._why_not_live),
+            Command("keep-field", "Keep this field", "K", "mdi6.content-save-outline", self._keep, self._why_not_keep),
+        )
+
+    # ---- what is shown -----------------------------------------------------------------------------------------
+
+    def show_status(self, status: DeskStatus) -> None:
+        """Show a snapshot."""
+        rows = field_rows(status)
+        if rows != self._rows:
+            self._rows = rows
+            self._show_rows(status.field)
+        elif status.field != self._current():
+            self._choose(status.field)
+        field = status.chosen
+        self._show_search(status, field)
+        self._want_pictures(field)
+        self._show_live(status)
+        live = self._buttons["live"]
+        live.setText("End live" if status.doing == LIVE else "Live")
+        for button in self._buttons.values():
+            button.refresh()
+
+    def _show_rows(self, chosen: str) -> None:
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(self._rows))
+        for number, row in enumerate(self._rows):
+            texts = (row.turn, row.name, f"{MARKS[row.verdict]} {row.word}", row.place, row.known)
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                if column == 2:
+                    item.setForeground(QColor(colour_of(row.verdict)))
+                self.table.setItem(number, column, item)
+        self.table.blockSignals(False)
+        names = [row.name for row in self._rows]
+        self._choose(chosen if chosen in names else next(iter(names), ""))
+
+    def _show_search(self, status: DeskStatus, field: FieldStatus | None) -> None:
+        seen = (field, status.accepted)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        told = tell_search(field, is_accepted=field is not None and field.name in status.accepted)
+        verdict = None if field is None else field.verdict
+        self.headline.setText(f"{MARKS[verdict]}  {told.headline}" if self._rows else NO_FIELDS)
+        self.headline.setStyleSheet(f"color: {colour_of(verdict)}; font-size: 13pt; font-weight: bold;")
+        self.told.setText("\n\n".join(told.lines))
+        self.steps.setText("\n".join(told.steps))
+
+    def _want_pictures(self, field: FieldStatus | None) -> None:
+        """Have the pictures of a field read when it, or its last search, is another than the one on the screen."""
+        session = self.desk.session
+        if field is None or session is None:
+            if self._wanted != ("", None):
+                self._wanted = ("", None)
+                self._show_pictures(("", None), None)
+            return
+        wanted = field.name, None if field.relocation is None else field.relocation.ended
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self.planes.show_pictures(None)
+            self.desk.read(
+                f"pictures of {field.name}",
+                partial(read_pictures, session, field.name),
+                partial(self._show_pictures, wanted),
+            )
+
+    def _show_pictures(self, wanted: tuple[str, object], pictures: SearchPictures | None) -> None:
+        if wanted != self._wanted:  # another field was chosen meanwhile
+            return
+        self.planes.show_pictures(pictures)
+        self.advice.setText("" if pictures is None else pictures.advice)
+
+    def _show_live(self, status: DeskStatus) -> None:
+        if status.doing != LIVE:
+            self.planes.end_live()
+            return
+        frame, rig = status.sight.frame, self.desk.rig
+        if frame is None or rig is None or status.sight.frames == self._frames:
+            return
+        self._frames = status.sight.frames
+        self.planes.show_live(frame if frame.ndim == 2 else frame[0], rig.config.scan.saturation)
+
+    # ---- choosing ----------------------------------------------------------------------------------------------
+
+    def _current(self) -> str:
+        row = self.table.currentRow()
+        return self._rows[row].name if 0 <= row < len(self._rows) and self.table.selectedItems() else ""
+
+    def _choose(self, name: str) -> None:
+        names = [row.name for row in self._rows]
+        if name in names:
+            self.table.selectRow(names.index(name))
+        else:
+            self.table.clearSelection()
+
+    def _chosen(self) -> None:
+        if self._current():
+            self.desk.choose(self._current())
+
+    def _step_field(self, way: int) -> None:
+        row = self.table.currentRow() + way
+        if 0 <= row < len(self._rows):
+            self.table.selectRow(row)
+
+    # ---- finding -----------------------------------------------------------------------------------------------
+
+    def _field(self) -> FieldStatus | None:
+        return self.desk.status.chosen
+
+    def _why_not_find(self) -> str | None:
+        refusal, field = self.desk.why_not(session=True), self._field()
+        if refusal or field is None:
+            return refusal or NO_FIELD
+        return f"{field.name} was kept in this session; there is nothing to find" if field.is_new else None
+
+    def _find(self) -> None:
+        session, field = self.desk.session, self.desk.field
+        if session is not None:
+            self.desk.do(f"looking for {field}", lambda: session.relocate(field), self._found)
+
+    def _from_here(self) -> None:
+        session, rig, field = self.desk.session, self.desk.rig, self.desk.field
+        if session is not None and rig is not None:
+            self.desk.do(
+                f"looking for {field} from here", lambda: session.relocate(field, near=rig.position()), self._found
+            )
+
+    def _found(self, record: RelocationRecord) -> None:
+        self.desk.tell(f"{record.field} {record.verdict}: {record.evidence}")
+
+    def _why_not_all(self) -> str | None:
+        refusal = self.desk.why_not(session=True)
+        return refusal or (None if any(row.turn for row in self._rows) else "no field was kept in an earlier session")
+
+    def _find_all(self) -> None:
+        session = self.desk.session
+        if session is None:
+            return
+
+        def find() -> str:
+            return tell_found(*find_fields(session, None, only_missing=True, found=lambda _: self.desk.know_anew()))
+
+        self.desk.do("looking for all fields", find, self.desk.tell)
+
+    def _why_not_accept(self) -> str | None:
+        field = self._field()
+        is_accepted = field is not None and self.desk.is_accepted(field.name)
+        shown = self.planes.pictures if self.isVisible() else None
+        return self.desk.why_not(field=True) or why_not_accept(field, shown, is_accepted=is_accepted)
+
+    def _accept(self) -> None:
+        self.desk.accept_unsure(self.desk.field)
+
+    # ---- pictures ----------------------------------------------------------------------------------------------
+
+    def _why_not_seen(self) -> str | None:
+        return None if self.planes.pictures is not None else "there is no picture yet"
+
+    def _why_not_both(self) -> str | None:
+        pictures = self.planes.pictures
+        return None if pictures is not None and pictures.today is not None else "there is no picture of today yet"
+
+    # ---- moving, keeping ---------------------------------------------------------------------------------------
+
+    def _nudge(self, key: str) -> None:
+        rig = self.desk.rig
+        if rig is not None:
+            self.desk.nudge(*stage_step_um(rig.config.orientation, key, self._step_um))
+
+    def _choose_step(self, step_um: float) -> None:
+        self._step_um = step_um
+        self._step_buttons[step_um].setChecked(True)
+
+    def _other_step(self, *, larger: bool) -> None:
+        self._choose_step(other_step_um(self._step_um, larger=larger))
+
+    def _is_live(self) -> bool:
+        return self.desk.status.doing == LIVE
+
+    def _why_not_live(self) -> str | None:
+        return None if self._is_live() else self.desk.why_not(session=True)
+
+    def _live(self) -> None:
+        if self._is_live():
+            self.desk.stop()
+        else:
+            self.desk.watch()
+
+    def _why_not_keep(self) -> str | None:
+        return None if self._is_live() else self.desk.why_not(session=True)
+
+    def _keep(self) -> None:
+        self.desk.after_live(self._keep_now)
+
+    def _keep_now(self) -> None:
+        session, name = self.desk.session, self.name.text().strip() or None
+        if session is not None:
+            self.desk.do("keeping this field", lambda: session.new_field(name), self._kept)
+
+    def _kept(self, field: FieldRecord) -> None:
+        self.name.clear()
+        self.desk.choose(field.name)
+        self.desk.tell(f"{field.name} is kept at {field.position}")

@@ -1,0 +1,151 @@
+"""Reference and today, plane by plane: side by side, on top of each other in two colours, or one after the other."""
+
+from __future__ import annotations
+
+from PyQt6.QtCore import QEvent, QObject, Qt, QTimer
+from PyQt6.QtGui import QWheelEvent
+from PyQt6.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+
+from acquire.gui.finding_view import ALL_PLANES, SearchPictures
+from acquire.gui.page import quiet
+from acquire.gui.picture import Image, Picture
+
+SIDE_BY_SIDE, BOTH, FLICKER = "side by side", "both", "flicker"
+FLICKER_MS = 450
+NO_PICTURE, NOT_YET = "reference", "today: not looked for yet"
+
+
+class PlanePicture(Picture):
+    """A picture whose mouse wheel goes through planes; with Ctrl it zooms."""
+
+    def __init__(self, name: str, slider: QSlider) -> None:
+        super().__init__(name)
+        self._slider = slider
+        self._port = self._graphics.viewport()
+        if self._port is not None:
+            self._port.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Give the wheel to the slider."""
+        if isinstance(event, QWheelEvent) and not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            way = 1 if event.angleDelta().y() < 0 else -1
+            self._slider.setValue(self._slider.value() + way)
+            return True
+        return super().eventFilter(watched, event)
+
+
+class Planes(QWidget):
+    """The two pictures and the slider that goes through their planes; the first place of the slider is all planes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setObjectName("plane")
+        self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.slider.valueChanged.connect(self._show)
+        self.reference, self.today = (PlanePicture(name, self.slider) for name in ("reference", "today"))
+        self.names = QLabel(NO_PICTURE), QLabel(NOT_YET)
+        self.plane = quiet()
+        self._pictures: SearchPictures | None = None
+        self._mode, self._shows_today, self._is_live = SIDE_BY_SIDE, False, False
+        self._flicker = QTimer(self)
+        self._flicker.setInterval(FLICKER_MS)
+        self._flicker.timeout.connect(self._turn_over)
+        sides = QHBoxLayout()
+        for name, picture in zip(self.names, (self.reference, self.today), strict=True):
+            side = QVBoxLayout()
+            side.addWidget(name)
+            side.addWidget(picture, 1)
+            sides.addLayout(side, 1)
+        below = QHBoxLayout()
+        below.addWidget(self.slider, 1)
+        below.addWidget(self.plane)
+        self.plane.setFixedWidth(290)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(sides, 1)
+        layout.addLayout(below)
+        self.show_pictures(None)
+
+    @property
+    def pictures(self) -> SearchPictures | None:
+        """What is on the screen."""
+        return self._pictures
+
+    def show_pictures(self, pictures: SearchPictures | None) -> None:
+        """Show a field's reference and today."""
+        self._pictures = pictures
+        self.slider.blockSignals(True)
+        self.slider.setRange(0, 0 if pictures is None else pictures.planes)
+        self.slider.setValue(0)
+        self.slider.blockSignals(False)
+        self._show()
+
+    def show_as(self, mode: str) -> None:
+        """Show them side by side, both on top of each other, or one after the other."""
+        self._mode, self._shows_today = mode, False
+        if mode == FLICKER:
+            self._flicker.start()
+        else:
+            self._flicker.stop()
+        self._show()
+
+    def move_plane(self, way: int) -> None:
+        """Go some planes deeper."""
+        self.slider.setValue(self.slider.value() + way)
+
+    def show_live(self, frame: Image, saturation: float | None) -> None:
+        """Show what is under the objective at today's side."""
+        if not self._is_live:
+            self._is_live = True
+            self.today.forget_levels()
+            self._lay_out()
+        self.today.show_image(frame, saturation=saturation)
+        self.today.item.show()
+
+    def end_live(self) -> None:
+        """Show the pictures again."""
+        if self._is_live:
+            self._is_live = False
+            self._show()
+
+    # ---- how ---------------------------------------------------------------------------------------------------
+
+    def _turn_over(self) -> None:
+        self._shows_today = not self._shows_today
+        self._show()
+
+    def _lay_out(self) -> None:
+        one = self._mode != SIDE_BY_SIDE and not self._is_live
+        self.today.setVisible(not one)
+        self.names[1].setVisible(not one)
+        first, second = NO_PICTURE, "● LIVE" if self._is_live else "today"
+        pictures = self._pictures
+        if not self._is_live and (pictures is None or pictures.today is None):
+            second = NOT_YET
+        if pictures is not None and pictures.today is not None and one:
+            flicker = "today" if self._shows_today else "reference"
+            first = "reference magenta, today green, both white" if self._mode == BOTH else f"flicker: {flicker}"
+        self.names[0].setText(first)
+        self.names[1].setText(second)
+
+    def _show(self, _value: int = 0) -> None:
+        self._lay_out()
+        pictures, plane = self._pictures, self.slider.value() + ALL_PLANES
+        self.plane.setText("" if pictures is None else pictures.tell_plane(plane))
+        self.reference.item.setVisible(pictures is not None)
+        if not self._is_live:
+            self.today.item.setVisible(pictures is not None and pictures.today is not None)
+        if pictures is None:
+            return
+        reference, today = pictures.pair(plane)
+        first = reference
+        if self._is_live:
+            first = reference
+        elif self._mode == BOTH and today is not None:
+            first = pictures.both(plane)  # type: ignore[assignment]
+        elif self._mode == FLICKER and self._shows_today and today is not None:
+            first = today
+        self.reference.show_image(first, levels=(0.0, 255.0), um=pictures.size_um)
+        if today is not None and not self._is_live:
+            self.today.show_image(today, levels=(0.0, 255.0), um=pictures.size_um)

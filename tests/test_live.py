@@ -1,0 +1,114 @@
+"""The live view: frames come, a joystick moves, and the light is off on every way out."""
+
+import threading
+import time
+
+import pytest
+
+from acquire.config import RigConfig, read_rig_config
+from acquire.errors import RigError
+from acquire.live import LiveView
+from acquire.model import StackPlan
+from acquire.opening import open_rig
+
+PLAN = StackPlan(field_of_view_um=60.0, pixels=64, power_mw=10.0)
+
+
+@pytest.fixture(scope="module")
+def rig():
+    config = read_rig_config("simulated")
+    small = {**config.load_settings, "half_width_um": 250.0}
+    with open_rig(RigConfig.model_validate({**config.model_dump(), "load_settings": small})) as opened:
+        opened.loaded.mount(0, 0.0)
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def dark(rig):
+    yield
+    assert not rig.core.getShutterOpen("Shutter")
+    assert not rig.sight.is_lit
+
+
+def until(asked, limit_s=20.0):
+    began = time.monotonic()
+    while not asked():
+        assert time.monotonic() - began < limit_s
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def running(rig):
+    """A live view in a thread of its own; afterwards it was stopped."""
+    view, ended = LiveView(rig, PLAN, 10.0), []
+    thread = threading.Thread(target=lambda: ended.append(view.run()))
+    before = rig.sight.frames
+    thread.start()
+    until(lambda: rig.sight.frames > before + 2)
+    yield view
+    rig.stop()
+    thread.join(20.0)
+    assert ended == ["stopped"]
+
+
+def test_frames_come_with_the_power_that_was_asked(rig, running):
+    assert rig.sight.frame.shape == (64, 64)
+    assert rig.sight.power_mw == pytest.approx(10.0, rel=0.01)
+    running.set_power(20.0)
+    until(lambda: rig.sight.power_mw > 19.0)
+    with pytest.raises(RigError, match=r"power 500\.0 mW is outside"):
+        running.set_power(500.0)
+    assert running.power_mw == 20.0
+
+
+def test_a_joystick_moves_between_frames_and_wishes_add_up(rig, running):
+    here = rig.sight.position or rig.position()
+    for _ in range(5):
+        running.nudge(x_um=2.0, z_um=1.0)
+    until(lambda: rig.sight.position is not None and rig.sight.position.x_um > here.x_um + 9.5)
+    until(lambda: abs(rig.sight.position.z_um - here.z_um - 5.0) < 0.5)
+
+
+def test_a_move_beyond_the_limits_ends_it_dark(rig):
+    view = LiveView(rig, PLAN, 10.0)
+    view.nudge(x_um=1e6)
+    with pytest.raises(RigError, match="limits"):
+        view.run()
+
+
+def test_a_far_move_is_made_in_the_dark(rig, monkeypatch):
+    view, lit = LiveView(rig, PLAN, 10.0, untouched_s=0.5), []
+    move_to = rig.move_to
+    monkeypatch.setattr(rig, "move_to", lambda there: lit.append(rig.sight.is_lit) or move_to(there))
+    view.nudge(x_um=100.0)
+    view.run()
+    view.nudge(x_um=-100.0)
+    view.run()
+    assert lit == [False, False]
+
+
+def test_it_goes_dark_when_nobody_touches_anything(rig):
+    assert LiveView(rig, PLAN, 10.0, untouched_s=0.2).run() == "the light went off: nobody touched anything for 0 s"
+
+
+def test_a_scanner_that_fails_ends_it_dark(rig, monkeypatch):
+    def fail():
+        raise RuntimeError("the cable is out")
+
+    monkeypatch.setattr(rig.core, "snapImage", fail)
+    with pytest.raises(RigError, match="the cable is out"):
+        LiveView(rig, PLAN, 10.0).run()
+
+
+def test_what_is_seen_of_the_rig_asks_no_device(rig, monkeypatch):
+    rig.position()
+
+    def fail(*_):
+        raise RuntimeError("asked")
+
+    for verb in ("getPosition", "getXYPosition", "getProperty", "getShutterOpen", "snapImage"):
+        monkeypatch.setattr(rig.core, verb, fail)
+    sight = rig.sight
+    assert sight.position is not None
+    assert not sight.is_lit
+    monkeypatch.undo()
