@@ -1,7 +1,7 @@
 """Decisions of a person about spines: kept, found again, undone, and what they do to the tables."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -14,68 +14,13 @@ from hypothesis import strategies as st
 
 from analysis.blind import BlindOrder, blind_order
 from analysis.edits import EDITS_FILE, Edit, EditBook, EditError, EditKind, History, Place, parse_edits, read_edits
-from analysis.fieldtables import SavedTables, read_tables
+from analysis.fieldtables import read_tables
 from analysis.followed import AnalysedField
-from analysis.model import SpineState
-from analysis.presence import Presence
 from analysis.reviewed import apply_edits
-from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table, write_table
+from tests.drawn import NAMES, SHIFT_UM, STATES, A, P, U, drawn, write_tables
 
-P, A, U = SpineState.PRESENT, SpineState.ABSENT, SpineState.UNSCORABLE
-NAMES = ("monday", "friday", "sunday")
-SHIFT_UM = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, -1.0], [-0.5, 3.0, 4.0]])
-STATES = ((P, P, P), (P, A, A), (A, P, P), (P, U, P), (P, P, A), (A, A, P), (U, P, P))
-APART_UM = 3.0
 NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 _STEPS = count()
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Tables of a straight dendrite with spines every 3 um to the left and the right."""
-
-    tables: SavedTables
-    states: tuple
-
-    def head(self, spine, session, dendrite=0):
-        return np.array([5.0, 10.0 + (1.5 if spine % 2 else -1.5), 2.0 + APART_UM * spine]) + SHIFT_UM[session]
-
-    def place(self, spine, session):
-        return Place(session=NAMES[session], head_zyx_um=tuple(self.head(spine, session)), dendrite=0)
-
-    def places(self, spine):
-        return tuple(self.place(spine, s) for s in range(3) if self.states[spine][s] is P)
-
-    @property
-    def field(self):
-        return AnalysedField(self.tables, NAMES)
-
-
-def drawn(states=STATES) -> Drawn:
-    figure = Drawn(None, tuple(states))
-    probability = np.array([[{P: 0.9, A: 0.1, U: 0.4}[s] for s in row] for row in states]).reshape(-1, 3)
-    presence = Presence(probability, np.array(states, dtype=object).reshape(-1, 3))
-    line = np.stack([np.full(200, 5.0), np.full(200, 10.0), np.linspace(0, 40, 200)], axis=1)
-    dendrites = [(s, 0, *point) for s in range(3) for point in (line + SHIFT_UM[s]).tolist()]
-    spines, tracks = [], []
-    for track, row in enumerate(states):
-        for session, state in enumerate(row):
-            if state is P:
-                head = figure.head(track, session)
-                base = (head[0], 10.0 + SHIFT_UM[session][1], head[2])
-                measures = (head[2], 1.5, "right" if track % 2 else "left", 0.8, "spine", 0.9, P, 0.1, False)
-                spines.append((session, track, 0, *head, *base, *measures))
-                tracks.append((session, track, *head, P, 0.9))
-    spines.sort(key=lambda row: row[:2])
-    told = ((s, track, presence.fate(track, s)) for s in range(2) for track in range(len(states)))
-    fates = [(s, s + 1, track, *fate) for s, track, fate in told if fate is not None]
-    tables = SavedTables(
-        make_table(spines, SPINE_COLUMNS),
-        make_table(dendrites, DENDRITE_COLUMNS),
-        make_table(tracks, TRACK_COLUMNS),
-        make_table(fates, FATE_COLUMNS),
-    )
-    return replace(figure, tables=tables)
 
 
 @pytest.fixture(scope="module")
@@ -468,8 +413,7 @@ def test_blind_orders_differ():
 
 
 def test_tables_are_read_as_they_were_written(tmp_path, field):
-    for name in ("spines", "dendrites", "tracks", "fates"):
-        write_table(getattr(field.tables, name), tmp_path / f"{name}.csv")
+    write_tables(field, tmp_path)
     same_tables(apply_edits(AnalysedField(read_tables(tmp_path), NAMES), []), field.tables)
     (tmp_path / "fates.csv").unlink()
     with pytest.raises(Exception, match=r"fates\.csv cannot be read: .*; analyse the field first"):

@@ -84,7 +84,7 @@ def _interval_row(counts: dict[object, object], days: Sequence[str]) -> tuple[st
     first, second = (days[int(str(counts[name]))] for name in ("from_session", "to_session"))
     turnover = float(str(counts["turnover_percent"]))
     said = "-" if np.isnan(turnover) else f"{turnover:.0f} %"
-    return (f"{first} to {second.removeprefix('day ')}", *(str(counts[fate.value]) for fate in Fate), said)
+    return (f"{first}-{second.removeprefix('day ')}", *(str(counts[fate.value]) for fate in Fate), said)
 
 
 def count_states(review: FieldReview, order: BlindOrder) -> Numbers:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PyQt6.QtCore import QEvent, QObject, QPointF, QRectF, Qt
-from PyQt6.QtGui import QFont, QPainter, QResizeEvent, QWheelEvent
+from PyQt6.QtCore import QEvent, QObject, QPoint, QPointF, QRectF, Qt
+from PyQt6.QtGui import QFont, QMouseEvent, QPainter, QResizeEvent, QWheelEvent
 from PyQt6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from acquire.gui.marks import GAINED_AND_LOST, PRESENT, SpineMark
@@ -97,7 +97,7 @@ class _Letters(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no type
         painter.resetTransform()
         painter.setFont(QFont(painter.font().family(), LETTER_PT, QFont.Weight.DemiBold))
         for mark in self._marks:
-            at = to_screen.map(QPointF(mark.along_um, _outward_um(mark, self._half_um)))
+            at = to_screen.map(QPointF(mark.along_um, _mark_um(mark, self._half_um)))
             down = LETTER_BOX.height() / 2 + 2
             at.setY(at.y() + (down if mark.across_um <= 0 else -down))
             painter.setPen(pg.mkPen(theme().accent if mark.is_selected else colour_of_fate(mark.word)))
@@ -147,6 +147,7 @@ class AlignedRows(QWidget):
         self._half_um = 1.0
         self._zoom = 0
         self._centre_um = 0.0
+        self._mouse: QPoint | None = None
 
     def lay_out(self, sessions: Sequence[int], half_um: float) -> None:
         """Make a row for each session, top to bottom; they reach ``half_um`` to each side of the dendrite."""
@@ -217,11 +218,7 @@ class AlignedRows(QWidget):
 
     def mouse_place(self) -> tuple[int, float, float] | None:
         """Return the session and the place (along, across, um) under the mouse; None outside the rows."""
-        viewport = self._graphics.viewport()
-        if viewport is None:
-            return None
-        local = viewport.mapFromGlobal(viewport.cursor().pos())
-        return self._place_at(self._graphics.mapToScene(local)) if viewport.rect().contains(local) else None
+        return None if self._mouse is None else self._place_at(self._graphics.mapToScene(self._mouse))
 
     def _place_at(self, point: QPointF) -> tuple[int, float, float] | None:
         for row in self._rows:
@@ -253,7 +250,11 @@ class AlignedRows(QWidget):
         self.clicked(session, int(spots[0].data()) if len(spots) else None)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Let the wheel zoom."""
+        """Let the wheel zoom, and remember where the mouse is."""
+        if isinstance(event, QMouseEvent):
+            self._mouse = event.position().toPoint()
+        elif event is not None and event.type() == QEvent.Type.Leave:
+            self._mouse = None
         if isinstance(event, QWheelEvent) and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             self.zoom(1 if event.angleDelta().y() > 0 else -1)
             return True
@@ -265,9 +266,11 @@ class AlignedRows(QWidget):
         self._centre()
 
 
-def _outward_um(mark: SpineMark, half_um: float) -> float:
-    """Return where on the screen the mark lies: farther from the dendrite than the head, still in the row."""
+def _mark_um(mark: SpineMark, half_um: float) -> float:
+    """Return where the mark lies, um down the screen: beyond the head, in the row; of an absent spine in its place."""
     y_um = -mark.across_um
+    if mark.is_absent:
+        return y_um
     most_um = half_um - EDGE_UM
     return float(np.clip(y_um + (GAP_UM if y_um >= 0 else -GAP_UM), -most_um, most_um))
 
@@ -291,7 +294,7 @@ def _spots(mark: SpineMark, half_um: float) -> list[dict[str, object]]:
     is_filled = mark.word in {Fate.GAINED.value, GAINED_AND_LOST}
     spots.append(
         {
-            "pos": (mark.along_um, -mark.across_um if mark.is_absent else _outward_um(mark, half_um)),
+            "pos": (mark.along_um, _mark_um(mark, half_um)),
             "size": STABLE_PX if mark.word in PLAIN else MARK_PX,
             "symbol": "x" if mark.is_absent else SYMBOLS[mark.word],
             "pen": pg.mkPen(colour, width=1.5),
