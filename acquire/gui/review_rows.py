@@ -25,6 +25,7 @@ MARGIN_UM = 5.0
 EDGE_UM = 1.5  # a mark stays so far inside its row, with its letter
 RING_PX = 30
 MARK_PX = 12
+HIT_PX = 20  # gloves
 STABLE_PX = 7  # most are stable: what came and went stands out
 PLAIN = (Fate.STABLE.value, PRESENT)
 ZOOMS = (1.0, 1.5, 2.2, 3.3)
@@ -77,18 +78,18 @@ class _Letters(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no type
 
     def __init__(self) -> None:
         super().__init__()
-        self._marks: tuple[SpineMark, ...] = ()
+        self.marks: tuple[SpineMark, ...] = ()
         self._half_um = 1.0
 
     def show_marks(self, marks: Sequence[SpineMark], half_um: float) -> None:
         """Write the letters of these marks."""
         self.prepareGeometryChange()
-        self._marks, self._half_um = tuple(marks), half_um
+        self.marks, self._half_um = tuple(marks), half_um
         self.update()
 
     def boundingRect(self) -> QRectF:  # noqa: N802 - Qt's name
         """Return the whole row."""
-        last_um = max((mark.along_um for mark in self._marks), default=0.0)
+        last_um = max((mark.along_um for mark in self.marks), default=0.0)
         return QRectF(-MARGIN_UM, -self._half_um, last_um + 2 * MARGIN_UM, 2 * self._half_um)
 
     def paint(self, painter: QPainter, *_: object) -> None:
@@ -96,7 +97,7 @@ class _Letters(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no type
         to_screen = painter.transform()
         painter.resetTransform()
         painter.setFont(QFont(painter.font().family(), LETTER_PT, QFont.Weight.DemiBold))
-        for mark in self._marks:
+        for mark in self.marks:
             at = to_screen.map(QPointF(mark.along_um, _mark_um(mark, self._half_um)))
             down = LETTER_BOX.height() / 2 + 2
             at.setY(at.y() + (down if mark.across_um <= 0 else -down))
@@ -133,7 +134,6 @@ class AlignedRows(QWidget):
         self._graphics.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._graphics.ci.layout.setSpacing(3)
         self._graphics.ci.layout.setContentsMargins(0, 0, 0, 0)
-        self._graphics.scene().sigMouseClicked.connect(self._press)
         self._graphics.viewport().installEventFilter(self)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -239,20 +239,28 @@ class AlignedRows(QWidget):
         viewport: QWidget | None = self._graphics.viewport()
         return viewport
 
-    def _press(self, event: object) -> None:
-        point = event.scenePos()  # type: ignore[attr-defined]
-        place = self._place_at(point)
-        if place is None:
-            return
-        session, along_um, across_um = place
-        row = next(row for row in self._rows if row.session == session)
-        spots = row.spots.pointsAt(QPointF(along_um, -across_um))
-        self.clicked(session, int(spots[0].data()) if len(spots) else None)
+    def _press(self, at: QPoint) -> None:
+        place = self._place_at(self._graphics.mapToScene(at))
+        if place is not None:
+            row = next(row for row in self._rows if row.session == place[0])
+            self.clicked(row.session, self._nearest(row, QPointF(at)))
+
+    def _nearest(self, row: _Row, at: QPointF) -> int | None:
+        """Return the track whose head or mark was hit, None when there is none."""
+        away: list[tuple[float, int]] = []
+        for mark in row.letters.marks:
+            for y_um in (-mark.across_um, _mark_um(mark, self._half_um)):
+                hit = QPointF(self._graphics.mapFromScene(row.view.mapViewToScene(QPointF(mark.along_um, y_um)))) - at
+                away.append((float(np.hypot(hit.x(), hit.y())), mark.track_id))
+        nearest = min(away, default=(np.inf, -1))
+        return nearest[1] if nearest[0] <= HIT_PX else None
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Let the wheel zoom, and remember where the mouse is."""
         if isinstance(event, QMouseEvent):
             self._mouse = event.position().toPoint()
+            if event.type() == QEvent.Type.MouseButtonPress and event.button() is Qt.MouseButton.LeftButton:
+                self._press(self._mouse)
         elif event is not None and event.type() == QEvent.Type.Leave:
             self._mouse = None
         if isinstance(event, QWheelEvent) and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
