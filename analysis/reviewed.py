@@ -197,8 +197,9 @@ class _Spines:
 
     def _join(self, key: int, other: int, edit: Edit) -> None:
         first, second = sorted((key, other))
-        if first == second:
-            raise EditError("both places are of one spine already")
+        if first == second:  # a later analysis has joined them by itself
+            self._keep(first, _signed(self._spines[first], edit))
+            return
         one, two = self._spines[first], self._spines[second]
         if why := why_not_join(one, two, self._analysed.sessions):
             raise EditError(why)

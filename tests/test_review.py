@@ -100,11 +100,11 @@ def test_what_is_rejected_gives_way_to_the_next(review):
 
 
 def test_numbers_follow_every_decision(review):
-    assert review.numbers.rows[0] == ("day 0-4", "2", "1", "1", "2", "33 %")
+    assert review.numbers.rows[0] == ("0-4", "2", "1", "1", "2", "33 %")
     assert review.progress == (0, 7)
     review.select(0, 1)
     decide(review, review.say_lost())
-    assert review.numbers.rows[0] == ("day 0-4", "1", "1", "2", "2", "50 %")
+    assert review.numbers.rows[0] == ("0-4", "1", "1", "2", "2", "50 %")
     assert review.progress == (1, 7)
 
 
@@ -236,6 +236,13 @@ def test_after_a_crash_every_decision_is_there_and_the_torn_line_is_said(review,
     again = Review(open_material(study, FIELD), "ann")
     assert again.progress == (2, 7)
     assert "line 3 is torn" in again.trouble[0]
+
+
+def test_a_field_that_was_analysed_again_is_gone_on_with_at_the_same_spine(review, study):
+    review.select(3, 2)
+    again = Review(open_material(study, FIELD), "ann")
+    again.restore(review)
+    assert (again.selected.track_id, again.session) == (3, 2)
 
 
 def test_tables_of_other_sessions_are_refused(study):

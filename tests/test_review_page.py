@@ -121,7 +121,7 @@ def test_all_sessions_are_aligned_and_the_numbers_are_there(sitting):
     assert all(row.image.image is not None for row in rows)
     centres = {round(float(np.mean(row.view.viewRange()[0])), 3) for row in rows}
     assert len(centres) == 1
-    assert sitting.numbers == [["day 0-4", "2", "1", "1", "2", "33 %"], ["day 4-6", "3", "1", "1", "1", "25 %"]]
+    assert sitting.numbers == [["0-4", "2", "1", "1", "2", "33 %"], ["4-6", "3", "1", "1", "1", "25 %"]]
 
 
 def test_ctrl_arrows_step_and_the_place_is_centred_in_every_row(sitting):
@@ -153,7 +153,7 @@ def test_a_key_is_kept_before_it_is_shown_and_the_numbers_follow(sitting, monkey
     assert [(lines, states) for _, lines, states in seen] == [(1, (P, P, P))]
     assert seen[0][0].startswith("reading")
     assert sitting.states(0) == (P, A, P)
-    assert sitting.numbers[0] == ["day 0-4", "1", "1", "2", "2", "50 %"]
+    assert sitting.numbers[0] == ["0-4", "1", "1", "2", "2", "50 %"]
     sitting.key(Qt.Key.Key_Z, CTRL)
     assert sitting.states(0) == (P, P, P)
     sitting.key(Qt.Key.Key_Z, CTRL | SHIFT)

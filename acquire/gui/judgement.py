@@ -77,14 +77,14 @@ def judge(
 def count_fates(review: FieldReview, days: Sequence[str]) -> Numbers:
     """Count what became of the spines of a field, interval by interval."""
     rows = tuple(_interval_row(values, days) for values in interval_counts(review.fates).to_dict("records"))
-    return Numbers(("interval", *(fate.value for fate in Fate), "turnover"), rows)
+    return Numbers(("days", *(fate.value for fate in Fate), "turnover"), rows)
 
 
 def _interval_row(counts: dict[object, object], days: Sequence[str]) -> tuple[str, ...]:
-    first, second = (days[int(str(counts[name]))] for name in ("from_session", "to_session"))
+    first, second = (days[int(str(counts[name]))].removeprefix("day ") for name in ("from_session", "to_session"))
     turnover = float(str(counts["turnover_percent"]))
     said = "-" if np.isnan(turnover) else f"{turnover:.0f} %"
-    return (f"{first}-{second.removeprefix('day ')}", *(str(counts[fate.value]) for fate in Fate), said)
+    return (f"{first}-{second}", *(str(counts[fate.value]) for fate in Fate), said)
 
 
 def count_states(review: FieldReview, order: BlindOrder) -> Numbers:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ from analysis.model import Floats, Stack
 HALF_WIDTH_UM = 5.0
 HALF_DEPTH_UM = 2.5
 HEAD_RADIUS_UM = 0.25  # around a click, over which the brightness in depth is averaged
-EVERY = 4  # voxels along each side that are looked at for the levels of a stack
-LEVELS = (2.0, 99.8)  # percentiles that are drawn black and white
+LEVELS = (5.0, 99.6)  # percentiles that are drawn black and white
+AROUND_UM = np.array([2.0, 9.0, 9.0])  # of a head: z, y, x of which these are taken
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,22 @@ class RawStack:
     """The voxels of one session, and how they are shown."""
 
     session: int
-    pixels: NDArray[np.generic]
+    pixels: NDArray[Any]
     voxel_um: tuple[float, float, float]
-    levels: tuple[float, float]
     saturation: float | None
 
     def plane(self, z_um: float) -> int:
         """Return the number of the plane nearest to a depth."""
         return int(np.clip(round(z_um / self.voxel_um[0]), 0, len(self.pixels) - 1))
+
+    def levels(self, head_zyx_um: Sequence[float]) -> tuple[float, float]:
+        """Return what is drawn black and white around a head."""
+        middle, reach = np.asarray(head_zyx_um) / self.voxel_um, AROUND_UM / self.voxel_um
+        first = np.clip(middle - reach, 0, np.array(self.pixels.shape) - 2).astype(int)
+        last = np.maximum(np.ceil(middle + reach).astype(int), first + 1)
+        around = self.pixels[first[0] : last[0], first[1] : last[1], first[2] : last[2]]
+        black, white = (float(value) for value in np.percentile(around, LEVELS))
+        return black, max(white, black + 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +104,7 @@ class Material:
     def raw(self, session: int) -> RawStack:
         """Read the voxels of one session."""
         stack = self.stacks[session]
-        pixels = stack.pixels
-        black, white = (float(value) for value in np.percentile(pixels[:, ::EVERY, ::EVERY], LEVELS))
-        return RawStack(session, pixels, stack.voxel_um, (black, max(white, black + 1.0)), stack.saturation)
+        return RawStack(session, stack.pixels, stack.voxel_um, stack.saturation)
 
     def head_at(self, dendrite: int, session: int, along_um: float, across_um: float) -> tuple[float, float, float]:
         """Return the brightest point in depth below a place beside a dendrite, (z, y, x), um in the stack."""

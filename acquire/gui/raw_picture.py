@@ -57,6 +57,7 @@ class RawPicture(QWidget):
         self._stack: RawStack | None = None
         self._label = ""
         self._head: tuple[float, float, float] = (0.0, 0.0, 0.0)
+        self._levels = (0.0, 1.0)
         self.plane = 0
 
     def clear(self, why: str) -> None:
@@ -70,6 +71,7 @@ class RawPicture(QWidget):
         """Show the plane of a head, the head in the middle."""
         z, y, x = head_zyx_um
         self._stack, self._label, self._head = stack, label, (z, y, x)
+        self._levels = stack.levels(head_zyx_um)
         self.show_plane(stack.plane(z))
         self.picture.view.setRange(
             xRange=(x - AROUND_UM, x + AROUND_UM), yRange=(y - AROUND_UM, y + AROUND_UM), padding=0
@@ -84,7 +86,7 @@ class RawPicture(QWidget):
         image = stack.pixels[self.plane]
         dz, dy, dx = stack.voxel_um
         self.picture.show_image(
-            image, levels=stack.levels, um=(image.shape[0] * dy, image.shape[1] * dx), saturation=stack.saturation
+            image, levels=self._levels, um=(image.shape[0] * dy, image.shape[1] * dx), saturation=stack.saturation
         )
         away_um = self.plane * dz - self._head[0]
         faint = abs(away_um) > dz

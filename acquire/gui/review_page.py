@@ -267,6 +267,8 @@ class ReviewPage(Page):
         self.desk.read(f"opening {of}", read, self._open)
 
     def _open(self, review: Review) -> None:
+        if self.review is not None and self.review.material.of == review.material.of:
+            review.restore(self.review)
         self.review = review
         self._drawn.clear()
         self._asked.clear()
@@ -425,7 +427,8 @@ class ReviewPage(Page):
 
     def _show_numbers(self, review: Review) -> None:
         decided, of = review.progress
-        self.progress.setText(f"{decided} of {of} spines decided by {review.who if review.second else 'all'}")
+        by = f" by {review.who}" if review.second else ""
+        self.progress.setText(f"{decided} of {of} spines decided{by}")
         self.numbers.show_numbers(review.numbers)
         agreement = review.agreement
         self.agreement.setVisible(agreement is not None)
