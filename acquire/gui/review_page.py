@@ -33,6 +33,7 @@ RAWS_KEPT = 2
 STEP = ("previous-spine", "next-spine", "previous-dendrite", "next-dendrite", "doubtful", "undo", "redo")
 DECIDE = ("added", "lost", "persistent", "unscorable", "bad", "filopodium", "accept")
 MEND = ("insert", "move", "join", "split", "write-note", "blind", "second")
+SWITCHES = ("blind", "second")
 LEGEND = "S stable   G gained   L lost   U unscorable   x absent   + present   f filopodium   ✓ decided"
 TIGHT = "QPushButton { padding: 4px 2px; }"  # seven in a row at 1366 pixels
 Why = Callable[[], str | None]
@@ -120,6 +121,7 @@ class ReviewPage(Page):
                 button = self._buttons[name]
                 button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
                 button.setStyleSheet(TIGHT)
+                button.setCheckable(name in SWITCHES)
                 grid.addWidget(button, line, column)
         for column in range(len(STEP)):
             grid.setColumnStretch(column, 1)
@@ -358,6 +360,8 @@ class ReviewPage(Page):
             self.raw.clear("")
             self.agreement.hide()
             return
+        self._buttons["blind"].setChecked(review.blind is not None)
+        self._buttons["second"].setChecked(review.second)
         self.heading.setText(review.title)
         self.fields.setVisible(review.blind is None)
         self.position.setText(review.position if review.joining is None else review.joining_says)
@@ -378,11 +382,11 @@ class ReviewPage(Page):
                 self.desk.read(
                     "drawing the dendrite", partial(self._draw, review, *key), partial(self._has, review, key)
                 )
-        looks = [
-            RowLook(session, review.label(session), tuple(review.marks(session)), session == review.session)
-            for session in review.order
-        ]
-        self.rows.show_rows(looks, review.centre_um)
+        self.rows.show_rows([self._look(review, session) for session in review.order])
+
+    def _look(self, review: Review, session: int) -> RowLook:
+        marks, is_chosen = tuple(review.marks(session)), session == review.session
+        return RowLook(session, review.label(session), marks, is_chosen, review.centre_um(session))
 
     def _draw(self, review: Review, dendrite: int, session: int) -> Image | None:
         """Draw one row, unless somebody went on meanwhile; runs in the thread that reads."""

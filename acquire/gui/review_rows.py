@@ -1,4 +1,4 @@
-"""The sessions of one dendrite under each other, straight: the same place stands in the same column in every row."""
+"""The sessions of one dendrite under each other, straight: the same place stands in the middle of every row."""
 
 from __future__ import annotations
 
@@ -65,12 +65,15 @@ class RowLook:
         The spines.
     is_chosen
         Whether keys are about this session.
+    centre_um
+        The place along the dendrite that stands in the middle.
     """
 
     session: int
     label: str
     marks: tuple[SpineMark, ...]
     is_chosen: bool
+    centre_um: float
 
 
 class _Letters(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no types
@@ -113,6 +116,7 @@ class _Row:
     image: pg.ImageItem
     spots: pg.ScatterPlotItem
     letters: _Letters
+    centre_um: float = 0.0
 
 
 class AlignedRows(QWidget):
@@ -146,7 +150,6 @@ class AlignedRows(QWidget):
         self._rows: list[_Row] = []
         self._half_um = 1.0
         self._zoom = 0
-        self._centre_um = 0.0
         self._mouse: QPoint | None = None
 
     def lay_out(self, sessions: Sequence[int], half_um: float) -> None:
@@ -181,15 +184,15 @@ class AlignedRows(QWidget):
                 length_um = image.shape[1] * step_um
                 row.image.setRect(-step_um / 2, -self._half_um, length_um, 2 * self._half_um)
 
-    def show_rows(self, looks: Sequence[RowLook], centre_um: float) -> None:
-        """Show the marks of all rows, and one place in the middle of each."""
+    def show_rows(self, looks: Sequence[RowLook]) -> None:
+        """Show the marks of all rows, and the same place in the middle of each."""
         by_session = {look.session: look for look in looks}
-        self._centre_um = centre_um
         for row in self._rows:
             self._show_row(row, by_session[row.session])
         self._centre()
 
     def _show_row(self, row: _Row, look: RowLook) -> None:
+        row.centre_um = look.centre_um
         colour = theme().accent if look.is_chosen else theme().quiet
         weight = "bold" if look.is_chosen else "normal"
         arrow = "▶ " if look.is_chosen else ""
@@ -211,7 +214,7 @@ class AlignedRows(QWidget):
             px_per_um = max(height / (2 * self._half_um), width / LONGEST_UM) * ZOOMS[self._zoom]
             half_x_um, half_y_um = width / px_per_um / 2, height / px_per_um / 2
             row.view.setRange(
-                xRange=(self._centre_um - half_x_um, self._centre_um + half_x_um),
+                xRange=(row.centre_um - half_x_um, row.centre_um + half_x_um),
                 yRange=(-half_y_um, half_y_um),
                 padding=0,
             )

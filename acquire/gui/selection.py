@@ -81,17 +81,16 @@ class Selection:
         ours = self._of(self.dendrite)
         number = next((n for n, one in enumerate(ours, start=1) if one.track_id == self.selected.track_id), 0)
         by = ", ".join(sorted(self.selected.reviewed_by))
-        at = f"{self.centre_um:.0f} of {self.material.lengths_um[self.dendrite]:.0f} um"
+        at = f"{self.centre_um(self.session):.0f} of {self.material.lengths_um[self.dendrite]:.0f} um"
         told = f"spine {number} of {len(ours)}, at {at}, certainty {self.selected.certainty:.2f}"
         notes = f"; note: {' / '.join(self.selected.notes)}" if self.selected.notes else ""
         return told + (f", decided by {by}" if by else ", not decided") + notes
 
-    @property
-    def centre_um(self) -> float:
-        """The place along the dendrite that is in the middle of every row, um."""
+    def centre_um(self, session: int) -> float:
+        """Return the place along the dendrite that is in the middle of a session's row, um."""
         if self.selected is None or self.selected.dendrite != self.dendrite:
             return self.material.lengths_um.get(self.dendrite, 0.0) / 2
-        return float(self.place(self.selected, self.session)[0])
+        return float(self.place(self.selected, session)[0])
 
     def _of(self, dendrite: int) -> list[FollowedSpine]:
         """Return the spines of a dendrite, along it."""
