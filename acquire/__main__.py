@@ -128,12 +128,13 @@ def gui(
     bright: Annotated[bool, typer.Option("--light", help="Light colours, for a room that is not dark.")] = False,
 ) -> None:
     """Open the experimenter's window."""
+    from acquire.gui import SYSTEM_PACKAGES
+
     try:
         from acquire.gui.app import run
     except ImportError as error:
         raise StudyError(
-            f"the window needs Qt, which does not load here ({error}); on Linux install the system packages "
-            "libegl1 libgl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libdbus-1-3"
+            f"the window needs Qt, which does not load here ({error}); install {SYSTEM_PACKAGES}"
         ) from error
     raise typer.Exit(run(study, rig, bright=bright))
 
@@ -424,18 +425,20 @@ def analyse(
     fields: FieldsOption = None,
 ) -> None:
     """Detect, match and compare spines: in any lab's stacks of one field, or in a study."""
-    from acquire.commands import analyse_stacks, analyse_study
-
     if (study is None) == (not stacks):
         raise typer.BadParameter("give either stacks with --out, or --study")
     if study is not None and spines is not None:
         raise typer.BadParameter("--spines needs stacks with --out, not --study")
     with _progress_bar() as progress:
         if study is not None:
+            from acquire.commands import analyse_study
+
             summaries = analyse_study(study, animal, fields, progress, weights=weights)
         elif folder is None:
             raise typer.BadParameter("--out says where the tables go")
         else:
+            from acquire.analysing import analyse_stacks
+
             own = {"spines": spines, "weights": weights}
             summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress, **own)]
     for line in summaries:

@@ -1,4 +1,7 @@
-"""The stacks of one field compared, tables and pictures written: at the rig, by a command, or in a process beside."""
+"""The stacks of one field compared, tables and pictures written: by a command, at the rig, in a process beside it.
+
+It knows no rig and no study, so it is at work at once.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ import pandas as pd
 
 from acquire.errors import StudyError
 from acquire.files import writing
+from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
+from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
 from analysis.report import write_field_outputs
+from analysis.stack import read_dendrites
 from analysis.tables import make_table, write_table
 
 Progress = Callable[[str, float], None]
@@ -52,8 +58,37 @@ def analyse_stores(
     return Analysed(analysis, told, memory.trouble)
 
 
+def analyse_stacks(
+    paths: Sequence[Path],
+    folder: Path,
+    dendrites: Path | None,
+    voxel_um: tuple[float, float, float] | None,
+    progress: Progress,
+    *,
+    spines: Path | None = None,
+    weights: Path | None = None,
+) -> str:
+    """Analyse stacks of one field, in session order; write tables, pictures and report; return a line of counts.
+
+    ``spines`` names a table of spines that a person marked: then these are linked, and none is detected. ``weights``
+    are a laboratory's own for the network that sees spines.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"{folder} is a file; --out needs a folder")
+    traced = read_dendrites(dendrites) if dendrites is not None else None
+    marks = read_marks(spines) if spines is not None else None
+    with Memory(folder / MEMORY_FOLDER) as memory:
+        stacks = [SavedStack(path, memory, voxel_um) for path in paths]
+        check_one_field(stacks)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        analysis = analyse_field(stacks, dendrites=traced, marks=marks, weights=weights, progress=progress)
+        told = write_outputs(folder, stacks, analysis)
+    return with_trouble(told, memory.trouble)
+
+
 def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis, *, parquet: bool = False) -> str:
-    """Write tables, pictures and report; return a line of counts, and a line a warning."""
+    """Write tables, pictures and report; return a line of counts."""
     with writing(folder):
         analysis.write_tables(folder, parquet=parquet)
         write_field_outputs(folder, stacks, analysis)
@@ -77,6 +112,22 @@ def read_sessions(folder: Path) -> list[str]:
         return pd.read_csv(file, dtype={"name": str})["name"].to_list() if file.is_file() else []
     except (OSError, ValueError, KeyError) as error:
         raise StudyError(f"{file} cannot be read: {error}; analyse the field again") from error
+
+
+def check_one_field(stacks: Sequence[Stack]) -> None:
+    """Refuse stacks that say they are of different animals or fields, or that were never finished."""
+    for stack in stacks:
+        if stack.provenance.get("complete") is False:
+            from acquire.images import read_journal
+
+            taken = len(read_journal(stack.source)) if stack.source else 0
+            raise StackError(
+                f"{stack.name} was cut short: {taken} of {len(stack.pixels)} planes were taken; take it again"
+            )
+    owners = {(s.provenance.get("animal"), s.provenance.get("field")) for s in stacks if s.provenance.get("field")}
+    if len(owners) > 1:
+        names = ", ".join(sorted(f"{field} of {animal}" for animal, field in owners))
+        raise StackError(f"the stacks are of {len(owners)} different fields: {names}; give stacks of one field")
 
 
 def with_trouble(told: str, trouble: str | None) -> str:

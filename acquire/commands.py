@@ -1,4 +1,4 @@
-"""What the commands do with files: any lab's stacks and pictures, or the stacks of a study."""
+"""What the commands do with a session, with the stacks of a study, and with any lab's pictures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from acquire.aligning import LEAST_PAIRS
-from acquire.analysing import analyse_stores, with_trouble, write_outputs
+from acquire.analysing import Progress, analyse_stores, with_trouble
 from acquire.config import RigConfig
 from acquire.errors import RelocationError, StudyError
-from acquire.files import writing
 from acquire.finding import RELOCATION_FILE, search_picture
-from acquire.images import read_journal
 from acquire.landmarks import AlignmentRecord
 from acquire.marking import NO_SESSION, LandmarkBook
 from acquire.model import Light, RelocationRecord
@@ -26,15 +24,11 @@ from acquire.session import Session, can_be_stopped
 from acquire.store import Study, read_record
 from acquire.surface import check_photograph
 from analysis.errors import StackError
-from analysis.field import analyse_field
-from analysis.marks import read_marks
-from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Stack, Verdict
 from analysis.register import StackRegistration
-from analysis.stack import read_dendrites, read_image
+from analysis.stack import read_image
 from analysis.vessels import FOUND_SCORE, SurfaceRegistration, register_surface
 
-Progress = Callable[[str, float], None]
 LISTEN_S = 0.1
 Places = Mapping[str, tuple[float, float]]  # names of landmarks and their stage positions (x, y) today, um
 ONE_TILE = (1, 1)
@@ -338,49 +332,6 @@ def _say_quality(session: Session, name: str, say: Callable[[str], None]) -> Non
     for item in quality.items:
         if item.light is not Light.GREEN:
             say(f"  {item.light}: {item.name} {item.value:.3g} {item.unit}: {item.advice}")
-
-
-def analyse_stacks(
-    paths: Sequence[Path],
-    folder: Path,
-    dendrites: Path | None,
-    voxel_um: tuple[float, float, float] | None,
-    progress: Progress,
-    *,
-    spines: Path | None = None,
-    weights: Path | None = None,
-) -> str:
-    """Analyse stacks of one field, in session order; write tables, pictures and report; return a line of counts.
-
-    ``spines`` names a table of spines that a person marked: then these are linked, and none is detected. ``weights``
-    are a laboratory's own for the network that sees spines.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise StudyError(f"{folder} is a file; --out needs a folder")
-    traced = read_dendrites(dendrites) if dendrites is not None else None
-    marks = read_marks(spines) if spines is not None else None
-    with Memory(folder / MEMORY_FOLDER) as memory:
-        stacks = [SavedStack(path, memory, voxel_um) for path in paths]
-        check_one_field(stacks)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        analysis = analyse_field(stacks, dendrites=traced, marks=marks, weights=weights, progress=progress)
-        told = write_outputs(folder, stacks, analysis)
-    return with_trouble(told, memory.trouble)
-
-
-def check_one_field(stacks: Sequence[Stack]) -> None:
-    """Refuse stacks that say they are of different animals or fields, or that were never finished."""
-    for stack in stacks:
-        if stack.provenance.get("complete") is False:
-            taken = len(read_journal(stack.source)) if stack.source else 0
-            raise StackError(
-                f"{stack.name} was cut short: {taken} of {len(stack.pixels)} planes were taken; take it again"
-            )
-    owners = {(s.provenance.get("animal"), s.provenance.get("field")) for s in stacks if s.provenance.get("field")}
-    if len(owners) > 1:
-        names = ", ".join(sorted(f"{field} of {animal}" for animal, field in owners))
-        raise StackError(f"the stacks are of {len(owners)} different fields: {names}; give stacks of one field")
 
 
 def analyse_study(

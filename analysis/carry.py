@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -15,6 +16,7 @@ from scipy.spatial import cKDTree
 from analysis.centreline import is_within, recentre
 from analysis.elastic import DendriteRegistration, register_dendrite
 from analysis.errors import StackError
+from analysis.jobs import two_at_a_time
 from analysis.model import Dendrite, Floats, Stack, Transform
 from analysis.straighten import AXIAL_TO_LATERAL
 
@@ -94,7 +96,9 @@ def carry_dendrites(
             seen.append([(one, DendriteRegistration.unchanged(one.points_zyx_um)) for one in dendrites])
             continue
         today_from_home = reference_from_session[session].inverse() @ reference_from_session[home]
-        seen.append([stack.recall(find_again, stacks[home], dendrite, today_from_home) for dendrite in dendrites])
+        seen.append(
+            two_at_a_time([partial(stack.recall, find_again, stacks[home], one, today_from_home) for one in dendrites])
+        )
     return [
         CarriedDendrite(tuple(line for line, _ in one), tuple(shown for _, shown in one))
         for one in zip(*seen, strict=True)

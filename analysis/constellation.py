@@ -21,6 +21,7 @@ Numbers = NDArray[np.intp]
 Gain = Callable[[Floats], Floats]  # log-likelihood that places apart by (z, y, x) um, shape (..., 3), are one spine
 SHIFT_REACH_UM = 4.0  # as far as the elastic registration looks
 SHIFT_SIGMA_UM = 0.6  # how far it is off as a whole (real field: under 0.4 um on each of 5 dendrites)
+GAIN_REACH_UM = 2.0  # sideways: places farther apart gain nothing by being one spine
 SHIFTS_TRIED = 30  # those that most pairs of spines have in common
 LEAST_SHIFT_UM = 0.8  # a smaller one is left to the course
 SHIFT_EVIDENCE = 6.0  # log-likelihood by which it must be better than none: some dozens are tried
@@ -78,10 +79,19 @@ class Course:
             drift[ours] += smooth_rest(self.known.places_um[theirs], self.rest_um[theirs], asked.places_um[ours])
         return drift
 
-    def told_by(self, seen: Sightings, group: Numbers) -> Course:
-        """Return the course that the members of each group tell: the same spine in several sessions."""
+    def told_by(self, seen: Sightings, still: Floats, group: Numbers) -> Course:
+        """Return the course that the members of each group tell, the same spine in several sessions.
+
+        Parameters
+        ----------
+        seen
+            The spines of all sessions.
+        still
+            Their places without this course's drift, shape (n, 3), um.
+        group
+            The group of each, shape (n,).
+        """
         count = np.bincount(group)
-        still = seen.places_um - self.drift_at(seen)
         mean = np.stack([np.bincount(group, column) for column in still.T], axis=1) / count[:, None]
         rest = seen.places_um - self.shift_um[seen.dendrite, seen.session] - mean[group]
         shared = count[group] > 1
@@ -127,9 +137,10 @@ def smooth_rest(known_um: Floats, rest_um: Floats, wanted_um: Floats) -> Floats:
     sigma = np.array(PLACE_SIGMA_UM)
     doubt = 1.0 + np.sum((rest_um / sigma) ** 2, axis=1) / TAIL
     together, asked = _nearness(known_um, known_um), _nearness(wanted_um, known_um)
-    for axis, scale_um in enumerate(COURSE_SIGMA_UM):
-        noise = np.diag((sigma[axis] / scale_um) ** 2 * doubt)
-        course[:, axis] = asked @ linalg.solve(together + noise, rest_um[:, axis], assume_a="pos")
+    noises = (sigma / COURSE_SIGMA_UM) ** 2
+    for noise in np.unique(noises):
+        alike = noises == noise
+        course[:, alike] = asked @ linalg.solve(together + np.diag(noise * doubt), rest_um[:, alike], assume_a="pos")
     return course
 
 
@@ -164,7 +175,8 @@ def _find_shift(there_um: Floats, here_um: Floats, gain: Gain) -> tuple[Floats, 
         return np.zeros(3), 0.0
     alike = cKDTree(tried).query_ball_point(tried, SHIFT_SIGMA_UM, return_length=True)
     tried = np.concatenate([np.zeros((1, 3)), tried[np.argsort(-alike, kind="stable")[:SHIFTS_TRIED]]])
-    fits = np.array([_fit(apart - shift, gain) for shift in tried])
+    near = np.nonzero(np.hypot(apart[..., 1], apart[..., 2]) <= SHIFT_REACH_UM + GAIN_REACH_UM)
+    fits = np.array([_fit(near, gain(apart[near] - shift)) for shift in tried])
     fits -= 0.5 * np.sum((tried / SHIFT_SIGMA_UM) ** 2, axis=1)
     best = int(fits.argmax())
     if np.linalg.norm(tried[best]) < LEAST_SHIFT_UM or fits[best] < fits[0] + SHIFT_EVIDENCE:
@@ -172,6 +184,9 @@ def _find_shift(there_um: Floats, here_um: Floats, gain: Gain) -> tuple[Floats, 
     return tried[best], float(fits[best])
 
 
-def _fit(apart_um: Floats, gain: Gain) -> float:
-    gains = np.maximum(gain(apart_um), 0.0)
-    return 0.5 * float(gains.max(axis=0).sum() + gains.max(axis=1).sum())
+def _fit(pairs: tuple[Numbers, ...], gains: Floats) -> float:
+    """Return what all places gain together, each by the partner that it gains most with."""
+    best = [np.zeros(int(side.max()) + 1) for side in pairs]
+    for side, most in zip(pairs, best, strict=True):
+        np.maximum.at(most, side, gains)
+    return 0.5 * float(sum(most.sum() for most in best))

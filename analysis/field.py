@@ -8,11 +8,9 @@ re-analysis all call :func:`analyse_field`, so they give the same answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +21,7 @@ from analysis.carry import CarriedDendrite, carry_dendrites, find_field_dendrite
 from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
+from analysis.jobs import two_at_a_time
 from analysis.marks import Marks, refuse_misplaced, track_marks
 from analysis.model import Dendrite, Floats, SpineState, Stack, Transform, Verdict
 from analysis.noise import estimate_noise
@@ -58,7 +57,6 @@ CLIPPED_EVERY = 5  # points of a line, which lie 0.2 um apart
 MOST_EMPTY = 0.2
 COARSE_VOXEL_UM = 0.3  # the head of a spine is 0.3-0.8 um wide
 Progress = Callable[[str, float], None]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,10 +211,11 @@ def _survey(
     tell: Progress,
 ) -> list[Survey]:
     each = [weights] * len(stacks) if weights is None or isinstance(weights, Path) else weights
-    return _two_at_a_time(
-        [partial(survey_session, *session) for session in zip(stacks, lines, each, strict=True)],
-        lambda session: tell(f"detecting spines in {stacks[session].name}", 0.7 + 0.2 * session / len(stacks)),
-    )
+    surveys = []
+    for session, (stack, own, its) in enumerate(zip(stacks, lines, each, strict=True)):
+        tell(f"detecting spines in {stack.name}", 0.7 + 0.2 * session / len(stacks))
+        surveys.append(survey_session(stack, own, its))
+    return surveys
 
 
 def _judge_visibility(
@@ -347,7 +346,7 @@ def _look(
     jobs = [(session, "registering") for session in range(1, len(stacks))]
     jobs += [(session, "tracing dendrites in") for session in range(len(stacks)) if trace]
     jobs.sort()
-    answers = _two_at_a_time(
+    answers = two_at_a_time(
         [partial(look, *job) for job in jobs],
         lambda n: tell(f"{jobs[n][1]} {stacks[jobs[n][0]].name}", 0.4 * n / len(jobs)),
     )
@@ -381,20 +380,6 @@ def _shows_nothing(stack: Stack) -> bool:
 
 def _registered(today: Stack, reference: Stack) -> StackRegistration:
     return register_stacks(reference, today)
-
-
-def _two_at_a_time(jobs: Sequence[Callable[[], T]], tell: Callable[[int], None]) -> list[T]:
-    """Do independent jobs on two cores and return their answers in order; more would cost more memory."""
-    answers = []
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        begun = [pool.submit(job) for job in jobs]
-        try:
-            for number, answer in enumerate(begun):
-                tell(number)
-                answers.append(answer.result())
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return answers
 
 
 def _find_dendrites(

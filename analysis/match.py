@@ -73,12 +73,13 @@ def match_sessions(
     course, group = find_shifts(seen, len(sets), same_spine_gain), np.zeros(0, dtype=np.intp)
     row = None if along_across_um is None else _rows(number, along_across_um)
     for _ in range(ROUNDS):
-        gains, near = _weigh_pairs(seen.places_um - course.drift_at(seen))
+        still = seen.places_um - course.drift_at(seen)
+        gains, near = _weigh_pairs(still)
         before, group = group, group_observations(gains, near, session)
         group = group if row is None else keep_order(group, gains, session, row, ORDER_ODDS)
         if np.array_equal(before, group):
             break
-        course = course.told_by(seen, group)
+        course = course.told_by(seen, still, group)
     return _as_tracks(seen, group, course, [len(one) for one in sets])
 
 

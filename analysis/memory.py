@@ -15,7 +15,7 @@ from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class Memory:
             self.forget_unasked()
 
     def _keep(self, file: Path, head: bytes, packed: bytes) -> None:
-        part = file.with_name(f"{file.name}.part")
+        part = file.with_name(f"{file.name}.{get_ident()}.part")  # two threads may keep the same answer at once
 
         def write() -> None:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -249,7 +250,7 @@ class Dendrite:
     points_zyx_um: Floats
     radius_um: Floats
 
-    @property
+    @cached_property
     def along_um(self) -> Floats:
         """Arc length from the first point to each point, shape (n,), um."""
         steps = np.linalg.norm(np.diff(self.points_zyx_um, axis=0), axis=1)

@@ -9,12 +9,14 @@ as much as the spectrum of the noise rises from the finest detail, which no tiss
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from analysis.jobs import two_at_a_time
 from analysis.model import Floats, Stack
 
 FOURTH_DIFFERENCE = np.array([1.0, -4.0, 6.0, -4.0, 1.0])  # of a spot as wide as the focus 4 % are left, of noise all
@@ -63,14 +65,16 @@ def estimate_noise(stack: Stack) -> Noise:
         Any stack; one without contrast has no noise.
     """
     planes = stack.pixels[:: max(1, len(stack.pixels) // MOST_PLANES)]
-    parts = [_spread_by_level(plane.astype(np.float32), stack.saturation) for plane in planes if plane.shape[1] > 5]
+    seen = [plane for plane in planes if plane.shape[1] > 5]
+    parts = two_at_a_time([partial(_spread_by_level, plane.astype(np.float32), stack.saturation) for plane in seen])
     level, variance = np.concatenate([np.zeros((0, 2)), *parts]).T
     if not variance.any():
         return Noise(0.0, 0.0, stack.voxel_um)
     lowest = float(level.min())
     above = np.stack([np.ones_like(level), level - lowest], axis=1) / variance[:, None]
     (base, per_unit), _ = nnls(above, np.ones_like(level))
-    shared = _shared(planes, 2, FOURTH_DIFFERENCE) * _shared(planes, 1, np.ones(1))
+    ways = ((2, FOURTH_DIFFERENCE), (1, np.ones(1)))
+    shared = float(np.prod(two_at_a_time([partial(_shared, planes, *way) for way in ways])))
     return Noise(shared * float(base - per_unit * lowest), shared * float(per_unit), stack.voxel_um)
 
 

@@ -6,14 +6,16 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from analysis.errors import StackError
 from analysis.rawimage import RawImage, integer_saturation, length_um
+
+if TYPE_CHECKING:
+    import zarr
 
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, NotImplementedError)
 LAYOUT = "bioformats2raw.layout"  # a folder of images, the first of them named 0
@@ -32,6 +34,8 @@ def read_zarr(path: Path) -> RawImage:
     StackError
         The store cannot be read, is no OME-Zarr image, or is one of ours and does not hold what was recorded.
     """
+    import zarr
+
     group = _open_image(path)
     attributes = dict(group.attrs)
     multiscale = _multiscale(path, attributes)
@@ -100,6 +104,8 @@ def _named(planes: Sequence[int]) -> str:
 
 
 def _open_image(path: Path) -> zarr.Group:
+    import zarr  # not at the top: an analysis of other files need not wait for it
+
     try:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)

@@ -28,7 +28,7 @@ def fingerprint(*values: object) -> str:
     Raises
     ------
     TypeError
-        A value is neither number, word, array, nor a collection or dataclass of such.
+        A value is neither number, word, array, bytes, nor a collection or dataclass of such.
     """
     digest = blake2b(digest_size=20)
     for part in values:
@@ -67,9 +67,9 @@ def _taken_apart(value: object, arrays: Arrays) -> Any:
         return ["enum", _name(type(value)), value.name]
     if value is None or isinstance(value, bool | int | float | str | np.generic):
         return value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        arrays[f"a{len(arrays)}"] = value
-        return ["array", f"a{len(arrays) - 1}"]
+    if isinstance(value, bytes) or (isinstance(value, np.ndarray) and not value.dtype.hasobject):
+        arrays[f"a{len(arrays)}"] = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
+        return ["bytes" if isinstance(value, bytes) else "array", f"a{len(arrays) - 1}"]
     if isinstance(value, list | tuple):
         return [type(value).__name__, *(_taken_apart(item, arrays) for item in value)]
     if isinstance(value, Mapping):
@@ -94,8 +94,8 @@ def _put_together(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     if not isinstance(value, list):
         return value
     kind, *parts = value
-    if kind == "array":
-        return arrays[parts[0]]
+    if kind in ("array", "bytes"):
+        return arrays[parts[0]].tobytes() if kind == "bytes" else arrays[parts[0]]
     if kind == "enum":
         return _kind(parts[0])[parts[1]]
     if kind == "dict":

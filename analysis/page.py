@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -41,28 +42,38 @@ class Picture:
         Width at which a page shows it, CSS pixels.
     caption
         Line below it, also read to those who cannot see it.
+    packed
+        A large one packed tighter (WebP), for a page.
     """
 
     png: bytes
     width_px: int
     caption: str = ""
+    packed: bytes | None = None
 
     @classmethod
     def of(cls, figure: Figure, caption: str = "") -> Picture:
         """Draw a figure."""
-        buffer = io.BytesIO()
-        figure.savefig(buffer, facecolor=figure.get_facecolor(), pil_kwargs={"compress_level": 3})
-        return cls(buffer.getvalue(), round(figure.get_figwidth() * SHOWN_DOTS_PER_INCH), caption)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        dots = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        image = Image.fromarray(dots).convert("RGB")
+        return cls.of_image(image, round(figure.get_figwidth() * SHOWN_DOTS_PER_INCH), caption, dpi=figure.dpi)
+
+    @classmethod
+    def of_image(cls, image: Image.Image, width_px: int, caption: str = "", *, dpi: float = 72.0) -> Picture:
+        """Take an image of ``dpi`` dots an inch as it is."""
+        png, packed = io.BytesIO(), io.BytesIO()
+        image.save(png, "PNG", compress_level=3, dpi=(dpi, dpi))
+        if len(png.getvalue()) <= LARGE_BYTES:
+            return cls(png.getvalue(), width_px, caption)
+        image.save(packed, "WEBP", quality=88, method=0)
+        return cls(png.getvalue(), width_px, caption, packed.getvalue())
 
     @property
     def source(self) -> str:
-        """The picture as the address that an HTML page can hold; large ones packed tighter than the PNG is."""
-        kind, content = "png", self.png
-        if len(content) > LARGE_BYTES:
-            buffer = io.BytesIO()
-            with Image.open(io.BytesIO(self.png)) as image:
-                image.convert("RGB").save(buffer, "WEBP", quality=88, method=0)
-            kind, content = "webp", buffer.getvalue()
+        """The picture as the address that an HTML page can hold."""
+        kind, content = ("png", self.png) if self.packed is None else ("webp", self.packed)
         return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
 
 

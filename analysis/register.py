@@ -119,7 +119,8 @@ def register_stacks(
         _refuse_unusable(stack)
     start = prior or Transform.translation((reference.extent_zyx_um - today.extent_zyx_um) / 2)
     voxel_um = np.maximum(reference.voxel_um, today.voxel_um)
-    (fine, coarse), (fine_today, coarse_today) = (_prepare(stack, voxel_um) for stack in (reference, today))
+    fine, coarse = reference.recall(_prepare, voxel_um)  # later sessions ask for the same
+    fine_today, coarse_today = _prepare(today, voxel_um)
     lateral = np.array(reference.extent_zyx_um[1:]) / 2 if max_shift_um is None else np.full(2, max_shift_um)
     deeper_um = abs(reference.extent_zyx_um[0] - today.extent_zyx_um[0]) / 2
     reach_um = np.array([AXIAL_SEARCH_UM + deeper_um, *lateral])

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.field import count_empty_planes
-from analysis.fieldtables import FieldTables, fates_seen_from, interval_counts, session_densities, session_labels
+from analysis.fieldtables import (
+    HEAD,
+    POINT,
+    FieldTables,
+    fates_seen_from,
+    interval_counts,
+    session_densities,
+    session_labels,
+)
 from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay
 from analysis.model import Stack
 from analysis.page import Picture, Report, Section, write_report, write_whole
@@ -30,6 +39,7 @@ FATES_TEXT = (
 )
 DENSITY_TEXT = "Spines that were found, by length of traced dendrite in view."
 SATURATION_TEXT = "Where voxels are saturated, head sizes are too small."
+Columns = dict[Hashable, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +61,14 @@ class FieldPictures:
 
 
 def _overlay(stack: Stack, tables: FieldTables, session: int, label: str) -> Picture:
-    dendrites = tables.dendrites[tables.dendrites["session"] == session]
-    figure = draw_overlay(stack, fates_seen_from(tables, session), dendrites, title=f"{label}, {stack.name}")
+    spines = fates_seen_from(tables, session)[[*HEAD[1:], "fate"]]
+    dendrites = tables.dendrites.loc[tables.dendrites["session"] == session, ["dendrite", *POINT]]
+    return stack.recall(_drawn_overlay, spines.to_dict("list"), dendrites.to_dict("list"), label, stack.name)
+
+
+def _drawn_overlay(stack: Stack, spines: Columns, dendrites: Columns, label: str, name: str) -> Picture:
+    """Draw the overlay of a session; its label and name are given, since they may change while the stack does not."""
+    figure = draw_overlay(stack, pd.DataFrame(spines), pd.DataFrame(dendrites), title=f"{label}, {name}")
     return Picture.of(figure, f"{label}: dendrites with their numbers and the spines that were found.")
 
 

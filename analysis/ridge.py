@@ -5,7 +5,9 @@ The room below tracing: it knows voxels and scales, and deliberately nothing of 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ AXIAL_STRETCH = 2.4
 SCALES_UM = (0.45, 0.9)
 """Lateral widths (Gaussian sigma) of the tubes looked for, um: oblique and tuft dendrites; apical trunks."""
 _CANDIDATE_NOISES = 3.0
+_SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
+_VOXELS_AT_ONCE = 1 << 16  # what is known of so many stays in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +76,9 @@ def find_ridges(stack: Stack) -> Ridge:
     origin_um = (0.0, *((f - 1) / 2 * v for f, v in zip(factor, stack.voxel_um[1:], strict=True)))
     response = np.zeros(pooled.size, np.float32)
     if pooled.size and min(pooled.shape[1:]) >= 5:
-        for scale_um in SCALES_UM:
-            _add_scale(response, pooled, np.array(voxel_um), scale_um)
+        with ThreadPoolExecutor(len(SCALES_UM)) as pool:
+            for where, strength in pool.map(partial(_tubes, pooled, np.array(voxel_um)), SCALES_UM):
+                response[where] = np.maximum(response[where], strength)
     index = np.flatnonzero(response)
     return Ridge(pooled.shape, voxel_um, origin_um, index, response[index])  # type: ignore[arg-type]
 
@@ -90,21 +95,32 @@ def _pool(stack: Stack) -> tuple[NDArray[np.float32], tuple[int, int]]:
     return pooled, (fy, fx)
 
 
-def _add_scale(response: NDArray[np.float32], pooled: NDArray[np.float32], voxel_um: Floats, scale_um: float) -> None:
-    """Raise the response to that of one width."""
+def _tubes(
+    pooled: NDArray[np.float32], voxel_um: Floats, scale_um: float
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the flat indices of the voxels that may lie in a tube of one width, and their response."""
     sigma = scale_um * np.array([AXIAL_STRETCH, 1.0, 1.0]) / voxel_um
     sigma[0] = min(max(sigma[0], 0.7), AXIAL_STRETCH * SCALES_UM[0] / voxel_um[0] + 0.5)
-    smooth = ndimage.gaussian_filter(pooled, sigma, mode="nearest", truncate=3.0)
-    smooth = np.pad(smooth, 1, mode="edge")
+    smooth = _smooth_with_rim(pooled, sigma)
     inner = smooth[1:-1, 1:-1, 1:-1]
-    bend = sigma[1] ** 2 * (smooth[1:-1, 2:, 1:-1] + smooth[1:-1, :-2, 1:-1] - 2 * inner)
-    bend += sigma[2] ** 2 * (smooth[1:-1, 1:-1, 2:] + smooth[1:-1, 1:-1, :-2] - 2 * inner)
+    bend, across = np.empty((2, *pooled.shape), np.float32)
+    for axis, out in ((1, bend), (2, across)):
+        ndimage.correlate1d(inner, sigma[axis] ** 2 * _SECOND_DIFFERENCE, axis, output=out, mode="nearest")
+    bend += across
     noise = _spread(bend)
-    if noise <= 0:
-        return
-    where = np.flatnonzero(bend < -_CANDIDATE_NOISES * noise)
-    strength = _tubeness(smooth, np.unravel_index(where, inner.shape), sigma) / noise
-    response[where] = np.maximum(response[where], strength)
+    where = np.flatnonzero(bend < -_CANDIDATE_NOISES * noise) if noise > 0 else np.zeros(0, np.intp)
+    parts = np.array_split(where, len(where) // _VOXELS_AT_ONCE + 1)
+    return where, np.concatenate([_tubeness(smooth, part, sigma) / np.float32(noise or 1.0) for part in parts])
+
+
+def _smooth_with_rim(pooled: NDArray[np.float32], sigma: Floats) -> NDArray[np.float32]:
+    """Return the smoothed volume in a rim of one voxel, which repeats its faces."""
+    smooth = np.empty(np.array(pooled.shape) + 2, np.float32)
+    ndimage.gaussian_filter(pooled, sigma, output=smooth[1:-1, 1:-1, 1:-1], mode="nearest", truncate=3.0)
+    for axis in range(3):
+        faces = np.moveaxis(smooth, axis, 0)
+        faces[0], faces[-1] = faces[1], faces[-2]
+    return smooth
 
 
 def _spread(values: NDArray[np.float32]) -> float:
@@ -114,18 +130,37 @@ def _spread(values: NDArray[np.float32]) -> float:
     return float(middle - low) if middle - low > 1e-6 * max(1.0, float(np.abs(sample).max())) else 0.0
 
 
-def _tubeness(smooth: NDArray[np.float32], at: tuple[NDArray[np.intp], ...], sigma: Floats) -> NDArray[np.float32]:
-    """Return the geometric mean of the two strongest negative curvatures at some voxels of a padded volume."""
+def _tubeness(smooth: NDArray[np.float32], where: NDArray[np.intp], sigma: Floats) -> NDArray[np.float32]:
+    """Return the geometric mean of the two strongest negative curvatures at some voxels inside a rim."""
     strides = np.array([smooth.shape[1] * smooth.shape[2], smooth.shape[2], 1])
-    flat, here = smooth.ravel(), sum((a + 1) * s for a, s in zip(at, strides, strict=True))
-    hessian = np.empty((len(here), 3, 3), np.float32)
-    for i in range(3):
-        a = strides[i]
-        hessian[:, i, i] = sigma[i] ** 2 * (flat[here + a] + flat[here - a] - 2 * flat[here])
-        for j in range(i):
-            b = strides[j]
-            mixed = flat[here + a + b] + flat[here - a - b] - flat[here + a - b] - flat[here - a + b]
-            hessian[:, i, j] = hessian[:, j, i] = sigma[i] * sigma[j] / 4 * mixed
-    curvature = np.linalg.eigvalsh(hessian)
-    strength: NDArray[np.float32] = np.sqrt(np.maximum(-curvature[:, 0], 0) * np.maximum(-curvature[:, 1], 0))
+    inside = np.unravel_index(where, tuple(size - 2 for size in smooth.shape))
+    flat, here = smooth.ravel(), sum((a + 1) * s for a, s in zip(inside, strides, strict=True))
+    same, mixed = [], []
+    for i, a in enumerate(strides):
+        same.append(sigma[i] ** 2 * (flat[here + a] + flat[here - a] - 2 * flat[here]))
+        for j, b in enumerate(strides[:i]):
+            twisted = flat[here + a + b] + flat[here - a - b] - flat[here + a - b] - flat[here - a + b]
+            mixed.append(sigma[i] * sigma[j] / 4 * twisted)
+    strongest, second = _two_lowest_eigenvalues(np.stack(same), np.stack(mixed))
+    strength: NDArray[np.float32] = np.sqrt(np.maximum(-strongest, 0) * np.maximum(-second, 0)).astype(np.float32)
     return strength
+
+
+def _two_lowest_eigenvalues(same: Floats, mixed: Floats) -> tuple[Floats, Floats]:
+    """Return the two lowest eigenvalues of symmetric 3 x 3 matrices in closed form (Smith 1961), ascending.
+
+    Parameters
+    ----------
+    same
+        Diagonals, shape (3, n).
+    mixed
+        The elements (1, 0), (2, 0), (2, 1), shape (3, n).
+    """
+    middle = same.mean(axis=0)
+    a, b, c = same - middle
+    d, e, f = mixed
+    wide = np.sqrt((a * a + b * b + c * c + 2 * (d * d + e * e + f * f)) / 6)
+    half_determinant = (a * (b * c - f * f) - d * (d * c - f * e) + e * (d * f - b * e)) / 2
+    angle = np.arccos(np.clip(half_determinant / np.maximum(wide, 1e-12) ** 3, -1.0, 1.0)) / 3
+    lowest, highest = (middle + 2 * wide * np.cos(angle + turn) for turn in (2 * np.pi / 3, 0.0))
+    return lowest, 3 * middle - lowest - highest

@@ -100,9 +100,9 @@ def _light(evidence: Evidence, place: Floats) -> float:
     s = evidence.straightened
     first, beyond = np.searchsorted(s.along_um, (place[0] - HEAD_RADIUS_UM, place[0] + HEAD_RADIUS_UM))
     near = slice(max(0, int(first) - 1), int(beyond) + 1)
-    head = _head(evidence, place, near)
-    planes = max(1, int(head.any(axis=(0, 1)).sum()))
-    return float(evidence.left[near][head].sum()) * s.steps_um[0] * s.steps_um[1] / planes
+    planes = _planes(evidence, place)
+    light = evidence.left[near][_area(evidence, place, near)][:, planes]
+    return float(light.sum()) * s.steps_um[0] * s.steps_um[1] / max(1, int(planes.sum()))
 
 
 def _variance_of_place(evidence: Evidence, place: Floats, light: float) -> float:
@@ -135,10 +135,15 @@ def _is_bare(along_um: Floats, places: Floats) -> NDArray[np.bool_]:
 
 def _head(evidence: Evidence, place: Floats, near: slice) -> NDArray[np.bool_]:
     """Mark the cylinder around the head in a stretch of the dendrite."""
-    s = evidence.straightened
-    flat = np.hypot(s.along_um[near, None] - place[0], s.across_um - place[1]) <= HEAD_RADIUS_UM
-    head: NDArray[np.bool_] = flat[:, :, None] & _planes(evidence, place)
+    head: NDArray[np.bool_] = _area(evidence, place, near)[:, :, None] & _planes(evidence, place)
     return head
+
+
+def _area(evidence: Evidence, place: Floats, near: slice) -> NDArray[np.bool_]:
+    """Mark the area of the head, along and across, in a stretch of the dendrite."""
+    s = evidence.straightened
+    area: NDArray[np.bool_] = np.hypot(s.along_um[near, None] - place[0], s.across_um - place[1]) <= HEAD_RADIUS_UM
+    return area
 
 
 def _shaft(evidence: Evidence, place: Floats, bare: NDArray[np.bool_], near: slice) -> NDArray[np.bool_]:

@@ -93,21 +93,21 @@ def find_pieces(ridge: Ridge) -> list[Piece]:
 
 def _graph(ridge: Ridge, keep: NDArray[np.intp]) -> csr_array:
     """Join neighbouring voxels by edges that are cheap where the tube response is high."""
-    number = np.full(int(np.prod(ridge.shape)), -1, np.int32)
-    number[ridge.index[keep]] = np.arange(len(keep))
-    zyx, strength = ridge.voxels(keep), ridge.strength[keep]
+    number = np.full(np.array(ridge.shape) + 2, -1, np.int32)  # with a rim: every voxel has all its neighbours
+    strides = np.array(number.strides) // number.itemsize
+    here, strength = (ridge.voxels(keep) + 1) @ strides, ridge.strength[keep].astype(float)
+    number.ravel()[here] = np.arange(len(keep))
     step = np.array(ridge.voxel_um) * SQUASH
     first, second, cost = [], [], []
     for offset in product((-1, 0, 1), repeat=3):
         if offset <= (0, 0, 0):
             continue
-        there = zyx + np.array(offset)
-        i = np.flatnonzero(((there >= 0) & (there < np.array(ridge.shape))).all(axis=1))
-        j = number[np.ravel_multi_index(tuple(there[i].T), ridge.shape)]
-        i, j = i[j >= 0], j[j >= 0]
+        j = number.ravel()[here + offset @ strides]
+        i = np.flatnonzero(j >= 0)
+        j = j[i]
         first.append(i)
         second.append(j)
-        cost.append(np.linalg.norm(offset * step) / np.minimum(strength[i], strength[j]).astype(float) ** 2)
+        cost.append(np.linalg.norm(offset * step) / np.minimum(strength[i], strength[j]) ** 2)
     edges = (np.concatenate(first), np.concatenate(second))
     return csr_array((np.concatenate(cost), edges), shape=(len(keep), len(keep)))
 

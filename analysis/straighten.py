@@ -8,6 +8,7 @@ optical axis, so that the wide axial blur of the microscope stays one axis. This
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -144,7 +145,7 @@ class StraightenedDendrite:
         """Arc length of the volume's first axis, um."""
         return self.frame.along_um
 
-    @property
+    @cached_property
     def steps_um(self) -> tuple[float, float, float]:
         """Sample distance along, across and in depth, um."""
         along, across, depth = (float(a[1] - a[0]) for a in (self.along_um, self.across_um, self.depth_um))

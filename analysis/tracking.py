@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,14 @@ from analysis.detect import (
     measure_spine,
 )
 from analysis.evidence import Evidence
+from analysis.jobs import two_at_a_time
 from analysis.learned import SpineMap, find_heads, version_of
 from analysis.match import match_sessions
 from analysis.model import Dendrite, Floats, Stack
 from analysis.presence import (
     NOTHING_THERE,
+    SEARCH_UM,
+    TAKEN_UM,
     Presence,
     PresenceRules,
     is_in_view,
@@ -38,6 +42,7 @@ from analysis.presence import (
 from analysis.protrusion import ProtrusionRules
 from analysis.straighten import StraightenedDendrite, straighten
 
+TAKEN_NEAR_UM = SEARCH_UM + TAKEN_UM  # along: spines farther away take nothing of what is looked for
 DOUBTFUL_PROBABILITY = 0.2  # below this a candidate starts no track, whatever the other sessions say
 
 
@@ -98,11 +103,14 @@ def see_heads(_stack: Stack, straightened: StraightenedDendrite, weights: str | 
 
 def survey_session(stack: Stack, dendrites: Sequence[Dendrite], weights: Path | None = None) -> Survey:
     """Straighten and search every dendrite of one stack, with a network's own weights when they are given."""
-    evidence = {}
-    for dendrite in dendrites:
+
+    def look_at(dendrite: Dendrite) -> Evidence:
         straightened = stack.recall(straighten, dendrite)
         seen = stack.recall(see_heads, straightened, None if weights is None else str(weights), version_of(weights))
-        evidence[dendrite.name] = Evidence.of(straightened, seen)
+        return Evidence.of(straightened, seen)
+
+    looked = two_at_a_time([partial(look_at, dendrite) for dendrite in dendrites])
+    evidence = {dendrite.name: maps for dendrite, maps in zip(dendrites, looked, strict=True)}
     candidates: list[Spine] = []
     for name, maps in evidence.items():
         others = [d for d in dendrites if d.name != name]
@@ -205,7 +213,8 @@ class _Tracker:
         maps = survey.evidence[name]
         if survey.is_marked:
             return measure_spine(maps, predicted, 0.0, ProtrusionRules()), NOTHING_THERE, is_in_view(maps, predicted)
-        taken = np.array([s.place_um for s in self._claimed[session] if s.dendrite == name]).reshape(-1, 3)
+        ours = [s.place_um for s in self._claimed[session] if s.dendrite == name]
+        taken = np.array([at for at in ours if abs(at[0] - predicted[0]) < TAKEN_NEAR_UM]).reshape(-1, 3)
         found, says = look_again(survey.peaks_um[name], survey.log_odds[name], predicted, taken)
         sight = measure_spine(maps, found, float(expit(says)), ProtrusionRules())
         if sight.probability >= DOUBTFUL_PROBABILITY:

@@ -1,4 +1,4 @@
-"""What all tests share: figures without a screen, and the way to the real field."""
+"""What all tests share: figures and windows without a screen, and the way to the real field."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,12 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+from tests.qt import FAULT
+
 mpl.use("Agg")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+if not FAULT:  # where Qt does not load, the plugin would end every test
+    pytest_plugins = ["pytestqt.plugin"]
 
 
 @pytest.fixture(scope="session")

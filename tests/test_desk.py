@@ -220,3 +220,12 @@ def test_a_rig_that_does_not_open_is_told(tmp_path):
 @pytest.mark.parametrize(("seconds", "told"), [(0, "0 s"), (59.6, "1:00 min"), (3599.7, "1:00 h")])
 def test_times_are_read_at_a_glance(seconds, told):
     assert spoken_time(seconds) == told
+
+
+def test_a_device_that_hangs_does_not_keep_the_window(tmp_path, monkeypatch):
+    monkeypatch.setattr("acquire.gui.desk.LEAVING_S", 0.2)
+    sitting, gate = Sitting(tmp_path / "study"), threading.Event()
+    sitting.desk.do("hanging", gate.wait)
+    assert not sitting.desk.close()
+    gate.set()
+    sitting.desk._worker.shutdown()

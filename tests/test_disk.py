@@ -18,7 +18,7 @@ import pytest
 import tensorstore
 
 from acquire import files, finding, taking
-from acquire.commands import write_outputs
+from acquire.analysing import write_outputs
 from acquire.config import read_rig_config
 from acquire.drift import StackShift
 from acquire.errors import StudyError

@@ -45,10 +45,8 @@ def figure() -> Figure:
 
 
 def noise_picture() -> Picture:
-    buffer = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return Picture(buffer.getvalue(), 200, "noise")
+    return Picture.of_image(Image.fromarray(pixels), 200, "noise")
 
 
 def test_report_is_one_self_contained_file(tmp_path):

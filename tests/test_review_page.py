@@ -1,28 +1,24 @@
 """The review in the window: real keys and clicks on the real page; then the file of decisions."""
 
-import os
 import threading
 import time
 
 import numpy as np
 import pytest
 
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-pytest.importorskip(
-    "PyQt6.QtWidgets",
-    reason="Qt does not load here; install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1",
-    exc_type=ImportError,
-)
+from tests.qt import skip_without_qt
 
-from PyQt6.QtCore import QPoint, QPointF, Qt
-from PyQt6.QtGui import QWheelEvent
-from PyQt6.QtTest import QTest
-from PyQt6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QTableWidget
+skip_without_qt()
 
-from acquire.gui.app import make_window
-from acquire.gui.theme import choose_theme
-from analysis.edits import EditBook, read_edits
-from tests.drawn import STATES, A, P, drawn, make_drawn_study
+from PyQt6.QtCore import QPoint, QPointF, Qt  # noqa: E402
+from PyQt6.QtGui import QWheelEvent  # noqa: E402
+from PyQt6.QtTest import QTest  # noqa: E402
+from PyQt6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QTableWidget  # noqa: E402
+
+from acquire.gui.app import make_window  # noqa: E402
+from acquire.gui.theme import choose_theme  # noqa: E402
+from analysis.edits import EditBook, read_edits  # noqa: E402
+from tests.drawn import STATES, A, P, drawn, make_drawn_study  # noqa: E402
 
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 DRAWN = drawn()

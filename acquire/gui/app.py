@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from acquire.gui.surface_page import SurfacePage
 from acquire.gui.take_page import TakePage
 from acquire.gui.theme import choose_theme
 from acquire.gui.window import Bringer, Window
+
+STUCK = 1
 
 
 def make_window(folder: Path, rig_name: str, who: str = "") -> Window:
@@ -53,5 +56,6 @@ def run(folder: Path, rig_name: str, *, bright: bool = False) -> int:
     window.show()
     QTimer.singleShot(0, window.desk.open)  # the window first: a rig may take long
     code = app.exec()
-    window.desk.close()
+    if not (window.has_left and window.desk.close()):
+        os._exit(STUCK)  # a device hangs: the watchdog closes the light when this program is gone
     return code

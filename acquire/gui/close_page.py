@@ -25,12 +25,15 @@ class ClosePage(Page):
         title.setObjectName("title")
         self.report = wrapped("", "report")
         self.left = wrapped("", "left")
+        self.reports = wrapped("", "reports")
+        self.reports.setOpenExternalLinks(True)
         self._buttons = [CommandButton(command, primary=True) for command in self.commands()]
         layout = QVBoxLayout(self)
         layout.setContentsMargins(20, 16, 20, 16)
         layout.addWidget(title)
         layout.addWidget(titled("This session", self.report))
         layout.addWidget(titled("Left to do", self.left))
+        layout.addWidget(titled("Reports of the fields", self.reports))
         for button in self._buttons:
             layout.addWidget(button)
         layout.addStretch()
@@ -53,6 +56,8 @@ class ClosePage(Page):
         else:
             self.report.setText("\n".join(_line(field) for field in fields) or "No field yet.")
             self.left.setText("\n".join(_left(field) for field in fields if _left(field)) or "Nothing.")
+        links = [f'<a href="{field.report.as_uri()}">{field.name}</a>' for field in fields if field.report is not None]
+        self.reports.setText("&nbsp;&nbsp; ".join(links) or "None yet.")
         for button in self._buttons:
             button.refresh()
 

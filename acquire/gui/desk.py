@@ -14,7 +14,6 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOG_FILE = "window.log"
+LEAVING_S = 60.0  # a rig that hangs longer is left to the watchdog
 BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
 NO_SESSION = "open a session first"
@@ -446,26 +446,34 @@ class Desk:
             self._analysing = ""
 
     def _analysed(self, told: str) -> None:
-        known = self._known
-        name = told.partition(":")[0]
-        fields = tuple(replace(one, is_analysed=True) if one.name == name else one for one in known.fields)
-        self._known = replace(known, fields=fields)
         self.tell(told)
+        self.read("looking", self.know_anew)
 
-    def close(self) -> None:
-        """Stop, close the light, leave session, study and rig; blocks until the worker has ended."""
+    def close(self) -> bool:
+        """Stop, close the light, leave session, study and rig; blocks until the worker has ended.
+
+        Returns
+        -------
+        bool
+            False when a device hangs and the worker does not end: leave the program, its watchdog closes the light.
+        """
         if self._is_closed:
-            return
+            return True
         self._is_closed = True
         if self.rig is not None:
             with contextlib.suppress(RigError):
                 self.rig.stop()
-        self._worker.submit(self._leave).result()
-        self._worker.shutdown()
-        self._reader.shutdown(cancel_futures=True)
-        self._waiter.shutdown(cancel_futures=True)
+        leaving = self._worker.submit(self._leave)
+        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._waiter.shutdown(wait=False, cancel_futures=True)
         if self._analyst is not None:
-            self._analyst.shutdown(cancel_futures=True)
+            self._analyst.shutdown(wait=False, cancel_futures=True)
+        try:
+            leaving.result(LEAVING_S)
+        except TimeoutError:
+            return False
+        self._worker.shutdown()
+        return True
 
     def _leave(self) -> None:
         with contextlib.ExitStack() as leaving:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acquire.gui.numbers import Numbers
 from analysis.agreement import Agreement, compare_raters
 from analysis.blind import BlindOrder
 from analysis.edits import Edit, EditBook, History
@@ -14,14 +15,6 @@ from analysis.fieldtables import interval_counts
 from analysis.followed import AnalysedField, FieldReview
 from analysis.model import Fate, SpineState
 from analysis.reviewed import apply_edits
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A table of numbers: header and rows of words."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from acquire.rig import Rig
 from acquire.session import Session
 from acquire.store import Study
 
-TABLE = "fates.csv"
+TABLE, REPORT = "fates.csv", "report.html"
 BYTES_PER_VOXEL = 2
 
 
@@ -54,7 +54,8 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
     try:
         last = study.last_store(record, field.name, "stack")
         compared = study.stacks(record.animal, field.name)
-        table = study.animal_folder(record.animal) / "analysis" / field.name / TABLE
+        outputs = study.animal_folder(record.animal) / "analysis" / field.name
+        table, report = outputs / TABLE, outputs / REPORT
         predicted, sigma_um = (None, None) if is_new else _prediction(session, field)
         quality = None if last is None else session.quality(field.name)
         return FieldStatus(
@@ -73,6 +74,7 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
             bad_planes=() if quality is None else tuple(bad_planes(quality)),
             sessions=len(compared),
             is_analysed=_is_newer(table, [store for _, store in compared]),
+            report=report.resolve() if report.is_file() else None,
             dose_mj=study.dose_mj(record, field.name),
             dose_limit_mj=field.plan.dose_limit_mj,
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from acquire.gui.judgement import Numbers
+from acquire.gui.numbers import Numbers
 
 ROW_PX = 26
 TIGHT = "QHeaderView::section { padding: 4px 1px; }"
 
 
 class NumbersTable(QTableWidget):
-    """Shows :class:`~acquire.gui.judgement.Numbers`."""
+    """Shows :class:`~acquire.gui.numbers.Numbers`."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

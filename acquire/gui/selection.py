@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from acquire.gui.judgement import Judgement, Numbers, count_states, judge, tell_agreement
+from acquire.gui.judgement import Judgement, count_states, judge, tell_agreement
 from acquire.gui.marks import ABSENT, GAINED_AND_LOST, PRESENT, SpineMark
 from acquire.gui.material import Material
+from acquire.gui.numbers import Numbers
 from acquire.gui.places import Places
 from analysis.blind import BlindOrder, blind_order
 from analysis.edits import EditKind, Place

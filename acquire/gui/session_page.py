@@ -88,8 +88,8 @@ class SessionPage(Page):
         """Open a session, add an animal, make the study, check the rig."""
         return (
             Command("open-session", "Open session", "Ctrl+Return", "mdi6.play", self._open, self._why_not_open),
-            Command("add-animal", "Add animal", "", "mdi6.plus", self._add, self._why_not_add),
-            Command("make-study", "Make study", "", "mdi6.folder-plus", self._make, self._why_not_make),
+            Command("add-animal", "Add animal", "Ctrl+N", "mdi6.plus", self._add, self._why_not_add),
+            Command("make-study", "Make study", "Ctrl+M", "mdi6.folder-plus", self._make, self._why_not_make),
             Command(
                 "check-rig",
                 "Check the rig",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acquire.sight import RigSight
@@ -50,6 +51,8 @@ class FieldStatus:
         Sessions with a comparable stack.
     is_analysed
         Whether the tables are newer than the last stack.
+    report
+        The page that shows its analysis; None before there is one.
     dose_mj
         Light on it in this session, mJ.
     dose_limit_mj
@@ -71,6 +74,7 @@ class FieldStatus:
     bad_planes: tuple[int, ...] = ()
     sessions: int = 0
     is_analysed: bool = False
+    report: Path | None = None
     dose_mj: float = 0.0
     dose_limit_mj: float | None = None
 

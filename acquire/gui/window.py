@@ -63,12 +63,18 @@ class Window(QMainWindow):
         Study, rig and session.
     pages
         In the order of the work.
+
+    Attributes
+    ----------
+    has_left
+        False when it was closed while a device hung.
     """
 
     def __init__(self, desk: Desk, pages: Sequence[Page]) -> None:
         super().__init__()
         self.desk = desk
         self.pages = list(pages)
+        self.has_left = True
         self._leaving = False
         self._question: QMessageBox | None = None
         self.setWindowTitle(f"samefield: {desk.folder}")
@@ -83,6 +89,7 @@ class Window(QMainWindow):
         app = QApplication.instance()
         if app is not None:
             app.installEventFilter(self)
+        QShortcut(QKeySequence("Ctrl+Q"), self).activated.connect(self.close)
         self._refreshing = self._timer(REFRESH_MS, self.refresh)
         self._looking = self._timer(LOOK_MS, desk.look)
         self.show_page(0)
@@ -273,4 +280,5 @@ class Window(QMainWindow):
         app = QApplication.instance()
         if app is not None:
             app.removeEventFilter(self)
-        self.desk.close()
+        self.hide()
+        self.has_left = self.desk.close()
