@@ -96,6 +96,8 @@ def _light(rig: Rig, plan: CalibrationPlan, images: int) -> str:
         return f"the light is on for {lit_s:.1f} s at a power that this rig does not know"
     if plan.power_mw is None:
         raise RigError("the scanner needs light; give the power at the sample in mW")
+    if plan.power_limit_mw is not None and plan.power_mw > plan.power_limit_mw:
+        raise RigError(f"power {plan.power_mw:g} mW is above the limit of this animal, {plan.power_limit_mw:g} mW")
     rig.power_setting(plan.power_mw)
     return f"the light is on for {lit_s:.1f} s with {plan.power_mw:g} mW"
 
