@@ -14,6 +14,7 @@ from acquire.gui.close_page import ClosePage
 from acquire.gui.desk import Desk
 from acquire.gui.find_page import FindPage
 from acquire.gui.page import Page
+from acquire.gui.review_page import ReviewPage
 from acquire.gui.rig_page import RigPage
 from acquire.gui.session_page import SessionPage
 from acquire.gui.study_page import StudyPage
@@ -51,7 +52,7 @@ def _open_from_study(window: Window) -> None:
 
 def pages_of(desk: Desk) -> list[Page]:
     """Return the pages in the order of the work; after them those of the whole study and of the engineer."""
-    work = [SessionPage(desk), SurfacePage(desk), FindPage(desk), TakePage(desk), ClosePage(desk)]
+    work = [SessionPage(desk), SurfacePage(desk), FindPage(desk), TakePage(desk), ReviewPage(desk), ClosePage(desk)]
     return [*work, StudyPage(desk), RigPage(desk)]
 
 

@@ -86,6 +86,7 @@ class Desk:
         self._bring = bring
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rig")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="analysing")
         self._analyst: ProcessPoolExecutor | None = None
         self._known = Known()
         self._doing = ""
@@ -427,7 +428,7 @@ class Desk:
             self.tell(NO_SESSION if session is None else f"{self._analysing} is analysed; wait")
             return
         self._analysing = field
-        self._reader.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
+        self._waiter.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
 
     def _analyse(self, session: Session, field: str) -> str:
         from acquire.analysing import analyse_stores, with_trouble
@@ -464,6 +465,7 @@ class Desk:
                 self.rig.stop()
         leaving = self._worker.submit(self._leave)
         self._reader.shutdown(wait=False, cancel_futures=True)
+        self._waiter.shutdown(wait=False, cancel_futures=True)
         if self._analyst is not None:
             self._analyst.shutdown(wait=False, cancel_futures=True)
         try:
