@@ -48,8 +48,8 @@ def plan_moves(rig: Rig, plan: CalibrationPlan) -> Moves:
     roles = rig.config.roles
     if roles.xy_stage is None:
         raise RigError(f"rig {rig.config.name} has no xy stage; its orientation cannot be measured by moving")
-    width_um = _width_um(rig, plan)
-    step_um = plan.step_um or min(STEP_SHARE * width_um, MOST_STEP_UM)
+    field_um = _set_up(rig, plan)
+    step_um = plan.step_um or min(STEP_SHARE * (field_um or _surface_width_um(rig)), MOST_STEP_UM)
     start = rig.position()
     sides = [
         start.moved(x_um=step_um),
@@ -63,21 +63,23 @@ def plan_moves(rig: Rig, plan: CalibrationPlan) -> Moves:
     return Moves(places, step_um, _light(rig, plan, len(places)))
 
 
-def _width_um(rig: Rig, plan: CalibrationPlan) -> float:
-    """Return the width of the image as the config has it, um; the scanner is set up for it."""
+def _set_up(rig: Rig, plan: CalibrationPlan) -> float | None:
+    """Set the scanner up and return the width of its image by the config, um; None for the surface camera."""
     if plan.camera == "scanner":
         return rig.set_scan(_scan(plan)).field_of_view_um
     if rig.config.roles.surface_camera is None:
         raise RigError(f"rig {rig.config.name} has no surface camera (roles.surface_camera); measure with the scanner")
-    return _width_um_by_config(rig, plan, rig.snap_surface().shape[1])
+    return None
 
 
-def _width_um_by_config(rig: Rig, plan: CalibrationPlan, columns: int) -> float:
-    scan, surface_pixel_um = rig.config.scan, rig.config.surface_pixel_um
-    if plan.camera == "scanner":
-        return plan.field_of_view_um if scan.pixel_um is None else scan.pixel_um * columns
-    assert surface_pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
-    return surface_pixel_um * columns
+def _surface_width_um(rig: Rig) -> float:
+    return _surface_pixel_um(rig) * float(rig.snap_surface().shape[1])
+
+
+def _surface_pixel_um(rig: Rig) -> float:
+    pixel_um = rig.config.surface_pixel_um
+    assert pixel_um is not None, "a rig with a surface camera has surface_pixel_um"
+    return pixel_um
 
 
 def _scan(plan: CalibrationPlan) -> StackPlan:
@@ -94,6 +96,8 @@ def _light(rig: Rig, plan: CalibrationPlan, images: int) -> str:
         return f"the light is on for {lit_s:.1f} s at a power that this rig does not know"
     if plan.power_mw is None:
         raise RigError("the scanner needs light; give the power at the sample in mW")
+    if plan.power_limit_mw is not None and plan.power_mw > plan.power_limit_mw:
+        raise RigError(f"power {plan.power_mw:g} mW is above the limit of this animal, {plan.power_limit_mw:g} mW")
     rig.power_setting(plan.power_mw)
     return f"the light is on for {lit_s:.1f} s with {plan.power_mw:g} mW"
 
@@ -119,9 +123,12 @@ def measure_orientation(
                 places.append(rig.position())
                 images.append(_look(rig, plan))
         progress("registering", 1.0)
-    pixel_um = _width_um_by_config(rig, plan, images[0].shape[1]) / images[0].shape[1]
-    field_um = rig.config.scan.field_um_at_zoom_1 if plan.camera == "scanner" else None
-    return orientation_of(images, places, plan.camera, moves.step_um, told_pixel_um=pixel_um, told_field_um=field_um)
+    scan = rig.config.scan
+    if plan.camera == "surface_camera":
+        told_um, field_um = _surface_pixel_um(rig), None
+    else:
+        told_um, field_um = scan.pixel_um or plan.field_of_view_um / images[0].shape[1], scan.field_um_at_zoom_1
+    return orientation_of(images, places, plan.camera, moves.step_um, told_pixel_um=told_um, told_field_um=field_um)
 
 
 def see_depth(rig: Rig, plan: CalibrationPlan, step_um: float = 10.0) -> DepthViews:
@@ -141,8 +148,7 @@ def see_depth(rig: Rig, plan: CalibrationPlan, step_um: float = 10.0) -> DepthVi
         start = rig.position()
         if refusal := rig.why_not(start.moved(z_um=step_um)):
             raise RigError(refusal)
-        if plan.camera == "scanner":
-            rig.set_scan(_scan(plan))
+        _set_up(rig, plan)
         _light(rig, plan, 2)
         with coming_back(rig, start):
             here = _look(rig, plan)

@@ -26,6 +26,8 @@ class CalibrationPlan(Record):
         Which of the rig's two images.
     power_mw
         Power at the sample, mW: needed for the scanner of a rig that sets it, unused by the surface camera.
+    power_limit_mw
+        Never more than this at the sample, mW, beside the limit of the rig: that of the animal that lies there.
     frames
         Frames averaged for each image of the scanner.
     field_of_view_um, pixels, dwell_us
@@ -36,6 +38,7 @@ class CalibrationPlan(Record):
 
     camera: Camera = "surface_camera"
     power_mw: NonNegative | None = None
+    power_limit_mw: Positive | None = None
     frames: int = 4
     field_of_view_um: Positive = 200.0
     pixels: int = 512

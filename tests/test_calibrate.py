@@ -242,6 +242,10 @@ def test_a_dark_image_is_refused_and_says_what_to_do(rig):
     [
         (SCANNER.model_copy(update={"power_mw": None}), "give the power at the sample in mW"),
         (SCANNER.model_copy(update={"power_mw": 55.0}), r"power 55\.0 mW is outside 0 to 50\.0 mW"),
+        (
+            SCANNER.model_copy(update={"power_limit_mw": 15.0}),
+            "power 20 mW is above the limit of this animal, 15 mW",
+        ),
         (SURFACE.model_copy(update={"step_um": 4000.0}), r"moves of 4000 um from .* outside the limits"),
     ],
 )

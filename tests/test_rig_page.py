@@ -243,6 +243,19 @@ def test_limits_are_compared_while_they_are_typed(sitting):
     assert sitting.page.draft.changes == ("limits.x_um: [-3000, 3000] → [-3000, 2500]",)
 
 
+def test_what_is_typed_stays_when_something_else_is_applied(sitting):
+    page = sitting.page
+    page.power_tab.table.item(3, 1).setText("12.9")
+    page.limits_tab.lines["z_low"].setText("-400")
+    sitting.turn_to(page.limits_tab)
+    sitting.press(page.limits_tab, "apply-limits")
+    assert page.power_tab.table.item(3, 1).text() == "12.9"
+    assert page.limits_tab.lines["z_low"].text() == "-400"
+    sitting.turn_to(page.power_tab)
+    sitting.press(page.power_tab, "apply-power")
+    assert len(page.draft.changes) == 2
+
+
 def test_a_check_says_what_works_and_what_does_not(sitting):
     tab, faults = sitting.page.check_tab, faulty.Faults(sitting.desk.rig.core)
     sitting.turn_to(tab)

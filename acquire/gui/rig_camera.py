@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from PyQt6.QtCore import pyqtSignal
 from PyQt6.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QWidget
 
 from acquire.gui.rig_tab import line
 from acquire.gui.rig_view import plan_of
 from acquire.orientation import CalibrationPlan
+
+if TYPE_CHECKING:
+    from acquire.session import Session
 
 CAMERAS = {"surface camera": "surface_camera", "scanner": "scanner"}
 
@@ -55,6 +60,14 @@ class CameraForm(QWidget):
         """
         step = self.step.text() if with_step else ""
         return plan_of(CAMERAS[self.camera.currentText()], self.power.text(), step)
+
+
+def limited(plan: CalibrationPlan, session: Session | None) -> CalibrationPlan:
+    """Return a plan that keeps to the power limit of the animal that lies there; reads its record."""
+    if session is None:
+        return plan
+    limit_mw = session.study.animal(session.record.animal).power_limit_mw
+    return plan.model_copy(update={"power_limit_mw": limit_mw})
 
 
 def in_a_row(*widgets: QWidget) -> QWidget:

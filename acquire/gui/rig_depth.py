@@ -12,7 +12,7 @@ from acquire.gui.commands import Command
 from acquire.gui.findings import FindingList
 from acquire.gui.page import quiet, titled
 from acquire.gui.picture import Picture
-from acquire.gui.rig_camera import CameraForm, in_a_row
+from acquire.gui.rig_camera import CameraForm, in_a_row, limited
 from acquire.gui.rig_tab import NO_DRAFT, RigTab, refusal_of, two_columns
 from acquire.gui.rig_view import number_of
 from acquire.orientation import DepthViews
@@ -85,7 +85,7 @@ class DepthTab(RigTab):
         def see() -> DepthViews:
             from acquire.calibrate import see_depth
 
-            return see_depth(rig, plan, step_um)
+            return see_depth(rig, limited(plan, self.desk.session), step_um)
 
         self.desk.do(f"looking {step_um:g} um farther", see, self._show)
 

@@ -55,8 +55,11 @@ class LimitsTab(RigTab):
         return (Command("apply-limits", "Apply limits", "", "mdi6.check", self._apply, self._why_not),)
 
     def show_draft(self, draft: Draft) -> None:
-        """Show the limits of a draft."""
+        """Show the limits of a draft; what is typed stays when they are the same."""
+        is_same = self.is_same(draft, "limits")
         super().show_draft(draft)
+        if is_same:
+            return
         for name, text in limit_texts(draft.config.limits).items():
             self.lines[name].setText(text)
         self._typed()

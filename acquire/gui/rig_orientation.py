@@ -12,7 +12,7 @@ from acquire.gui.commands import Command
 from acquire.gui.desk import NO_RIG
 from acquire.gui.findings import FindingList
 from acquire.gui.page import quiet, titled, wrapped
-from acquire.gui.rig_camera import CameraForm
+from acquire.gui.rig_camera import CameraForm, limited
 from acquire.gui.rig_tab import NO_DRAFT, RigTab, refusal_of, two_columns
 from acquire.gui.rig_view import orientation_rows
 from acquire.orientation import CalibrationPlan, MeasuredOrientation, Moves
@@ -88,7 +88,7 @@ class OrientationTab(RigTab):
         def plan() -> Moves:
             from acquire.calibrate import plan_moves
 
-            return plan_moves(rig, asked)
+            return plan_moves(rig, limited(asked, self.desk.session))
 
         self.desk.do("planning the moves", plan, partial(self._planned_is, asked))
 
@@ -110,7 +110,7 @@ class OrientationTab(RigTab):
         def measure() -> MeasuredOrientation:
             from acquire.calibrate import measure_orientation
 
-            return measure_orientation(rig, asked, self.desk.hear)
+            return measure_orientation(rig, limited(asked, self.desk.session), self.desk.hear)
 
         self.desk.do(f"measuring the {self.asked.camera.currentText()}", measure, self._show)
 

@@ -96,8 +96,13 @@ class PowerTab(RigTab):
         )
 
     def show_draft(self, draft: Draft) -> None:
-        """Show the table of a draft."""
+        """Show the table of a draft; what is typed stays when it is the same."""
+        is_same = self.is_same(draft, "power")
         super().show_draft(draft)
+        self._limit.setValue(draft.config.limits.power_mw)
+        if is_same:
+            self._typed()
+            return
         table = draft.config.power
         readings = list(zip(table.value, table.power_mw, strict=True)) if table is not None else []
         self.table.blockSignals(True)
@@ -109,7 +114,6 @@ class PowerTab(RigTab):
         self.table.blockSignals(False)
         saved = draft.saved.power
         self._old.setData(*(([], []) if saved is None else (saved.value, saved.power_mw)))
-        self._limit.setValue(draft.config.limits.power_mw)
         self._typed()
 
     def _rows(self) -> list[tuple[str, str]]:

@@ -61,6 +61,14 @@ class RigTab(QWidget):
         self.draft = draft
         self.refresh()
 
+    def is_same(self, draft: Draft, name: str) -> bool:
+        """Tell whether a part of another draft is what is shown: then what is typed and not applied may stay."""
+        shown = self.draft
+        return shown is not None and all(
+            getattr(each, name) == getattr(other, name)
+            for each, other in ((shown.config, draft.config), (shown.saved, draft.saved))
+        )
+
     def show_status(self, status: DeskStatus) -> None:
         """Show a snapshot."""
         self.refresh()
