@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 from scipy import ndimage
+from scipy.ndimage import gaussian_filter
 
 from acquire.__main__ import main
 from acquire.aligning import align, photograph_on_image
@@ -446,8 +447,9 @@ def test_without_a_camera_the_wide_field_leads_back(blind_rig, study):
         assert taken["dose_mj"] > 1.0
         view = read_map(later)  # what the window shows of it
         assert view.by_stage and view.verdict is not Verdict.NOT_FOUND
-        lit = view.today > 0
-        assert np.corrcoef(view.image[lit], view.today[lit])[0, 1] > 0.3
+        inside = np.s_[60:-60, 60:-60]
+        smooth = [gaussian_filter(seen.astype(float), 2.0)[inside].ravel() for seen in (view.image, view.today)]
+        assert np.corrcoef(*smooth)[0, 1] > 0.3
         assert view.fields[0].yx_um == pytest.approx(view.middle_um, abs=10.0)  # it was mapped around its field
 
 
