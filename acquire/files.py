@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from acquire.errors import StudyError, validation_summary
+from analysis import journal
 from analysis.errors import ExperimentError
 
 SPARE_BYTES = 50_000_000
-_APPENDING = threading.Lock()  # the light may go off, and be logged, in another thread
 
 
 @contextmanager
@@ -80,32 +79,9 @@ def sync_file(path: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a journal, synced before it counts: the whole line or nothing of it.
-
-    What a program that died left of a line is ended first: it shall not swallow this one.
-    """
-    with writing(path), _APPENDING, FileIO(path, "a+") as file:
-        whole_bytes = file.seek(0, os.SEEK_END)
-        try:
-            _write_all(file, ("" if _ends_a_line(file) else "\n") + line + "\n")
-            os.fsync(file.fileno())
-        except BaseException:
-            file.truncate(whole_bytes)
-            raise
-
-
-def _ends_a_line(file: FileIO) -> bool:
-    if file.tell() == 0:
-        return True
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
-
-
-def _write_all(file: FileIO, text: str) -> None:
-    # A disk that fills up takes the beginning without a word, and refuses the rest.
-    rest = memoryview(text.encode("utf-8"))
-    while rest:
-        rest = rest[file.write(rest) :]
+    """Append one line to a journal, synced before it counts: the whole line or nothing of it."""
+    with writing(path):
+        journal.append_line(path, line)
 
 
 @contextmanager

@@ -61,21 +61,6 @@ def dark_figure(width_in: float, height_in: float) -> Figure:
     return Figure(figsize=(width_in, height_in), dpi=DOTS_PER_INCH, facecolor=FACE)
 
 
-def stretched(
-    image: NDArray[Any], *, low: float = 1.0, high: float = 99.7, gamma: float = 0.7, least: float = 1e-9
-) -> NDArray[np.float64]:
-    """Stretch intensities between two percentiles to 0-1 and lift the dim ones by ``gamma``.
-
-    The darkest value is left out of the percentiles: it fills what lies outside a shifted or turned image. An image
-    whose percentiles are less than ``least`` apart stays dark: noise alone is no picture.
-    """
-    inside = image[image > image.min()]
-    bottom, top = np.percentile(inside if inside.size and np.ptp(inside) else image, (low, high))
-    scaled = (image.astype(float) - bottom) / max(float(top - bottom), least)
-    bright: NDArray[np.float64] = np.clip(scaled, 0.0, 1.0) ** gamma
-    return bright
-
-
 def show_image(axes: Axes, image: NDArray[Any], pixel_yx_um: tuple[float, float]) -> None:
     """Draw an image so that data coordinates are um from the centre of its first pixel, y down."""
     height, width = image.shape[:2]

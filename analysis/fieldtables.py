@@ -6,6 +6,8 @@ The tables are those that ``samefield analyse`` writes: spines, dendrites, track
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +15,9 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from analysis.centreline import is_within
+from analysis.errors import StackError
 from analysis.model import Dendrite, Fate, Stack
+from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table
 
 HEAD = ["head_z_um", "head_y_um", "head_x_um"]
 POINT = ["z_um", "y_um", "x_um"]
@@ -42,6 +46,40 @@ class FieldTables(Protocol):
     @property
     def warnings(self) -> Sequence[str]:
         """What must be known before the numbers are believed, one sentence each."""
+
+
+@dataclass(frozen=True, eq=False)
+class SavedTables:
+    """The tables of a field as they were written."""
+
+    spines: pd.DataFrame
+    dendrites: pd.DataFrame
+    tracks: pd.DataFrame
+    fates: pd.DataFrame
+    warnings: tuple[str, ...] = ()
+
+
+def read_tables(folder: Path) -> SavedTables:
+    """Read the four tables that ``samefield analyse`` wrote into a folder.
+
+    Raises
+    ------
+    StackError
+        When a table is missing, or lacks a column.
+    """
+    spines = _read_table(folder / "spines.csv", SPINE_COLUMNS)
+    dendrites = _read_table(folder / "dendrites.csv", DENDRITE_COLUMNS)
+    tracks = _read_table(folder / "tracks.csv", TRACK_COLUMNS)
+    return SavedTables(spines, dendrites, tracks, _read_table(folder / "fates.csv", FATE_COLUMNS))
+
+
+def _read_table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(file)
+        return make_table(list(table[list(columns)].itertuples(index=False, name=None)), columns)
+    except (OSError, ValueError, KeyError) as error:
+        said = str(error).splitlines()[0]
+        raise StackError(f"{file} cannot be read: {said}; analyse the field first, or again") from error
 
 
 def session_dendrites(tables: FieldTables, session: int) -> dict[int, Dendrite]:

@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from analysis.centreline import is_within
+from analysis.contrast import stretched
 from analysis.drawing import (
     FAINT,
     MARKS,
@@ -28,7 +29,6 @@ from analysis.drawing import (
     draw_scale_bar,
     legend_handle,
     show_image,
-    stretched,
 )
 from analysis.fieldtables import POINT, interval_counts
 from analysis.gallery import draw_gallery

@@ -13,21 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
-from analysis.drawing import FAINT, MARKS, OUTLINE, TEXT, Mark, dark_figure, draw_legend, legend_handle, stretched
+from analysis.aligned import HALF_WIDTH_UM, STEP_UM, AlignedDendrite
+from analysis.drawing import FAINT, MARKS, OUTLINE, TEXT, Mark, dark_figure, draw_legend, legend_handle
 from analysis.fieldtables import HEAD, FieldTables, fates_seen_from, observed_spines, session_dendrites, session_labels
-from analysis.model import Dendrite, Fate, Floats, SpineKind, Stack
-from analysis.straighten import DendriteFrame, straighten
+from analysis.model import Fate, SpineKind, Stack
 
 EMPTY = "empty"
 ROW_UM = 40.0
 """Stretch of dendrite in one row, um, about: spines 2 um apart then stay apart on a printed page."""
 LONGEST_UM = 120.0  # of a longer dendrite only the best followed stretch is shown; a little more still fits the page
 SHORTEST_ROW_UM = 25.0  # a shorter dendrite is not blown up further
-HALF_WIDTH_UM = 3.4
-HALF_DEPTH_UM = 2.5
-STEP_UM = 0.1
 MARK_GAP_UM = {Fate.LOST: 1.5, EMPTY: 0.0}  # between the middle of a head and its mark
 USUAL_GAP_UM = 0.85
 
@@ -99,13 +95,13 @@ def draw_gallery(
 
 def made_strips(stacks: Sequence[Stack], tables: FieldTables, dendrite: int) -> list[Strip]:
     """Straighten one dendrite in every session that has it; none when the first session does not have it."""
-    lines = [session_dendrites(tables, session).get(dendrite) for session in range(len(stacks))]
-    if not lines or lines[0] is None:
+    if dendrite not in session_dendrites(tables, 0):
         return []
+    aligned = AlignedDendrite.of(tables, dendrite)
     strips = [
-        _strip(stacks[session], line, lines[0], fates_seen_from(tables, session), session)
-        for session, line in enumerate(lines)
-        if line is not None
+        _strip(stacks[session], aligned, fates_seen_from(tables, session), session)
+        for session in aligned.lines
+        if session < len(stacks)
     ]
     return _with_empty_places(strips)
 
@@ -120,41 +116,13 @@ def _richest(tables: FieldTables) -> int | None:
     return None if counts.empty else int(counts.index[int(np.argmax(counts.to_numpy()))])
 
 
-def _strip(stack: Stack, own: Dendrite, reference: Dendrite, seen: pd.DataFrame, session: int) -> Strip:
-    """Straighten one session and bring it to the length scale of ``reference``, the same dendrite at first sight."""
-    light, inside, frame = stack.recall(_flattened, own)
-    reference_um, own_um = _matched_lengths(reference, own)
-    grid_um = np.arange(0.0, reference_um[-1], STEP_UM)
-    columns = np.interp(grid_um, reference_um, own_um) / float(frame.along_um[1] - frame.along_um[0])
-    image = stretched(_resampled(light, columns), low=15.0, high=99.8)
-    image[_resampled(inside, columns) < 0.99] = 0.0
-    mine = seen[seen["dendrite"] == own.name]
-    points = frame.dendrite_from_stack(mine[HEAD].to_numpy(dtype=float)) if len(mine) else np.empty((0, 3))
-    marks = mine[["track_id", "fate", "kind"]].assign(
-        along_um=np.interp(points[:, 0], own_um, reference_um), across_um=points[:, 1]
-    )
-    return Strip(session, image, marks)
-
-
-def _flattened(stack: Stack, line: Dendrite) -> tuple[NDArray[Any], Floats, DendriteFrame]:
-    """Return the brightest values over the depth along a line, 1 where the stack has any, and the line's frame."""
-    straight = straighten(stack, line, half_width_um=HALF_WIDTH_UM, half_depth_um=HALF_DEPTH_UM, step_um=STEP_UM)
-    return np.max(straight.volume, axis=2), straight.inside.any(axis=2).astype(float), straight.frame
-
-
-def _resampled(flat: NDArray[Any], columns: Floats) -> Floats:
-    """Return (across, along) at fractional places along; left of the dendrite is up, as in the stack."""
-    turned = flat[:, ::-1].T
-    rows, columns = np.meshgrid(np.arange(len(turned)), columns, indexing="ij")
-    picture: Floats = map_coordinates(turned, [rows, columns], output=np.float64, order=1, mode="nearest")
-    return picture
-
-
-def _matched_lengths(reference: Dendrite, own: Dendrite) -> tuple[Floats, Floats]:
-    """Return arc lengths of the same places on both: point i of one is point i of the other."""
-    if len(reference.points_zyx_um) == len(own.points_zyx_um):
-        return reference.along_um, own.along_um
-    return np.array([0.0, reference.length_um]), np.array([0.0, own.length_um])
+def _strip(stack: Stack, aligned: AlignedDendrite, seen: pd.DataFrame, session: int) -> Strip:
+    """Straighten one session and put the marks of its spines in place."""
+    mine = seen[seen["dendrite"] == aligned.name]
+    heads = mine[HEAD].to_numpy(dtype=float)
+    places = aligned.places(session, heads) if len(mine) else np.empty((0, 3))
+    marks = mine[["track_id", "fate", "kind"]].assign(along_um=places[:, 0], across_um=places[:, 1])
+    return Strip(session, aligned.draw(stack, session), marks)
 
 
 def _with_empty_places(strips: Sequence[Strip]) -> list[Strip]:

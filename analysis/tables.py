@@ -20,7 +20,7 @@ TRACK_COLUMNS = ("session", "track_id", "head_z_um", "head_y_um", "head_x_um", "
 FATE_COLUMNS = ("from_session", "to_session", "track_id", "fate", "probability")
 
 WHOLE_NUMBERS = ("session", "spine_id", "dendrite", "track_id", "from_session", "to_session")
-WORDS = ("side", "kind", "state", "fate")
+WORDS = ("side", "kind", "state", "fate", "name")
 FLAGS = ("saturated",)
 DECIMALS = 4
 OVERLAY = re.compile(r"overlay_session\d+\.png")

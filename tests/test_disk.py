@@ -35,6 +35,7 @@ from acquire.model import (
 from acquire.opening import open_rig
 from acquire.session import Session
 from acquire.store import Study, read_record
+from analysis import journal
 from analysis.errors import ExperimentError
 from analysis.field import analyse_field
 from analysis.model import Stack, Transform, Verdict
@@ -284,7 +285,8 @@ def full_disk(monkeypatch, rig):
             DISK.ask()
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    monkeypatch.setattr(files, "FileIO", TornFile)
+    for module in (files, journal):
+        monkeypatch.setattr(module, "FileIO", TornFile)
     monkeypatch.setattr(type(rig.loaded), "mount", lambda *_: None)  # once is enough
     return DISK
 

@@ -9,10 +9,12 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from analysis.drawing import MARKS, stretched
+from analysis.aligned import STEP_UM
+from analysis.contrast import stretched
+from analysis.drawing import MARKS
 from analysis.fieldtables import fates_seen_from, interval_counts, session_densities, session_labels
 from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay, draw_red_green, draw_vessel_map
-from analysis.gallery import LONGEST_UM, STEP_UM, Strip, best_stretch_um, made_strips
+from analysis.gallery import LONGEST_UM, Strip, best_stretch_um, made_strips
 from analysis.model import Stack
 
 VOXEL_UM = (1.0, 0.2, 0.2)

@@ -12,8 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from analysis.aligned import STEP_UM
 from analysis.errors import StackError
-from analysis.gallery import STEP_UM, made_strips
+from analysis.gallery import made_strips
 from analysis.model import Stack
 from analysis.page import LARGE_BYTES
 from analysis.report import Picture, Report, Section, field_report, write_field_outputs, write_report

@@ -117,6 +117,7 @@ def test_the_study_is_laid_out_as_promised(course):
         "tracks.csv",
         "fates.csv",
         "dendrites.csv",
+        "sessions.csv",
         "gallery.png",
         "report.html",
     ):

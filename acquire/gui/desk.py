@@ -86,6 +86,7 @@ class Desk:
         self._bring = bring
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rig")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="analysing")
         self._analyst: ProcessPoolExecutor | None = None
         self._known = Known()
         self._doing = ""
@@ -307,7 +308,7 @@ class Desk:
                 raise StudyError(f"session {self.session.record.name} is open; close it first")
             self._accepted.clear()
             self.session = Session.open(
-                self._open_study(), animal, self.rig, experimenter=self.who, day=day, new=new, progress=self._hear
+                self._open_study(), animal, self.rig, experimenter=self.who, day=day, new=new, progress=self.hear
             )
             return self.session
 
@@ -427,7 +428,7 @@ class Desk:
             self.tell(NO_SESSION if session is None else f"{self._analysing} is analysed; wait")
             return
         self._analysing = field
-        self._reader.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
+        self._waiter.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
 
     def _analyse(self, session: Session, field: str) -> str:
         from acquire.analysing import analyse_stores, with_trouble
@@ -464,6 +465,7 @@ class Desk:
                 self.rig.stop()
         leaving = self._worker.submit(self._leave)
         self._reader.shutdown(wait=False, cancel_futures=True)
+        self._waiter.shutdown(wait=False, cancel_futures=True)
         if self._analyst is not None:
             self._analyst.shutdown(wait=False, cancel_futures=True)
         try:
@@ -483,7 +485,8 @@ class Desk:
 
     # ---- how ---------------------------------------------------------------------------------------------------
 
-    def _hear(self, told: str, share: float) -> None:
+    def hear(self, told: str, share: float) -> None:
+        """Hear how far the worker is; called by its verbs."""
         self._progress = told, share
 
     def _open_study(self) -> Study:
