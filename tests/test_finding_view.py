@@ -62,7 +62,7 @@ def test_a_search_says_what_it_rests_on_and_what_to_do(verdict, told):
     assert "right with probability 0.900" in said.lines[0] and "as noted" in said.lines
     assert any(told in line for line in said.lines)
     assert ("um off" in said.steps[0]) is (verdict is not Verdict.NOT_FOUND)
-    assert any("searched about" in line for line in said.lines) is (verdict is not Verdict.FOUND)
+    assert any("searched about" in line for line in said.lines) is (verdict is Verdict.NOT_FOUND)
 
 
 def test_only_what_is_unsure_and_was_seen_is_accepted():

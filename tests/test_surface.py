@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 from scipy import ndimage
+from scipy.ndimage import gaussian_filter
 
 from acquire.__main__ import main
 from acquire.aligning import align, photograph_on_image
 from acquire.commands import tell_alignment
 from acquire.config import find_config, read_rig_config
 from acquire.errors import RelocationError, RigError, StudyError
+from acquire.gui.map_reading import read_map
 from acquire.landmarks import LandmarkList, LandmarkRecord, read_landmarks
 from acquire.model import AnimalRecord, StagePosition, StudyRecord
 from acquire.opening import open_rig
@@ -443,6 +445,12 @@ def test_without_a_camera_the_wide_field_leads_back(blind_rig, study):
         log = (study.session_folder("M1", later.record.name) / "log.jsonl").read_text().splitlines()
         taken = next(json.loads(line) for line in log if '"event": "wide stack"' in line)
         assert taken["dose_mj"] > 1.0
+        view = read_map(later)  # what the window shows of it
+        assert view.by_stage and view.verdict is not Verdict.NOT_FOUND
+        inside = np.s_[60:-60, 60:-60]
+        smooth = [gaussian_filter(seen.astype(float), 2.0)[inside].ravel() for seen in (view.image, view.today)]
+        assert np.corrcoef(*smooth)[0, 1] > 0.3
+        assert view.fields[0].yx_um == pytest.approx(view.middle_um, abs=10.0)  # it was mapped around its field
 
 
 def test_without_a_camera_landmarks_are_stage_positions(blind_rig, study):

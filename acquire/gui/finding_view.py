@@ -112,10 +112,10 @@ def tell_search(field: FieldStatus | None, *, is_accepted: bool = False) -> Sear
     if record is None:
         return SearchTold(f"{field.name} was not looked for in this session")
     headline = f"{field.name} {record.verdict}"
-    lines = [record.telling_step.evidence, _moved(record)]
-    lines += [searched(record)] if record.verdict is not Verdict.FOUND else []
-    lines += [record.note] if record.note else []
+    lines = [record.telling_step.evidence, record.note]
     lines.append("Accepted: it is taken all the same." if is_accepted else WHAT_TO_DO[record.verdict])
+    lines += [searched(record)] if record.verdict is Verdict.NOT_FOUND else []
+    lines.append(_moved(record))
     return SearchTold(headline, tuple(line for line in lines if line), tuple(_steps(record)))
 
 
@@ -191,7 +191,7 @@ class SearchPictures:
     def tell_plane(self, plane: int) -> str:
         """Say which plane is shown."""
         if plane == ALL_PLANES:
-            return f"all {self.planes} planes, the brightest of each place"
+            return f"all {self.planes} planes at once"
         return f"plane {plane + 1} of {self.planes}, {plane * self.voxel_um[0]:.0f} um below the first"
 
 

@@ -20,7 +20,7 @@ from acquire.landmarks import LandmarkRecord
 from acquire.model import FieldRecord, SessionRecord, StagePosition
 from acquire.relocate import ImageOnStage, position_of, stage_zyx_um
 from acquire.session import Session
-from acquire.surface import read_photograph
+from acquire.surface import WIDE_DEPTH_UM, read_photograph
 from analysis.model import Floats, Transform, Verdict
 from analysis.register import StackRegistration
 from analysis.vessels import FOUND_SCORE, SurfaceRegistration
@@ -152,15 +152,19 @@ def _with_today(view: MapView, session: Session, found: SurfaceRegistration | St
     if seen is None:
         return view
     image, on_stage = seen
-    flat = found.map_from_today if isinstance(found, SurfaceRegistration) else _from_above(found)
+    flat = found.map_from_today if isinstance(found, SurfaceRegistration) else _from_above(found, view.on_stage)
     today = stretched_bytes(_on_map_grid(image, on_stage.pixel_um, flat, view.on_stage))
     told = tuple(_tell(found, view))
     return replace(view, today=today, both=both_tinted(view.image, today), verdict=found.verdict, told=told)
 
 
-def _from_above(found: StackRegistration) -> Transform:
-    """Return the motion of a stack as a picture of it from above shows it, on (y, x, 1)."""
-    return Transform(found.reference_from_today.matrix[1:, 1:])
+def _from_above(found: StackRegistration, on_map: ImageOnStage) -> Transform:
+    """Return the motion of a wide stack as its picture from above shows it, on (y, x, 1): right in its middle."""
+    flat = found.reference_from_today.matrix[1:, 1:].copy()
+    middle_yx_um = (np.array(on_map.shape) - 1) / 2 * on_map.pixel_um
+    today_um = found.reference_from_today.inverse().apply((WIDE_DEPTH_UM / 2, *middle_yx_um))
+    flat[:2, 2] = middle_yx_um - flat[:2, :2] @ today_um[1:]
+    return Transform(flat)
 
 
 def _on_map_grid(

@@ -277,6 +277,7 @@ class SurfacePage(Page):
             self.desk.do("mapping the vessels", lambda: session.map_surface(tiles), self._mapped)
 
     def _mapped(self, _found: object) -> None:
+        self._seen = None
         if self._view is None or self._view.session == CANDIDATE:
             self.desk.tell("this is the map; add, drag or refuse landmarks until they are forks that you find again")
 
@@ -423,7 +424,7 @@ def _tiles(name: str) -> QSpinBox:
     box = QSpinBox()
     box.setObjectName(name)
     box.setRange(1, 9)
-    box.setFixedWidth(64)
+    box.setFixedWidth(56)
     return box
 
 
