@@ -144,7 +144,8 @@ def new_study(
     study: Annotated[Path, typer.Argument(help="The folder to make.")],
     name: Annotated[str | None, typer.Option(help="The study's name; else the folder's.")] = None,
     groups: Annotated[list[str] | None, typer.Option("--groups", help="Names of the groups.")] = None,
-    protocol: Annotated[Path | None, typer.Option(help="TOML file: how its fields are taken.")] = None,
+    protocol: Annotated[Path | None, typer.Option(help="TOML file: how its fields are taken, and when.")] = None,
+    blind: Annotated[bool, typer.Option("--blind", help="Hide the groups in the window.")] = False,
 ) -> None:
     """Make a study."""
     from acquire.model import StudyRecord
@@ -157,6 +158,8 @@ def new_study(
         groups=tuple(groups or ()),
         plan=plans.stack,
         overview_plan=plans.overview,
+        blind=blind,
+        days=plans.days,
     )
     with Study.create(study, record):
         out.print(f"made {study}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from acquire.errors import RigError
-from acquire.model import StackPlan
+from acquire.model import Finding, Light, StackPlan
 from acquire.rig import Rig
 
 MOVE_UM = 5.0
@@ -54,3 +54,15 @@ def check_devices(rig: Rig) -> Iterator[str]:
         yield "watchdog: answers"
     if roles.shutter:
         yield f"shutter {roles.shutter}: closed"
+
+
+def findings_of(rig: Rig) -> tuple[Finding, ...]:
+    """Exercise every role; say what works, what this rig lacks, and what ended the check: a line each."""
+    lines = []
+    try:
+        for line in check_devices(rig):
+            lines.append(Finding(Light.GREEN, line))
+    except RigError as error:
+        lines.append(Finding(Light.RED, f"{error}; what comes after it was not checked"))
+    lines += [Finding(Light.AMBER, line) for line in (*rig.config.missing(), *rig.alarms)]
+    return tuple(lines)

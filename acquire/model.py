@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -322,12 +323,24 @@ class AnimalRecord(Record):
         return {field.name: field for field in self.fields}[name]
 
 
+def _rising_days(days: tuple[float, ...]) -> tuple[float, ...]:
+    if any(later <= day for day, later in pairwise(days)):
+        raise ValueError(f"days {' '.join(f'{day:g}' for day in days)} do not rise; sort them, each once")
+    return days
+
+
+PlannedDays = Annotated[tuple[NonNegative, ...], AfterValidator(_rising_days)]
+"""Days on which an animal is to be imaged, from its first session."""
+
+
 class StudyRecord(Record):
-    """The study: its name, its groups, the plans that new fields get."""
+    """The study: its name, its groups, the plans that new fields get, the days planned; ``blind`` hides the groups."""
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str
     groups: tuple[str, ...] = ()
+    blind: bool = False
+    days: PlannedDays = ()
     plan: FieldPlan = StackPlan()
     overview_plan: FieldPlan = OVERVIEW_PLAN
     created: datetime = Field(default_factory=utc_now)
@@ -472,6 +485,14 @@ class Light(StrEnum):
     GREEN = "green"
     AMBER = "amber"
     RED = "red"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked or compared, in words."""
+
+    light: Light
+    text: str
 
 
 class QualityItem(Record):

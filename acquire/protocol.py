@@ -7,14 +7,18 @@ from pathlib import Path
 
 from acquire.errors import StudyError
 from acquire.files import reading_toml
-from acquire.model import OVERVIEW_PLAN, FieldPlan, Record, StackPlan
+from acquire.model import OVERVIEW_PLAN, FieldPlan, PlannedDays, Record, StackPlan
 
 
 class Protocol(Record):
-    """Plans that new fields get: the stack that is compared, and the overview that finds the field again."""
+    """Plans that new fields get: the stack that is compared, and the overview that finds the field again.
+
+    ``days`` are those on which each animal is imaged, counted from its first session.
+    """
 
     stack: FieldPlan = StackPlan()
     overview: FieldPlan = OVERVIEW_PLAN
+    days: PlannedDays = ()
 
 
 def read_protocol(path: Path) -> Protocol:

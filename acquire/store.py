@@ -257,6 +257,10 @@ class Study:
         """Return the last whole store of a kind in one session that shows its field, None when there is none."""
         return max(self._whole_stores(session, field, kind), key=_number, default=None)
 
+    def last_stack(self, session: SessionRecord, field: str) -> Path | None:
+        """Return the last stack of a field in one session, whole or not, None when there is none."""
+        return max(self._stores(session, field, "stack"), key=_number, default=None)
+
     def store_at(self, session: SessionRecord, field: str, kind: str, stage: StagePosition) -> Path | None:
         """Return the first complete store of a kind that was taken there: of overviews the one a field was kept with.
 
@@ -275,7 +279,7 @@ class Study:
 
     def unfinished_store(self, session: SessionRecord, field: str) -> Path | None:
         """Return the last stack of a field in a session when it was cut short, or is not judged yet; else None."""
-        last = max(self._stores(session, field, "stack"), key=_number, default=None)
+        last = self.last_stack(session, field)
         return None if last is None or is_judged(last) else last
 
     def stacks_left(self, session: SessionRecord, field: str, repeats: int) -> int:
@@ -301,7 +305,7 @@ class Study:
         """Return the last stacks of sessions that have none to compare: cut short, damaged, or of another place."""
         used = {session.name for session, _ in self.stacks(animal, field)}
         unused = [session for session in self.sessions(animal) if session.name not in used]
-        last = [max(self._stores(session, field, "stack"), key=_number, default=None) for session in unused]
+        last = [self.last_stack(session, field) for session in unused]
         return [store for store in last if store is not None]
 
     def dose_mj(self, session: SessionRecord, field: str) -> float:

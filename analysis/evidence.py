@@ -158,6 +158,13 @@ class Evidence:
         contrast: Floats = self.at(self.contrast, places) / np.maximum(shaft, 1e-6)
         return contrast
 
+    def brightness_at(self, places_um: ArrayLike) -> Floats:
+        """Return head-sized light over shaft brightness at (along, across, depth) places, shape (n,)."""
+        places = np.atleast_2d(np.asarray(places_um, dtype=float))
+        shaft = np.interp(places[:, 0], self.straightened.along_um, self.shaft)
+        bright: Floats = self.at(self.head, places) / np.maximum(shaft, 1e-6)
+        return bright
+
     def spread_at(self, places_um: ArrayLike) -> Floats:
         """Return the spread of contrast over shaft brightness at places, shape (n,)."""
         places = np.atleast_2d(np.asarray(places_um, dtype=float))

@@ -79,6 +79,8 @@ class FieldAnalysis:
         The verdict on every track in every session, also where it is absent: row ``track_id``, column session.
     warnings
         What must be known before the numbers are believed, one sentence each.
+    followed
+        What each row of ``presence`` was told from.
     """
 
     spines: pd.DataFrame
@@ -88,6 +90,7 @@ class FieldAnalysis:
     reference_from_session: tuple[Transform, ...]
     presence: Presence
     warnings: tuple[str, ...] = ()
+    followed: tuple[TrackedSpine, ...] = ()
 
     def write_tables(self, folder: Path, *, parquet: bool = False) -> list[Path]:
         """Write the four tables as CSV (and parquet) and return the CSV files.
@@ -176,6 +179,7 @@ def analyse_field(
         tuple(transforms),
         presence,
         (*_warnings(stacks, carried, ever.size), *_warnings_of_sessions(stacks, lines, visibility)),
+        tuple(tracks),
     )
 
 

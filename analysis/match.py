@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from analysis.constellation import Course, Sightings, find_shifts
 from analysis.grouping import Gains, Numbers, Row, group_observations, keep_order
+from analysis.likeness import Likeness
 from analysis.model import Floats
 
 APART_SIGMA_UM = (2.0, 0.45, 0.45)  # of one spine's places in two sessions, z, y, x; real field: 1.3-2, 0.37-0.48
@@ -51,6 +52,7 @@ def match_sessions(
     places_um: Sequence[ArrayLike],
     dendrites: Sequence[ArrayLike] | None = None,
     along_across_um: Sequence[ArrayLike] | None = None,
+    traits: Sequence[ArrayLike] | None = None,
 ) -> Tracks:
     """Join the observations of all sessions to tracks.
 
@@ -64,6 +66,8 @@ def match_sessions(
     along_across_um
         For each session where each place lies along and across its dendrite, shape (n, 2), um: spines of one side
         mostly keep their order. When not given, nothing is known of the order.
+    traits
+        For each session what stays with a spine wherever its dendrite lies (:mod:`analysis.likeness`), shape (n, 3).
     """
     sets = [np.asarray(places, dtype=float).reshape(-1, 3) for places in places_um]
     names = [np.zeros(len(one)) for one in sets] if dendrites is None else [np.asarray(one) for one in dendrites]
@@ -72,14 +76,17 @@ def match_sessions(
     seen = Sightings(np.concatenate([np.zeros((0, 3)), *sets]), session, number)
     course, group = find_shifts(seen, len(sets), same_spine_gain), np.zeros(0, dtype=np.intp)
     row = None if along_across_um is None else _rows(number, along_across_um)
+    looks = None if traits is None else np.concatenate([np.asarray(one, dtype=float) for one in traits])
+    likeness = None
     for _ in range(ROUNDS):
         still = seen.places_um - course.drift_at(seen)
-        gains, near = _weigh_pairs(still)
+        gains, near = _weigh_pairs(still, looks, likeness)
         before, group = group, group_observations(gains, near, session)
         group = group if row is None else keep_order(group, gains, session, row, ORDER_ODDS)
         if np.array_equal(before, group):
             break
         course = course.told_by(seen, still, group)
+        likeness = None if looks is None else Likeness.told_by(looks, group)
     return _as_tracks(seen, group, course, [len(one) for one in sets])
 
 
@@ -97,13 +104,16 @@ def same_spine_gain(apart_um: Floats) -> Floats:
     return gain
 
 
-def _weigh_pairs(places_um: Floats) -> tuple[Gains, Numbers]:
+def _weigh_pairs(places_um: Floats, looks: Floats | None, likeness: Likeness | None) -> tuple[Gains, Numbers]:
     """Return what pairs of places gain by being one spine, and the pairs within the gate, shape (pairs, 2)."""
     tree = cKDTree(places_um / APART_SIGMA_UM)
     near = tree.query_pairs(MATCH_GATE_UM / APART_SIGMA_UM[1], output_type="ndarray")
 
     def gains(some: Numbers) -> Floats:
-        return same_spine_gain(places_um[some][:, None] - places_um[some])
+        by_place = same_spine_gain(places_um[some][:, None] - places_um[some])
+        if looks is None or likeness is None:
+            return by_place
+        return by_place + likeness.gain(looks[some][:, None] - looks[some])
 
     return gains, near.astype(np.intp)
 

@@ -29,11 +29,15 @@ from analysis.learned import SpineMap, find_heads, version_of
 from analysis.match import match_sessions
 from analysis.model import Dendrite, Floats, Stack
 from analysis.presence import (
+    MINIMUM_BRIGHTNESS,
     NOTHING_THERE,
     SEARCH_UM,
     TAKEN_UM,
+    Answer,
+    AskedScore,
     Presence,
     PresenceRules,
+    compare_brightness,
     is_in_view,
     is_scorable,
     look_again,
@@ -43,6 +47,7 @@ from analysis.protrusion import ProtrusionRules
 from analysis.straighten import StraightenedDendrite, straighten
 
 TAKEN_NEAR_UM = SEARCH_UM + TAKEN_UM  # along: spines farther away take nothing of what is looked for
+ASKED_SCORE = AskedScore()
 DOUBTFUL_PROBABILITY = 0.2  # below this a candidate starts no track, whatever the other sessions say
 
 
@@ -87,6 +92,8 @@ class TrackedSpine:
         What each session alone says, shape (sessions,).
     scorable
         Whether each session can say anything, shape (sessions,).
+    answers
+        What each session said when it was asked; None where it saw the spine by itself.
     """
 
     dendrite: int
@@ -94,6 +101,7 @@ class TrackedSpine:
     sights: tuple[Spine, ...]
     log_odds: Floats
     scorable: NDArray[np.bool_]
+    answers: tuple[Answer | None, ...] = ()
 
 
 def see_heads(_stack: Stack, straightened: StraightenedDendrite, weights: str | None, _version: str) -> SpineMap | None:
@@ -150,7 +158,9 @@ class _Tracker:
         names = [_dendrites(some) for some in candidates]
         heads = [self._common(session, some) for session, some in enumerate(candidates)]
         beside = [self._places(0, theirs, some)[:, :2] for some, theirs in zip(heads, names, strict=True)]
-        matched = match_sessions(heads, names, beside)
+        traits = [self._traits(session, some) for session, some in enumerate(candidates)]
+        by_hand = any(survey.is_marked for survey in self._surveys)  # nobody marks depth as finely as it is measured
+        matched = match_sessions(heads, names, beside, None if by_hand else traits)
         joined = []
         for row in matched.observation.tolist():
             joined.append({session: candidates[session][i] for session, i in enumerate(row) if i >= 0})
@@ -172,6 +182,13 @@ class _Tracker:
             lambda name, points: self._carried[name].to_reference(session, points), _dendrites(spines), heads
         )
 
+    def _traits(self, session: int, spines: Sequence[Spine]) -> Floats:
+        """Return what stays with each spine: across and depth (um) and log brightness, shape (n, 3)."""
+        maps = [self._surveys[session].evidence[spine.dendrite] for spine in spines]
+        bright = [float(one.brightness_at(spine.place_um)[0]) for one, spine in zip(maps, spines, strict=True)]
+        places = np.array([spine.place_um for spine in spines]).reshape(-1, 3)
+        return np.column_stack([places[:, 1:], np.log(np.maximum(bright, MINIMUM_BRIGHTNESS))])
+
     def _places(self, session: int, dendrite: NDArray[np.intp], points_zyx_um: Floats) -> Floats:
         """Return where points of one session lie in the frame of their dendrite, shape (n, 3)."""
         evidence = self._surveys[session].evidence
@@ -191,35 +208,44 @@ class _Tracker:
     ) -> TrackedSpine:
         """Ask every session that did not see the spine by itself."""
         carried = self._carried[name]
-        expected = max(
-            float(self._surveys[session].evidence[spine.dendrite].contrast_at(spine.place_um)[0])
-            for session, spine in seen.items()
-        )
+        maps = {session: self._surveys[session].evidence[spine.dendrite] for session, spine in seen.items()}
+        contrast = max(float(maps[session].contrast_at(spine.place_um)[0]) for session, spine in seen.items())
+        bright = [float(maps[session].brightness_at(spine.place_um)[0]) for session, spine in seen.items()]
         known = max(carried.correlation_at(session, float(place[0])) for session in seen)
-        answers = [
-            (seen[session], _log_odds(seen[session]), True)
-            if session in seen
-            else self._ask(session, name, where, expected, min(known, carried.correlation_at(session, float(place[0]))))
-            for session, where in enumerate(predicted)
-        ]
-        sights, odds, scorable = zip(*answers, strict=True)
-        return TrackedSpine(name, place, sights, np.array(odds), np.array(scorable))
+        sights, odds, scorable, answers = [], [], [], []
+        for session, where in enumerate(predicted):
+            if session in seen:
+                sight, answer, can_tell = seen[session], None, True
+            else:
+                fits = min(known, carried.correlation_at(session, float(place[0])))
+                sight, answer = self._ask(session, name, where, float(np.median(bright)))
+                can_tell = self._can_tell(session, name, where, contrast, fits)
+            sights.append(sight)
+            odds.append(_log_odds(sight))
+            answers.append(answer)
+            scorable.append(can_tell)
+        return TrackedSpine(name, place, tuple(sights), np.array(odds), np.array(scorable), tuple(answers))
 
-    def _ask(
-        self, session: int, name: int, predicted: Floats, expected_contrast: float, fits: float
-    ) -> tuple[Spine, float, bool]:
-        """Look for a spine in a session that did not see it by itself: sight, log-odds, and whether it can tell."""
+    def _ask(self, session: int, name: int, predicted: Floats, brightness: float) -> tuple[Spine, Answer]:
+        """Look for a spine in a session that did not see it by itself."""
         survey = self._surveys[session]
         maps = survey.evidence[name]
         if survey.is_marked:
-            return measure_spine(maps, predicted, 0.0, ProtrusionRules()), NOTHING_THERE, is_in_view(maps, predicted)
+            return measure_spine(maps, predicted, 0.0, ProtrusionRules()), Answer(NOTHING_THERE, 0.0)
         ours = [s.place_um for s in self._claimed[session] if s.dendrite == name]
         taken = np.array([at for at in ours if abs(at[0] - predicted[0]) < TAKEN_NEAR_UM]).reshape(-1, 3)
-        found, says = look_again(survey.peaks_um[name], survey.log_odds[name], predicted, taken)
-        sight = measure_spine(maps, found, float(expit(says)), ProtrusionRules())
+        found, looks = look_again(maps, survey.peaks_um[name], survey.log_odds[name], predicted, taken)
+        answer = Answer(looks, compare_brightness(float(maps.brightness_at(found)[0]), brightness))
+        sight = measure_spine(maps, found, float(expit(ASKED_SCORE(answer))), ProtrusionRules())
         if sight.probability >= DOUBTFUL_PROBABILITY:
             self._claimed[session].append(sight)
-        return sight, says, is_scorable(maps, predicted, expected_contrast, fits)
+        return sight, answer
+
+    def _can_tell(self, session: int, name: int, predicted: Floats, contrast: float, fits: float) -> bool:
+        """Whether a spine of such contrast would be seen there."""
+        survey = self._surveys[session]
+        maps = survey.evidence[name]
+        return is_in_view(maps, predicted) if survey.is_marked else is_scorable(maps, predicted, contrast, fits)
 
 
 def _dendrites(spines: Sequence[Spine]) -> NDArray[np.intp]:

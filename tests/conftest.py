@@ -21,3 +21,25 @@ def real_field() -> Path:
     if not folder:
         pytest.skip("set SAMEFIELD_REAL_FIELD to the folder of a recorded field to run this on real stacks")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mapped_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study whose animal has, from the first day, a map of its vessels and two fields; copy it."""
+    from acquire.config import read_rig_config
+    from acquire.model import AnimalRecord, StagePosition, StudyRecord
+    from acquire.opening import open_rig
+    from acquire.session import Session
+    from acquire.store import Study
+
+    folder = tmp_path_factory.mktemp("mapped") / "study"
+    with open_rig(read_rig_config("simulated")) as rig, Study.create(folder, StudyRecord(name="mapped")) as study:
+        study.new_animal(AnimalRecord(id="M1"))
+        study.new_animal(AnimalRecord(id="M2"))
+        with Session.open(study, "M1", rig, day=0.0) as session:
+            session.map_surface()
+            for x, y, z in rig.loaded.good_places(2):  # type: ignore[union-attr]
+                rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
+                session.new_field()
+            session.close()
+    return folder

@@ -15,7 +15,7 @@ from acquire import pictures
 from acquire.__main__ import main
 from acquire.commands import Taking, find_fields, take_fields, tell_relocation
 from acquire.config import read_rig_config
-from acquire.errors import StudyError
+from acquire.errors import RelocationError, StudyError
 from acquire.finding import FieldFinder
 from acquire.model import AnimalRecord, RelocationRecord, StagePosition, StudyRecord
 from acquire.opening import open_rig
@@ -315,3 +315,39 @@ def test_the_example_script_relocates_a_list_of_fields(tmp_path):
     again = subprocess.run([*script, "--day", "-3"], capture_output=True, text=True, timeout=300, check=False)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "error: day -3 lies before" in again.stderr
+
+
+def test_a_search_begins_where_somebody_sees_the_field(found):
+    """With no prediction, no vessels: some um beside where it was found, as moved by eye."""
+    session, records = found
+    before = next(record for record in records if record.field == "F03")
+    near = before.position.moved(x_um=12.0, y_um=-9.0, z_um=6.0)
+    again = session.relocate("F03", near=near)
+    assert again.verdict is Verdict.FOUND and again.predicted == near
+    assert again.sigma_zyx_um == (5.0, 5.0, 5.0)
+    assert again.position.lateral_distance_um(before.position) < 2.0
+    assert replay_relocation(file_of(session, again)).told.endswith("they agree")
+
+
+def test_only_what_is_unsure_is_accepted_and_it_is_written_down(found, monkeypatch):
+    session, records = found
+    with pytest.raises(RelocationError, match=r"field F01 is found in this session; only what is unsure"):
+        session.accept_unsure("F01")
+    unsure = records[0].model_copy(update={"verdict": Verdict.UNSURE})
+    monkeypatch.setattr(session._finder, "last_relocation", lambda _: unsure)
+    assert session.accept_unsure(unsure.field) is unsure
+    assert session.study.log_lines(session.record, "accept unsure")[-1]["field"] == unsure.field
+
+
+def test_only_fields_that_were_not_found_are_looked_for_when_that_is_asked(found, monkeypatch):
+    session, records = found
+    last = {record.field: record for record in records}
+    last["F02"] = last["F02"].model_copy(update={"verdict": Verdict.UNSURE})
+    monkeypatch.setattr(session, "last_relocation", last.__getitem__)
+    monkeypatch.setattr(session, "relocate", last.__getitem__)
+    assert sorted(session.order_so_far(["F01", "F02", "F03"])) == ["F01", "F02", "F03"]
+    seen = []
+    assert find_fields(session, None, only_missing=True, found=seen.append)[0] == seen == [last["F02"]]
+    last["F02"] = records[0]
+    with pytest.raises(RelocationError, match="every field was found in this session"):
+        find_fields(session, None, only_missing=True)

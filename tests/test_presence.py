@@ -3,10 +3,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.detect import find_peaks
+from analysis.evidence import Evidence
 from analysis.model import Fate, SpineState
-from analysis.presence import NOTHING_THERE, Presence, PresenceRules, look_again, weigh_sessions
+from analysis.presence import (
+    NOTHING_THERE,
+    Answer,
+    AskedScore,
+    Presence,
+    PresenceRules,
+    compare_brightness,
+    look_again,
+    weigh_sessions,
+)
+from analysis.straighten import straighten
+from tests.phantom import draw_spiny
 
 PRESENT, ABSENT, UNSCORABLE = SpineState.PRESENT, SpineState.ABSENT, SpineState.UNSCORABLE
+NOBODY = np.zeros((0, 3))
 
 
 def weigh(odds, scorable=None, rules=None) -> Presence:
@@ -79,15 +93,46 @@ def test_fates_follow_the_states(odds, fate):
         assert 0.5 < told[1] <= 1.0
 
 
+def maps_of(**options) -> Evidence:
+    return Evidence.of(straighten(*draw_spiny(**options)))
+
+
 def test_looking_again_takes_the_likeliest_spot_near_the_place():
     peaks = np.array([[10.0, 1.2, 0.0], [10.3, 1.2, 0.0], [14.0, 1.2, 0.0]])
-    found, odds = look_again(peaks, np.array([-2.0, 1.0, 5.0]), np.array([10.1, 1.2, 0.0]), np.zeros((0, 3)))
+    place = np.array([10.1, 1.2, 0.0])
+    found, odds = look_again(maps_of(heads=()), peaks, np.array([-2.0, 1.0, 5.0]), place, NOBODY)
     assert found.tolist() == [10.3, 1.2, 0.0]
     assert odds < 1.0
 
 
 def test_a_spot_that_is_another_spine_is_not_taken_twice():
-    peaks = np.array([[10.3, 1.2, 0.0]])
-    place = np.array([10.0, 1.2, 0.0])
-    found, odds = look_again(peaks, np.array([3.0]), place, np.array([[10.4, 1.2, 0.0]]))
+    place, other = np.array([10.0, 1.2, 0.0]), np.array([[10.2, 1.2, 0.0]])
+    found, odds = look_again(maps_of(heads=()), other, np.array([3.0]), place, other)
     assert (found.tolist(), odds) == (place.tolist(), NOTHING_THERE)
+
+
+def test_a_head_that_is_no_spot_of_its_own_is_seen_at_its_place():
+    maps = maps_of()
+    places = find_peaks(maps)
+    head = places[int(np.argmax(maps.log_odds(places)))]
+    beside = head + np.array([[0.5, 0.0, 0.0]])
+    found, odds = look_again(maps, beside, np.array([9.0]), head, beside)
+    assert found.tolist() == head.tolist()
+    assert odds == pytest.approx(float(maps.log_odds(head)[0]))
+
+
+@given(odds=st.floats(-4, 5), bright=st.floats(0.01, 3), more=st.floats(1.05, 3))
+@settings(deadline=None)
+def test_the_brighter_and_the_likelier_is_the_surer_there(odds, bright, more):
+    score = AskedScore()
+
+    def ask(log_odds: float, brightness: float) -> float:
+        return score(Answer(log_odds, compare_brightness(brightness, 0.5)))
+
+    assert ask(odds, more * bright) >= ask(odds, bright)
+    assert ask(odds + more, bright) > ask(odds, bright)
+
+
+def test_a_place_as_bright_as_expected_is_likelier_there_than_a_dark_one():
+    as_expected, dark = (AskedScore()(Answer(-1.0, compare_brightness(b, 0.4))) for b in (0.4, 0.0))
+    assert as_expected > 0.0 > dark

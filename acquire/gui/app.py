@@ -15,7 +15,9 @@ from acquire.gui.desk import Desk
 from acquire.gui.find_page import FindPage
 from acquire.gui.page import Page
 from acquire.gui.review_page import ReviewPage
+from acquire.gui.rig_page import RigPage
 from acquire.gui.session_page import SessionPage
+from acquire.gui.study_page import StudyPage
 from acquire.gui.surface_page import SurfacePage
 from acquire.gui.take_page import TakePage
 from acquire.gui.theme import choose_theme
@@ -30,20 +32,28 @@ def make_window(folder: Path, rig_name: str, who: str = "") -> Window:
     desk = Desk(folder, rig_name, who, bring=bringer.bring)
     window = Window(desk, pages_of(desk))
     desk.say = window.say
+    _open_from_study(window)
     bringer.setParent(window)
     return window
 
 
+def _open_from_study(window: Window) -> None:
+    """Let the page of the study bring an animal to the page where its session is opened."""
+    study, session = window.page(StudyPage.title), window.page(SessionPage.title)
+
+    def open_animal(animal: str) -> None:
+        window.open_page(SessionPage.title)
+        if isinstance(session, SessionPage):
+            session.choose(animal)
+
+    if isinstance(study, StudyPage):
+        study.on_open = open_animal
+
+
 def pages_of(desk: Desk) -> list[Page]:
-    """Return the pages in the order of the work."""
-    return [
-        SessionPage(desk),
-        SurfacePage(desk),
-        FindPage(desk),
-        TakePage(desk),
-        ReviewPage(desk),
-        ClosePage(desk),
-    ]
+    """Return the pages in the order of the work; after them those of the whole study and of the engineer."""
+    work = [SessionPage(desk), SurfacePage(desk), FindPage(desk), TakePage(desk), ReviewPage(desk), ClosePage(desk)]
+    return [*work, StudyPage(desk), RigPage(desk)]
 
 
 def run(folder: Path, rig_name: str, *, bright: bool = False) -> int:

@@ -308,7 +308,7 @@ class Desk:
                 raise StudyError(f"session {self.session.record.name} is open; close it first")
             self._accepted.clear()
             self.session = Session.open(
-                self._open_study(), animal, self.rig, experimenter=self.who, day=day, new=new, progress=self._hear
+                self._open_study(), animal, self.rig, experimenter=self.who, day=day, new=new, progress=self.hear
             )
             return self.session
 
@@ -485,7 +485,8 @@ class Desk:
 
     # ---- how ---------------------------------------------------------------------------------------------------
 
-    def _hear(self, told: str, share: float) -> None:
+    def hear(self, told: str, share: float) -> None:
+        """Hear how far the worker is; called by its verbs."""
         self._progress = told, share
 
     def _open_study(self) -> Study:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import (
@@ -21,7 +22,6 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from acquire.commands import find_fields
 from acquire.gui.commands import Command
 from acquire.gui.desk import LIVE, NO_FIELD, Desk
 from acquire.gui.finding_view import (
@@ -42,14 +42,15 @@ from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.theme import colour_of
 from acquire.gui.words import MARKS
-from acquire.model import FieldRecord, RelocationRecord
 
-SIDE_PX = 372
-COLUMNS = ("", "Field", "Verdict", "Today x y z (um)", "Known (um)")
+if TYPE_CHECKING:
+    from acquire.model import FieldRecord, RelocationRecord
+
+SIDE_PX = 404
+COLUMNS = ("", "Field", "Verdict", "x  y  z today", "± xy, z")
 NO_FIELDS = "the animal has no field yet: go live, move to a good place, keep it"
-MOVE = "Move the stage: arrow keys, as the image shows it"
+MOVE = "Move the stage, as the image shows it: arrow keys; step, um: - and +"
 ARROWS = {"Left": "←", "Right": "→", "Up": "↑", "Down": "↓", "PgUp": "z ↑", "PgDown": "z ↓"}
-PLACES = {"Up": (0, 1), "Left": (1, 0), "Right": (1, 2), "Down": (2, 1), "PgUp": (0, 3), "PgDown": (2, 3)}
 
 
 class FindPage(Page):
@@ -76,7 +77,8 @@ class FindPage(Page):
         self._seen: object = None
         self._wanted: tuple[str, object] = ("", None)
         self._frames = 0
-        self._buttons = {command.name: CommandButton(command) for command in self.commands()}
+        commands = self.commands()
+        self._buttons = {each.name: CommandButton(each, show_key=_is_letter(each.key)) for each in commands}
         for name in ("find", "keep-field"):
             self._buttons[name].setProperty("primary", True)
         self._groups = [self._exclusive("show-sides", "show-both", "show-flicker")]
@@ -137,7 +139,7 @@ class FindPage(Page):
         left.setFixedWidth(SIDE_PX)
         side.setContentsMargins(0, 0, 0, 0)
         below = QHBoxLayout()
-        below.addWidget(titled(MOVE, self._pad(), self._step_row(), row=True), 1)
+        below.addWidget(titled(MOVE, self._pad()), 1)
         below.addWidget(titled("New field", self._keeping()), 1)
         right = QVBoxLayout()
         right.addLayout(self._button_row("show-sides", "show-both", "show-flicker", "plane-up", "plane-down"))
@@ -159,23 +161,13 @@ class FindPage(Page):
         pad = QWidget()
         grid = QGridLayout(pad)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(3)
-        for key, (row, column) in PLACES.items():
-            grid.addWidget(self._buttons[f"nudge-{key.lower()}"], row, column)
+        grid.setSpacing(4)
+        for column, key in enumerate(ARROWS):
+            grid.addWidget(self._buttons[f"nudge-{key.lower()}"], 0, column)
+        for column, button in enumerate(self._step_buttons.values()):
+            grid.addWidget(button, 1, column)
+        grid.addWidget(quiet("um"), 1, len(self._step_buttons))
         return pad
-
-    def _step_row(self) -> QWidget:
-        column = QWidget()
-        layout = QVBoxLayout(column)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(quiet("step, um  [- +]"))
-        grid = QGridLayout()
-        grid.setSpacing(3)
-        for place, step_um in enumerate(STEPS_UM):
-            grid.addWidget(self._step_buttons[step_um], *divmod(place, 2))
-        layout.addLayout(grid)
-        layout.addStretch()
-        return column
 
     def _keeping(self) -> QWidget:
         keeping = QWidget()
@@ -195,13 +187,13 @@ class FindPage(Page):
         return (
             Command("find", "Find", "F", "mdi6.crosshairs", self._find, self._why_not_find),
             Command("find-all", "Find all", "Shift+F", "mdi6.playlist-play", self._find_all, self._why_not_all),
-            Command("accept", "Accept although unsure", "Y", "mdi6.check", self._accept, self._why_not_accept),
-            Command("search-here", "Search from here", "S", "mdi6.radar", self._from_here, self._why_not_find),
+            Command("accept", "Accept unsure", "Y", "mdi6.check", self._accept, self._why_not_accept),
+            Command("search-here", "From here", "S", "mdi6.radar", self._from_here, self._why_not_find),
             Command("show-sides", "Side by side", "1", "mdi6.view-split-vertical", partial(show, SIDE_BY_SIDE)),
             Command("show-both", "On top", "2", "mdi6.layers-outline", partial(show, BOTH), self._why_not_both),
             Command("show-flicker", "Flicker", "3", "mdi6.flip-horizontal", partial(show, FLICKER), self._why_not_both),
-            Command("plane-up", "Plane", ",", "mdi6.chevron-up", partial(plane, -1), self._why_not_seen),
-            Command("plane-down", "Plane", ".", "mdi6.chevron-down", partial(plane, 1), self._why_not_seen),
+            Command("plane-up", "Higher", ",", "mdi6.chevron-up", partial(plane, -1), self._why_not_seen),
+            Command("plane-down", "Deeper", ".", "mdi6.chevron-down", partial(plane, 1), self._why_not_seen),
             Command("next-field", "Next field", "N", "", partial(self._step_field, 1)),
             Command("previous-field", "Previous field", "P", "", partial(self._step_field, -1)),
             Command("smaller-step", "Smaller step", "-", "", partial(self._other_step, larger=False)),
@@ -226,7 +218,7 @@ class FindPage(Page):
         self._want_pictures(field)
         self._show_live(status)
         live = self._buttons["live"]
-        live.setText("End live" if status.doing == LIVE else "Live")
+        live.setText("End live  L" if status.doing == LIVE else "Live  L")
         for button in self._buttons.values():
             button.refresh()
 
@@ -348,6 +340,8 @@ class FindPage(Page):
             return
 
         def find() -> str:
+            from acquire.commands import find_fields
+
             return tell_found(*find_fields(session, None, only_missing=True, found=lambda _: self.desk.know_anew()))
 
         self.desk.do("looking for all fields", find, self.desk.tell)
@@ -411,3 +405,7 @@ class FindPage(Page):
         self.name.clear()
         self.desk.choose(field.name)
         self.desk.tell(f"{field.name} is kept at {field.position}")
+
+
+def _is_letter(key: str) -> bool:
+    return len(key.removeprefix("Shift+")) == 1

@@ -1,6 +1,6 @@
 """What the page Find shows of fields and searches: rows, words, pictures of reference and today, steps of the stage.
 
-Pictures are read beside the worker; knows no Qt. Which verdict means what is decided elsewhere.
+Pictures are read beside the worker; knows no Qt. What takes long to import is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from acquire.config import Orientation
 from acquire.errors import RelocationError
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.tinted import both_tinted, stretched_bytes
-from acquire.model import RelocationRecord
-from acquire.relocate import searched, stage_zyx_um
-from acquire.session import Session
 from analysis.model import Stack, Verdict
-from analysis.stack import read_stack
+
+if TYPE_CHECKING:
+    from acquire.config import Orientation
+    from acquire.model import RelocationRecord
+    from acquire.session import Session
 
 Bytes = NDArray[np.uint8]
 ALL_PLANES = -1
@@ -73,7 +74,7 @@ def field_rows(status: DeskStatus) -> list[FieldRow]:
 
 
 def _row(status: DeskStatus, field: FieldStatus, turn: str) -> FieldRow:
-    word = "not looked for" if field.verdict is None else str(field.verdict)
+    word = "to find" if field.verdict is None else str(field.verdict)
     if field.is_new:
         word = "new"
     elif field.name in status.accepted:
@@ -82,7 +83,7 @@ def _row(status: DeskStatus, field: FieldStatus, turn: str) -> FieldRow:
     known = ""
     if field.sigma_um is not None:
         x_um, y_um, z_um = field.sigma_um
-        known = f"±{max(x_um, y_um):.0f}, z ±{z_um:.0f}"
+        known = f"{max(x_um, y_um):.0f}, {z_um:.0f}"
     told = "-" if place is None else f"{place.x_um:.0f}  {place.y_um:.0f}  {place.z_um:.0f}"
     return FieldRow(field.name, turn, field.verdict, word, told, known)
 
@@ -101,6 +102,8 @@ class SearchTold:
 
 def tell_search(field: FieldStatus | None, *, is_accepted: bool = False) -> SearchTold:
     """Say what is known of a field today."""
+    from acquire.relocate import searched
+
     if field is None:
         return SearchTold("choose a field")
     if field.is_new:
@@ -108,8 +111,7 @@ def tell_search(field: FieldStatus | None, *, is_accepted: bool = False) -> Sear
     record = field.relocation
     if record is None:
         return SearchTold(f"{field.name} was not looked for in this session")
-    right = "" if record.probability is None else f", right with probability {record.probability:.2f}"
-    headline = f"{field.name} {record.verdict}{'' if record.verdict is Verdict.NOT_FOUND else right}"
+    headline = f"{field.name} {record.verdict}"
     lines = [record.telling_step.evidence, _moved(record)]
     lines += [searched(record)] if record.verdict is not Verdict.FOUND else []
     lines += [record.note] if record.note else []
@@ -118,6 +120,8 @@ def tell_search(field: FieldStatus | None, *, is_accepted: bool = False) -> Sear
 
 
 def _moved(record: RelocationRecord) -> str:
+    from acquire.relocate import stage_zyx_um
+
     light = "" if record.dose_mj is None else f", {record.dose_mj:.1f} mJ"
     took = f"overviews: {len(record.steps)}, {record.rig_s + record.compute_s:.0f} s{light}"
     if record.verdict is Verdict.NOT_FOUND:
@@ -130,10 +134,9 @@ def _steps(record: RelocationRecord) -> list[str]:
     told = []
     for number, step in enumerate(record.steps, start=1):
         z_um, y_um, x_um = step.offset_zyx_um
-        left = (
-            f"z {z_um:+6.1f}  y {y_um:+6.1f}  x {x_um:+6.1f} um off" if step.verdict is not Verdict.NOT_FOUND else "-"
-        )
-        told.append(f"{number}  {step.verdict}, score {step.score:.2f}:  {left}")
+        off = f"z {z_um:+.1f}, y {y_um:+.1f}, x {x_um:+.1f} um off"
+        is_lost = step.verdict is Verdict.NOT_FOUND
+        told.append(f"{number}  {step.verdict}, score {step.score:.2f}{'' if is_lost else f': {off}'}")
     return told
 
 
@@ -200,6 +203,9 @@ def read_pictures(session: Session, field_name: str) -> SearchPictures:
     RelocationError
         When the field's overview is missing.
     """
+    from acquire.pictures import on_reference_grid, pose_to_draw
+    from analysis.stack import read_stack
+
     study, record = session.study, session.last_relocation(field_name)
     field = study.field(session.record.animal, field_name)
     then = study.session(session.record.animal, field.reference_session)
@@ -209,8 +215,6 @@ def read_pictures(session: Session, field_name: str) -> SearchPictures:
     reference, today = read_stack(kept), None
     folder = study.session_folder(session.record.animal, session.record.name) / field_name
     if record is not None and record.telling_step.store is not None:
-        from acquire.pictures import on_reference_grid, pose_to_draw  # brings matplotlib along
-
         seen = read_stack(folder / record.telling_step.store)
         today = on_reference_grid(seen, reference, pose_to_draw(record, reference, seen))
     return SearchPictures(

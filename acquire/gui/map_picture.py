@@ -109,8 +109,8 @@ class MapPicture(Picture):
             ellipse.setPen(_pen(colour, Qt.PenStyle.DashLine))
             self._add(ellipse)
         text = f"{MARKS[field.verdict]} {field.name}" if field.verdict else field.name
-        label = pg.TextItem(text, color=colour, anchor=(0, 0.5), fill=pg.mkBrush(theme().background + "b0"))
-        label.setPos(x + field.side_um / 2, y)
+        label = pg.TextItem(text, color=colour, anchor=(0, 1), fill=pg.mkBrush(theme().background + "b0"))
+        label.setPos(x - field.side_um / 2, y - field.side_um / 2)
         self._add(label)
 
     def _draw_mark(self, view: MapView, mark: MarkOnMap) -> None:
@@ -123,7 +123,7 @@ class MapPicture(Picture):
             brush=None,
             hoverBrush=None,
             label=mark.name,
-            labelOpts={"color": theme().warn, "offset": (8, -8)},
+            labelOpts={"color": theme().warn, "offset": (8, -8), "fill": pg.mkBrush(theme().background + "90")},
         )
         item.sigPositionChangeFinished.connect(partial(self._dragged, mark.name))
         self.marks[mark.name] = item

@@ -39,8 +39,8 @@ class Page(QWidget):
 class CommandButton(QPushButton):
     """The button of a command: grey with a reason when it cannot be done."""
 
-    def __init__(self, command: Command, *, primary: bool = False) -> None:
-        super().__init__(command.text)
+    def __init__(self, command: Command, *, primary: bool = False, show_key: bool = False) -> None:
+        super().__init__(f"{command.text}  {command.key}" if show_key else command.text)
         self.command = command
         self.setObjectName(command.name)
         self.setProperty("primary", primary)

@@ -51,12 +51,16 @@ class Planes(QWidget):
         self._flicker = QTimer(self)
         self._flicker.setInterval(FLICKER_MS)
         self._flicker.timeout.connect(self._turn_over)
+        self._halves: list[QWidget] = []
         sides = QHBoxLayout()
         for name, picture in zip(self.names, (self.reference, self.today), strict=True):
-            side = QVBoxLayout()
+            half = QWidget()
+            side = QVBoxLayout(half)
+            side.setContentsMargins(0, 0, 0, 0)
             side.addWidget(name)
             side.addWidget(picture, 1)
-            sides.addLayout(side, 1)
+            sides.addWidget(half, 1)
+            self._halves.append(half)
         below = QHBoxLayout()
         below.addWidget(self.slider, 1)
         below.addWidget(self.plane)
@@ -117,8 +121,7 @@ class Planes(QWidget):
 
     def _lay_out(self) -> None:
         one = self._mode != SIDE_BY_SIDE and not self._is_live
-        self.today.setVisible(not one)
-        self.names[1].setVisible(not one)
+        self._halves[1].setVisible(not one)
         first, second = NO_PICTURE, "● LIVE" if self._is_live else "today"
         pictures = self._pictures
         if not self._is_live and (pictures is None or pictures.today is None):

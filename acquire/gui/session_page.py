@@ -119,6 +119,10 @@ class SessionPage(Page):
         for button in self._buttons.values():
             button.refresh()
 
+    def choose(self, animal: str) -> None:
+        """Choose an animal of the list."""
+        self.animal.setCurrentText(animal)
+
     # ---- what the buttons do -----------------------------------------------------------------------------------
 
     def _name_oneself(self, who: str) -> None:

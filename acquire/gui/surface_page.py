@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import (
@@ -23,15 +24,12 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from acquire.commands import tell_alignment
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_SESSION, Desk
 from acquire.gui.map_picture import BOTH, FLICKER, MAP, MapPicture
 from acquire.gui.map_view import (
     CANDIDATE,
     MapView,
-    read_candidate,
-    read_map,
     read_pixel_um,
     read_places,
     tell_fields,
@@ -40,18 +38,20 @@ from acquire.gui.page import CommandButton, Page, polish, quiet, titled, wrapped
 from acquire.gui.status import DeskStatus
 from acquire.gui.theme import colour_of
 from acquire.gui.words import MARKS
-from acquire.landmarks import AlignmentRecord
-from acquire.model import StagePosition
-from acquire.rig import Rig
-from acquire.session import Session
 from analysis.errors import ExperimentError
 from analysis.model import Verdict
 
-SIDE_PX = 400
+if TYPE_CHECKING:
+    from acquire.landmarks import AlignmentRecord
+    from acquire.model import StagePosition
+    from acquire.rig import Rig
+    from acquire.session import Session
+
+SIDE_PX = 470
 NO_MAP = "map the vessels first"
 NO_MARK = "choose a landmark in the table or in the map first"
 NO_TODAY = "today's image is not in the map yet"
-COLUMNS = ("Landmark", "Off (um)", "Stage x today", "Stage y today")
+COLUMNS = ("Landmark", "Off (um)", "x today", "y today")
 X_COLUMN, Y_COLUMN = 2, 3
 PUT = "click in the map, or move the cross with the arrow keys (Shift: faster) and press Enter"
 
@@ -81,7 +81,8 @@ class SurfacePage(Page):
         self._view: MapView | None = None
         self._moving = ""
         self._seen: object = None
-        self._buttons = {command.name: CommandButton(command) for command in self.commands()}
+        commands = self.commands()
+        self._buttons = {each.name: CommandButton(each, show_key=len(each.key) == 1) for each in commands}
         self._buttons["map-surface"].setProperty("primary", True)
         self._modes = self._mode_buttons()
         self._build()
@@ -111,30 +112,32 @@ class SurfacePage(Page):
     def _build(self) -> None:
         title = QLabel("Surface")
         title.setObjectName("title")
-        above = _row(title, self.hint, *(self._buttons[name] for name in ("show-map", "show-both", "show-flicker")))
-        above.setStretch(1, 1)
+        above = _row(title, *self._named("show-map", "show-both", "show-flicker"))
+        above.insertStretch(1)
         left = QVBoxLayout()
         left.addLayout(above)
         left.addWidget(self.map, 1)
-        tiles = _row(quiet("Images: rows"), self.rows, quiet("columns"), self.columns)
+        left.addWidget(self.hint)
+        tiles = _row(*self._named("map-surface"), quiet("rows"), self.rows, quiet("columns"), self.columns)
+        tiles.setStretch(0, 1)
         self._photo = QWidget()
         photo = QVBoxLayout(self._photo)
         photo.setContentsMargins(0, 0, 0, 0)
-        photo.addLayout(_row(self.photograph, self._buttons["choose-photograph"]))
+        photo.addLayout(_row(self.photograph, *self._named("choose-photograph")))
         photo.addLayout(_row(quiet("Pixel (um)"), self.pixel, *self._named("show-photograph", "use-photograph")))
-        making = titled("Map", self._buttons["map-surface"], _widget(tiles), self._photo)
+        self._making = titled("Map: camera images, or a photograph", _widget(tiles), self._photo)
         today = titled("Today", self.verdict, self.told, self.alignment)
         marks = titled(
-            "Landmarks: where they are today",
+            "Landmarks, and where they are on the stage today (um): centre one, Here; two and more, Align",
             self.table,
             _widget(_row(*self._named("add-mark", "move-mark", "refuse-mark"))),
             _widget(_row(*self._named("here", "align"))),
         )
-        self.table.setMinimumHeight(170)
+        self.table.setMinimumHeight(200)
         inside = QWidget()
         side = QVBoxLayout(inside)
         side.setContentsMargins(0, 0, 6, 0)
-        for panel in (making, today, marks, titled("Fields: known to", self.expected)):
+        for panel in (self._making, today, marks, titled("Fields: how well their place is known", self.expected)):
             side.addWidget(panel)
         side.addStretch()
         scroll = QScrollArea()
@@ -177,6 +180,7 @@ class SurfacePage(Page):
         if seen != self._seen and not status.doing:
             self._seen = seen
             self._read()
+        self._making.setVisible(not known.has_surface)
         self._photo.setVisible(not known.has_map)
         for button in self._buttons.values():
             button.refresh()
@@ -186,7 +190,7 @@ class SurfacePage(Page):
         if session is None:
             self.show_map(None)
         else:
-            self.desk.read("reading the map", partial(read_map, session), self.show_map)
+            self.desk.read("reading the map", partial(_read_map, session), self.show_map)
 
     def show_map(self, view: MapView | None) -> None:
         """Show a map and what is known of it."""
@@ -262,7 +266,10 @@ class SurfacePage(Page):
     # ---- mapping -----------------------------------------------------------------------------------------------
 
     def _why_not_map(self) -> str | None:
-        return self.desk.why_not(session=True)
+        if refusal := self.desk.why_not(session=True):
+            return refusal
+        is_mapped = self.desk.status.known.has_surface
+        return "this session has its image of the vessels; begin a new one for another" if is_mapped else None
 
     def _map(self) -> None:
         session, tiles = self.desk.session, (self.rows.value(), self.columns.value())
@@ -284,7 +291,7 @@ class SurfacePage(Page):
     def _show_photograph(self) -> None:
         self._with_photograph(
             lambda session, file, pixel_um: self.desk.read(
-                "reading the photograph", partial(read_candidate, file, pixel_um, session), self.show_map
+                "reading the photograph", partial(_read_candidate, file, pixel_um, session), self.show_map
             )
         )
 
@@ -319,7 +326,7 @@ class SurfacePage(Page):
 
     def _why_not_add(self) -> str | None:
         is_map = self._view is not None and self._view.session != CANDIDATE
-        return self._why_not_map() or (None if is_map else NO_MAP)
+        return self.desk.why_not(session=True) or (None if is_map else NO_MAP)
 
     def _why_not_change(self) -> str | None:
         return self._why_not_add() or (None if self._chosen() else NO_MARK)
@@ -371,7 +378,7 @@ class SurfacePage(Page):
 
     def _why_not_here(self) -> str | None:
         has_row = self.table.selectedItems()
-        return self._why_not_map() or (None if has_row else NO_MARK)
+        return self.desk.why_not(session=True) or (None if has_row else NO_MARK)
 
     def _here(self) -> None:
         rig: Rig | None = self.desk.rig
@@ -403,6 +410,8 @@ class SurfacePage(Page):
         self.desk.do("aligning by landmarks", lambda: session.align_by_landmarks(places), self._aligned)
 
     def _aligned(self, alignment: AlignmentRecord) -> None:
+        from acquire.commands import tell_alignment
+
         lines = tell_alignment(alignment)
         mark = MARKS[Verdict.UNSURE if alignment.left_out else Verdict.FOUND]
         self.alignment.setText("\n".join([f"{mark} aligned by landmarks", *lines]))
@@ -414,6 +423,7 @@ def _tiles(name: str) -> QSpinBox:
     box = QSpinBox()
     box.setObjectName(name)
     box.setRange(1, 9)
+    box.setFixedWidth(64)
     return box
 
 
@@ -436,3 +446,15 @@ def _widget(layout: QHBoxLayout) -> QWidget:
     widget = QWidget()
     widget.setLayout(layout)
     return widget
+
+
+def _read_map(session: Session) -> MapView | None:
+    from acquire.gui.map_reading import read_map  # takes long to import
+
+    return read_map(session)
+
+
+def _read_candidate(file: Path, pixel_um: float, session: Session) -> MapView:
+    from acquire.gui.map_reading import read_candidate
+
+    return read_candidate(file, pixel_um, session)

@@ -119,6 +119,7 @@ def style_sheet(look: Theme) -> str:
     QTableView, QListView, QPlainTextEdit {{ background: {look.panel}; border: 1px solid {look.line};
         gridline-color: {look.line}; selection-background-color: {look.accent};
         selection-color: {look.background}; }}
+    QTableView::item {{ padding: 4px 6px; }}
     QHeaderView::section {{ background: {look.raised}; border: none; border-bottom: 1px solid {look.line};
         padding: 6px; }}
     QFrame#panel {{ background: {look.panel}; border: 1px solid {look.line}; border-radius: 8px; }}
@@ -138,6 +139,7 @@ def style_sheet(look: Theme) -> str:
     QProgressBar::chunk {{ background: {look.accent}; border-radius: 4px; }}
     QTabBar::tab {{ background: {look.panel}; border: 1px solid {look.line}; padding: 8px 16px; }}
     QTabBar::tab:selected {{ background: {look.raised}; border-bottom: 2px solid {look.accent}; }}
+    QTabWidget::pane {{ border: none; background: {look.background}; }}
     QScrollArea {{ border: none; }}
     """
 

@@ -228,7 +228,7 @@ def _count_pair(sights: Sequence[Sight], named: _Named, presence: Presence, pair
     }
     tally |= _marks("lost", before & b.seen, kept, track_a, presence, pair[1], _replaced(a, b, kept))
     tally |= _marks("gained", after & a.seen, kept, track_b, presence, pair[0], _replaced(b, a, kept))
-    return tally | _fates(named, presence, pair, part, (before - after) & b.seen, (after - before) & a.seen)
+    return tally | _fates(sights, named, presence, pair, part, (before - after) & b.seen, (after - before) & a.seen)
 
 
 def _replaced(here: Sight, there: Sight, kept: set[Hashable]) -> set[Hashable]:
@@ -265,10 +265,17 @@ def _marks(
 
 
 def _fates(
-    named: _Named, presence: Presence, pair: tuple[int, int], part: int, lost: set[Hashable], gained: set[Hashable]
+    sights: Sequence[Sight],
+    named: _Named,
+    presence: Presence,
+    pair: tuple[int, int],
+    part: int,
+    lost: set[Hashable],
+    gained: set[Hashable],
 ) -> Tally:
     """For every track, also one that is no spine: how sure it is that it went or came, and whether that is so."""
     a, b = pair
+    seen = sights[a].seen & sights[b].seen
     counts = dict.fromkeys([fate.value for fate in Fate], 0)
     right = {"lost": 0, "gained": 0}
     chances: dict[str, list[tuple[float, bool]]] = {"lost": [], "gained": []}
@@ -279,7 +286,7 @@ def _fates(
         told = _fate(states)
         if told is not None:
             counts[told.value] += 1
-        if SpineState.UNSCORABLE in states:
+        if SpineState.UNSCORABLE in states or (spine is not None and spine not in seen):
             continue
         p, q = presence.probability[track, [a, b]]
         for fate, true, chance in (("lost", lost, p * (1 - q)), ("gained", gained, (1 - p) * q)):
@@ -306,8 +313,20 @@ def _fate(states: NDArray[np.object_]) -> Fate | None:
 
 def _chances(sights: Sequence[Sight], named: _Named, presence: Presence, part: int) -> list[tuple[float, bool]]:
     """Return the probability of every track in every session that can tell, and whether the spine was there."""
+    cases = _cases(sights, named, presence, part)
+    return [(round(float(presence.probability[track, session]), 5), there) for track, session, there in cases]
+
+
+def cases_of(answer: Answer, truth: Truth) -> list[tuple[int, int, bool]]:
+    """Return every track with every session that can tell, and whether the spine was there."""
+    sights = [_look(answer, truth, session) for session in range(len(truth.spines))]
+    named = _Named.of(sights)
+    return [case for part in set(named.part.values()) for case in _cases(sights, named, answer.presence, part)]
+
+
+def _cases(sights: Sequence[Sight], named: _Named, presence: Presence, part: int) -> list[tuple[int, int, bool]]:
     return [
-        (round(float(presence.probability[track, session]), 5), named.spine[track] in set(sight.spines["spine_id"]))
+        (track, session, named.spine[track] in set(sight.spines["spine_id"]))
         for session, sight in enumerate(sights)
         for track, own in named.part.items()
         if own == part
