@@ -16,6 +16,7 @@ class NumbersTable(QTableWidget):
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        self._shown: Numbers | None = None
         self.setObjectName(name)
         self.setStyleSheet(TIGHT)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -32,7 +33,10 @@ class NumbersTable(QTableWidget):
             columns.setStretchLastSection(True)
 
     def show_numbers(self, numbers: Numbers) -> None:
-        """Show a table; one row more for the header."""
+        """Show a table; nothing is done when it is shown already."""
+        if numbers == self._shown:
+            return
+        self._shown = numbers
         self.setColumnCount(len(numbers.columns))
         self.setRowCount(len(numbers.rows))
         self.setHorizontalHeaderLabels(list(numbers.columns))

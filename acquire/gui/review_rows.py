@@ -9,7 +9,7 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from PyQt6.QtCore import QEvent, QObject, QPoint, QPointF, QRectF, Qt
-from PyQt6.QtGui import QFont, QMouseEvent, QPainter, QResizeEvent, QWheelEvent
+from PyQt6.QtGui import QColor, QFont, QMouseEvent, QPainter, QPen, QPolygonF, QResizeEvent, QWheelEvent
 from PyQt6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from acquire.gui.marks import GAINED_AND_LOST, PRESENT, SpineMark
@@ -24,20 +24,20 @@ LETTER_BOX = QRectF(-30.0, -9.0, 60.0, 18.0)  # pixels about the middle of a let
 MARGIN_UM = 5.0
 EDGE_UM = 2.0  # a mark stays so far inside its row, with its letter
 RING_PX = 30
-MARK_PX = 12
+CROSS_PX = 4.0
+LETTER_GAP_PX = 3.0
 HIT_PX = 20  # gloves
 STABLE_PX = 7  # most are stable: what came and went stands out
 PLAIN = (Fate.STABLE.value, PRESENT)
 ZOOMS = (1.0, 1.5, 2.2, 3.3)
 LONGEST_UM = 45.0  # of a row at the first zoom: spines 2 um apart stay apart
-SYMBOLS = {
-    Fate.STABLE.value: "o",
-    Fate.GAINED.value: "t1",
-    Fate.LOST.value: "t",
-    Fate.UNSCORABLE.value: "s",
-    GAINED_AND_LOST: "d",
-    PRESENT: "o",
+SHAPES = {
+    Fate.GAINED.value: QPolygonF([QPointF(-6.0, 5.0), QPointF(6.0, 5.0), QPointF(0.0, -6.0)]),
+    Fate.LOST.value: QPolygonF([QPointF(-6.0, -5.0), QPointF(6.0, -5.0), QPointF(0.0, 6.0)]),
+    Fate.UNSCORABLE.value: QPolygonF(QRectF(-5.0, -5.0, 10.0, 10.0)),
+    GAINED_AND_LOST: QPolygonF([QPointF(-6.0, 0.0), QPointF(0.0, -6.0), QPointF(6.0, 0.0), QPointF(0.0, 6.0)]),
 }
+FILLED = (Fate.GAINED.value, GAINED_AND_LOST)
 
 
 def colour_of_fate(word: str) -> str:
@@ -76,8 +76,8 @@ class RowLook:
     centre_um: float
 
 
-class _Letters(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no types
-    """The letters beside all marks of a row, painted at once: hundreds of text items would be slow."""
+class _Marks(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no types
+    """The marks of a row and their letters, painted at once and only where they can be seen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _Letters(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no type
         self._half_um = 1.0
 
     def show_marks(self, marks: Sequence[SpineMark], half_um: float) -> None:
-        """Write the letters of these marks."""
+        """Draw these marks."""
         self.prepareGeometryChange()
         self.marks, self._half_um = tuple(marks), half_um
         self.update()
@@ -96,16 +96,43 @@ class _Letters(pg.GraphicsObject):  # type: ignore[misc] # pyqtgraph has no type
         return QRectF(-MARGIN_UM, -self._half_um, last_um + 2 * MARGIN_UM, 2 * self._half_um)
 
     def paint(self, painter: QPainter, *_: object) -> None:
-        """Write beyond the marks, in pixels."""
+        """Paint shapes and letters in pixels."""
+        view = self.getViewBox()
+        if view is None:
+            return
+        first_um, last_um = view.viewRange()[0]
         to_screen = painter.transform()
         painter.resetTransform()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(QFont(painter.font().family(), LETTER_PT, QFont.Weight.DemiBold))
         for mark in self.marks:
-            at = to_screen.map(QPointF(mark.along_um, _mark_um(mark, self._half_um)))
-            down = LETTER_BOX.height() / 2 + 2
-            at.setY(at.y() + (down if mark.across_um <= 0 else -down))
-            painter.setPen(pg.mkPen(theme().accent if mark.is_selected else colour_of_fate(mark.word)))
-            painter.drawText(LETTER_BOX.translated(at), Qt.AlignmentFlag.AlignCenter, mark.letter)
+            if first_um - MARGIN_UM < mark.along_um < last_um + MARGIN_UM:
+                head = to_screen.map(QPointF(mark.along_um, -mark.across_um))
+                at = to_screen.map(QPointF(mark.along_um, _mark_um(mark, self._half_um)))
+                _paint_mark(painter, mark, head, at)
+
+
+def _paint_mark(painter: QPainter, mark: SpineMark, head: QPointF, at: QPointF) -> None:
+    """Paint a mark and its letter at a place of the screen, and a ring about the head of the selected spine."""
+    colour = QColor(colour_of_fate(mark.word))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    if mark.is_selected:
+        style = Qt.PenStyle.DashLine if mark.is_absent else Qt.PenStyle.SolidLine
+        painter.setPen(QPen(QColor(theme().accent), 2.0, style))
+        painter.drawEllipse(head, RING_PX / 2, RING_PX / 2)
+    painter.setPen(QPen(colour, 1.5))
+    if mark.word in PLAIN:
+        painter.drawEllipse(at, STABLE_PX / 2, STABLE_PX / 2)
+    elif mark.is_absent:
+        for end in (QPointF(CROSS_PX, CROSS_PX), QPointF(CROSS_PX, -CROSS_PX)):
+            painter.drawLine(at - end, at + end)
+    else:
+        painter.setBrush(colour if mark.word in FILLED else Qt.BrushStyle.NoBrush)
+        painter.drawPolygon(SHAPES[mark.word].translated(at))
+    down = LETTER_BOX.height() / 2 + (RING_PX / 2 if mark.is_selected and mark.is_absent else LETTER_GAP_PX)
+    painter.setPen(QColor(theme().accent) if mark.is_selected else colour)
+    box = LETTER_BOX.translated(at + QPointF(0.0, down if mark.across_um <= 0 else -down))
+    painter.drawText(box, Qt.AlignmentFlag.AlignCenter, mark.letter)
 
 
 @dataclass(eq=False)
@@ -114,8 +141,7 @@ class _Row:
     view: pg.ViewBox
     label: pg.LabelItem
     image: pg.ImageItem
-    spots: pg.ScatterPlotItem
-    letters: _Letters
+    marks: _Marks
     centre_um: float = 0.0
 
 
@@ -167,16 +193,15 @@ class AlignedRows(QWidget):
         view = self._graphics.addViewBox(row=number, col=1, invertY=True, enableMenu=False)
         view.setMouseEnabled(x=False, y=False)
         image = pg.ImageItem(axisOrder="row-major")
-        spots = pg.ScatterPlotItem(pxMode=True)
-        letters = _Letters()
-        for item in (image, spots, letters):
+        marks = _Marks()
+        for item in (image, marks):
             view.addItem(item, ignoreBounds=True)
-        return _Row(session, view, label, image, spots, letters)
+        return _Row(session, view, label, image, marks)
 
     def show_image(self, session: int, image: NDArray[np.uint8] | None, step_um: float) -> None:
         """Show the dendrite in one session, shape (across, along); nothing while it is not drawn yet."""
         for row in self._rows:
-            if row.session == session:
+            if row.session == session and row.image.image is not image:
                 if image is None:
                     row.image.clear()
                     continue
@@ -198,8 +223,7 @@ class AlignedRows(QWidget):
         arrow = "▶ " if look.is_chosen else ""
         row.label.setText(f"<span style='color:{colour};font-weight:{weight}'>{arrow}{look.label}</span>", size="11pt")
         row.view.setBorder(pg.mkPen(theme().accent if look.is_chosen else theme().line, width=1))
-        row.spots.setData([spot for mark in look.marks for spot in _spots(mark, self._half_um)])
-        row.letters.show_marks(look.marks, self._half_um)
+        row.marks.show_marks(look.marks, self._half_um)
 
     def zoom(self, by: int) -> None:
         """Show less of the dendrite, larger; or more."""
@@ -251,7 +275,7 @@ class AlignedRows(QWidget):
     def _nearest(self, row: _Row, at: QPointF) -> int | None:
         """Return the track whose head or mark was hit, None when there is none."""
         away: list[tuple[float, int]] = []
-        for mark in row.letters.marks:
+        for mark in row.marks.marks:
             for y_um in (-mark.across_um, _mark_um(mark, self._half_um)):
                 hit = QPointF(self._graphics.mapFromScene(row.view.mapViewToScene(QPointF(mark.along_um, y_um)))) - at
                 away.append((float(np.hypot(hit.x(), hit.y())), mark.track_id))
@@ -284,33 +308,3 @@ def _mark_um(mark: SpineMark, half_um: float) -> float:
         return y_um
     most_um = half_um - EDGE_UM
     return float(np.clip(y_um + (GAP_UM if y_um >= 0 else -GAP_UM), -most_um, most_um))
-
-
-def _spots(mark: SpineMark, half_um: float) -> list[dict[str, object]]:
-    """Return the mark beyond the head, and a ring about the head of the selected spine."""
-    colour = colour_of_fate(mark.word)
-    spots: list[dict[str, object]] = []
-    if mark.is_selected:
-        style = Qt.PenStyle.DashLine if mark.is_absent else Qt.PenStyle.SolidLine
-        spots.append(
-            {
-                "pos": (mark.along_um, -mark.across_um),
-                "size": RING_PX,
-                "symbol": "o",
-                "pen": pg.mkPen(theme().accent, width=2, style=style),
-                "brush": None,
-                "data": mark.track_id,
-            }
-        )
-    is_filled = mark.word in {Fate.GAINED.value, GAINED_AND_LOST}
-    spots.append(
-        {
-            "pos": (mark.along_um, _mark_um(mark, half_um)),
-            "size": STABLE_PX if mark.word in PLAIN else MARK_PX,
-            "symbol": "x" if mark.is_absent else SYMBOLS[mark.word],
-            "pen": pg.mkPen(colour, width=1.5),
-            "brush": pg.mkBrush(colour) if is_filled else None,
-            "data": mark.track_id,
-        }
-    )
-    return spots
