@@ -6,21 +6,20 @@ does not judge: what a stack is worth was written beside it when it was taken.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from acquire.errors import StudyError
 from acquire.glance import SAME_DAY, AnimalSight, Due, FieldVisit, SessionSight, StudyOverview, Taken
 from acquire.images import is_complete, is_judged, read_journal, said_of_making
 from acquire.model import AnimalRecord, FieldRecord, SessionRecord, utc_now
 from acquire.store import ANIMAL_FILE, SESSION_FILE, Study, read_record
+from analysis.edits import Edit, History, parse_edits
+from analysis.errors import StackError
 
 TABLE_FILE, EDITS_FILE = "fates.csv", "edits.jsonl"
-NO_DECISIONS = ("undo", "redo", "blind", "unblind")
 
 
 def study_overview(study: Study, now: datetime | None = None) -> StudyOverview:
@@ -81,7 +80,7 @@ def _visit(study: Study, session: SessionRecord, place: FieldRecord, edits: _Edi
             return _without_comparable(place, last)
         table = study.animal_folder(session.animal) / "analysis" / place.name / TABLE_FILE
         decisions = edits.about(session.name)
-        return FieldVisit(place.name, Taken.WHOLE, is_analysed=_written_after(table, compared), decisions=decisions)
+        return FieldVisit(place.name, Taken.WHOLE, is_analysed=is_written_after(table, compared), decisions=decisions)
     except (StudyError, OSError) as error:
         return FieldVisit(place.name, Taken.DAMAGED, trouble=str(error))
 
@@ -100,7 +99,7 @@ def _without_comparable(place: FieldRecord, last: Path) -> FieldVisit:
     return FieldVisit(place.name, Taken.CUT_SHORT, len(read_journal(last)), of_planes)
 
 
-def _written_after(table: Path, store: Path) -> bool:
+def is_written_after(table: Path, store: Path) -> bool:
     """Tell whether a table is there and younger than a stack."""
     if not table.is_file():
         return False
@@ -117,9 +116,9 @@ def _written_after(table: Path, store: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Edits:
-    """The decisions about one field, and what of them cannot be read."""
+    """The decisions about one field that are not undone, and what of them cannot be read."""
 
-    lines: tuple[dict[str, Any], ...] = ()
+    lines: tuple[Edit, ...] = ()
     trouble: str = ""
 
     def about(self, session: str) -> int:
@@ -127,26 +126,19 @@ class _Edits:
         return sum(session in _sessions_named(line) for line in self.lines)
 
 
-def _sessions_named(line: dict[str, Any]) -> set[str]:
-    places = [place for key in ("spine", "to") for place in line.get(key) or () if isinstance(place, dict)]
-    return {str(name) for name in [*(line.get("sessions") or ()), *(place.get("session") for place in places)]}
+def _sessions_named(edit: Edit) -> set[str]:
+    return {*edit.sessions, *(place.session for place in (*edit.spine, *edit.to))}
 
 
 def _read_edits(study: Study, animal: str, place: str) -> _Edits:
     file = study.animal_folder(animal) / "analysis" / place / EDITS_FILE
     if not file.is_file():
         return _Edits()
-    lines, bad = [], 0
-    for line in file.read_bytes().splitlines():
-        try:
-            decided = json.loads(line)
-        except ValueError:
-            decided = None
-        if isinstance(decided, dict):
-            lines += [decided] if decided.get("kind") not in NO_DECISIONS else []
-        else:
-            bad += bool(line.strip())
-    return _Edits(tuple(lines), f"{bad} lines of {file} cannot be read" if bad else "")
+    try:
+        edits, torn = parse_edits(file.read_bytes(), file)
+    except StackError as error:
+        return _Edits(trouble=str(error))
+    return _Edits(tuple(History(edits).in_force), "; ".join(torn))
 
 
 # ---- what is due ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The study at a glance: what is taken, analysed and reviewed, and what is due; damage stays where it is."""
 
-import json
 import os
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +13,7 @@ from acquire.model import AnimalRecord, FieldRecord, PlaneRecord, StackPlan, Sta
 from acquire.overview import study_overview
 from acquire.protocol import read_protocol
 from acquire.store import Study
+from analysis.edits import Edit, EditBook, EditKind, Place
 
 HERE = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
 PLAN = StackPlan(field_of_view_um=10.0, pixels=16, depth_um=3.0, frames_per_plane=1)
@@ -142,21 +142,24 @@ def test_decisions_are_counted_for_the_sessions_that_they_name(study):
     keep(study, "M1", day0, "F01")
     take(study, day0)
     take(study, day4)
+    places = [Place(session=day.name, head_zyx_um=(1.0, 2.0, 3.0)) for day in (day0, day4)]
+    taken_back = Edit.now("Ada", EditKind.REJECT, spine=places)
     lines = [
-        {"kind": "accept", "spine": [{"session": day0.name}, {"session": day4.name}]},
-        {"kind": "unscorable", "sessions": [day4.name]},
-        {"kind": "undo", "of": "x"},
-        {"kind": "blind", "seed": 3},
+        Edit.now("Ada", EditKind.ACCEPT, spine=places),
+        Edit.now("Ada", EditKind.UNSCORABLE, spine=places[1:], sessions=[day4.name]),
+        taken_back,
+        Edit.now("Ada", EditKind.UNDO, of=taken_back.step),
+        Edit.now("Ada", EditKind.BLIND, seed=3),
     ]
     file = study.analysis_folder("M1", "F01") / "edits.jsonl"
-    file.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    EditBook(file).append(*lines)
     overview = study_overview(study)
     assert of(overview).decisions == 2
     assert [visits(overview, number)["F01"].decisions for number in (0, 1)] == [1, 2]
     file.write_text(file.read_text() + '{"kind": "acc')
     overview = study_overview(study)
     assert of(overview).decisions == 2
-    assert "1 lines of" in of(overview).trouble
+    assert "is torn" in of(overview).trouble
 
 
 # ---- what is due -------------------------------------------------------------------------------------------------

@@ -351,3 +351,16 @@ def test_real_key_presses_on_a_real_screen(tmp_path):
         log.close()
         screen.terminate()
         screen.wait(10)
+
+
+def test_who_reviews_blind_sees_animal_and_study_nowhere(window):
+    begin(window)
+    keep_field(window, 0)
+    window.desk.choose("F01")
+    window.refresh()
+    assert "M1" in window.strip.value("animal")
+    window.desk.is_blind = True
+    window.refresh()
+    assert (window.strip.value("animal"), window.strip.value("field")) == ("blind", "blind")
+    assert "study" not in window.windowTitle()
+    window.desk.is_blind = False

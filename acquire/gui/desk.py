@@ -82,6 +82,7 @@ class Desk:
         self.session: Session | None = None
         self.live: LiveView | None = None
         self.field = ""
+        self.is_blind = False
         self.say: Callable[[str, bool], object] = lambda _text, _is_error: None
         self._bring = bring
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rig")
@@ -120,6 +121,7 @@ class Desk:
             is_paused=self._is_paused,
             analysing=self._analysing,
             field=self.field,
+            is_blind=self.is_blind,
             sitting_s=None if self._anaesthesia_s is None else time.monotonic() - self._anaesthesia_s,
             alarms=() if rig is None else tuple(rig.alarms),
             accepted=frozenset(name for name in self._accepted if self.is_accepted(name)),
@@ -464,14 +466,17 @@ class Desk:
             with contextlib.suppress(RigError):
                 self.rig.stop()
         leaving = self._worker.submit(self._leave)
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        written = self._reader.submit(lambda: None)  # decisions that were made are written before it
         self._waiter.shutdown(wait=False, cancel_futures=True)
         if self._analyst is not None:
             self._analyst.shutdown(wait=False, cancel_futures=True)
         try:
+            written.result(LEAVING_S)
             leaving.result(LEAVING_S)
         except TimeoutError:
             return False
+        finally:
+            self._reader.shutdown(wait=False, cancel_futures=True)
         self._worker.shutdown()
         return True
 

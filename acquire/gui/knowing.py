@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 from acquire.errors import StudyError
 from acquire.gui.status import FieldStatus, Known
 from acquire.model import FieldRecord, StackPlan, StagePosition
+from acquire.overview import is_written_after
 from acquire.quality import bad_planes
 from acquire.relocate import position_of, stage_zyx_um
 from acquire.rig import Rig
@@ -73,18 +73,13 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
             plan=field.plan,
             bad_planes=() if quality is None else tuple(bad_planes(quality)),
             sessions=len(compared),
-            is_analysed=_is_newer(table, [store for _, store in compared]),
+            is_analysed=bool(compared) and all(is_written_after(table, store) for _, store in compared),
             report=report.resolve() if report.is_file() else None,
             dose_mj=study.dose_mj(record, field.name),
             dose_limit_mj=field.plan.dose_limit_mj,
         )
     except (StudyError, OSError) as error:
         return FieldStatus(name=field.name, position=field.position, is_new=is_new, advice=str(error))
-
-
-def _is_newer(table: Path, stores: Sequence[Path]) -> bool:
-    """Whether a table was written after every store."""
-    return table.is_file() and all(table.stat().st_mtime >= store.stat().st_mtime for store in stores)
 
 
 def _prediction(session: Session, field: FieldRecord) -> tuple[StagePosition | None, tuple[float, float, float] | None]:

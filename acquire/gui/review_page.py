@@ -355,6 +355,7 @@ class ReviewPage(Page):
         for button in self._buttons.values():
             button.refresh()
         review = self.review
+        self.desk.is_blind = review is not None and review.blind is not None
         if review is None:
             self.position.setText(NO_FIELD)
             self.raw.clear("")

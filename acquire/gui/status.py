@@ -165,6 +165,8 @@ class DeskStatus:
         The field that is analysed in the background.
     field
         The field that the pages are about.
+    is_blind
+        Whether somebody reviews without knowing animal, group and day: they are shown nowhere.
     sitting_s
         Time since the anaesthesia began, s; None before the session.
     alarms
@@ -185,6 +187,7 @@ class DeskStatus:
     is_paused: bool = False
     analysing: str = ""
     field: str = ""
+    is_blind: bool = False
     sitting_s: float | None = None
     alarms: tuple[str, ...] = ()
     accepted: frozenset[str] = frozenset()

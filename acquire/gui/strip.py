@@ -63,5 +63,7 @@ class Strip(QWidget):
             "disk": "-" if left is None else f"{left} stacks{' !' if left < FEW_STACKS else ''}",
             "animal": "-" if record is None else f"{record.animal}, day {record.day:g}",
         }
+        if status.is_blind:
+            told |= dict.fromkeys(("field", "animal"), "blind")
         for name, text in told.items():
             self._values[name].setText(text)

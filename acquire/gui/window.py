@@ -77,7 +77,6 @@ class Window(QMainWindow):
         self.has_left = True
         self._leaving = False
         self._question: QMessageBox | None = None
-        self.setWindowTitle(f"samefield: {desk.folder}")
         self.setMinimumSize(SMALLEST)
         self.strip = Strip()
         self.stack = QStackedWidget()
@@ -213,6 +212,7 @@ class Window(QMainWindow):
         """Show what is so now."""
         status = self.desk.status
         self.strip.show_status(status)
+        self.setWindowTitle("samefield" if status.is_blind else f"samefield: {self.desk.folder}")
         self._show_work(status)
         current = self.stack.currentWidget()
         if isinstance(current, Page):
