@@ -27,7 +27,7 @@ class ClosePage(Page):
         self.left = wrapped("", "left")
         self.reports = wrapped("", "reports")
         self.reports.setOpenExternalLinks(True)
-        self._buttons = [CommandButton(command, primary=True) for command in self.commands()]
+        self._buttons = [CommandButton(command, primary=True, show_key=True) for command in self.commands()]
         layout = QVBoxLayout(self)
         layout.setContentsMargins(20, 16, 20, 16)
         layout.addWidget(title)

@@ -51,7 +51,9 @@ class SessionPage(Page):
         self.cannot = quiet()
         self.state = wrapped("", "session-state")
         self._known_animals: tuple[str, ...] | None = None
-        self._buttons = {command.name: CommandButton(command) for command in self.commands()}
+        self._buttons = {
+            command.name: CommandButton(command, show_key=bool(command.key)) for command in self.commands()
+        }
         self._buttons["open-session"].setProperty("primary", True)
         self._build()
 

@@ -44,7 +44,7 @@ class TakePage(Page):
         self.live = LivePicture(desk)
         self._proposal: PowerProposal | None = None
         self._listed: tuple[str, ...] = ()
-        self._buttons = [CommandButton(one, primary=one.name == "take") for one in self.commands()]
+        self._buttons = [CommandButton(one, primary=one.name == "take", show_key=True) for one in self.commands()]
         self._build()
 
     def _build(self) -> None:

@@ -81,6 +81,8 @@ def choose_theme(app: QApplication, *, bright: bool = False) -> None:
         roles.AlternateBase: look.raised,
         roles.Button: look.raised,
         roles.ToolTipBase: look.raised,
+        roles.Link: look.accent,
+        roles.LinkVisited: look.accent,
         roles.Highlight: look.accent,
         roles.HighlightedText: look.background,
         roles.WindowText: look.text,
