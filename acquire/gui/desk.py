@@ -132,6 +132,11 @@ class Desk:
         return took_s * (1.0 - share) / share if self._doing and 0.0 < share < 1.0 else None
 
     @property
+    def log_file(self) -> Path:
+        """Where what nobody expected is written down."""
+        return self.folder / LOG_FILE
+
+    @property
     def is_busy(self) -> bool:
         """Whether the worker does something."""
         return bool(self._doing)
@@ -208,7 +213,7 @@ class Desk:
                 dark = "the light is off; "
         except RigError as shutter:
             dark = f"{shutter}; "
-        log = self.folder / LOG_FILE
+        log = self.log_file
         try:
             with log.open("a", encoding="utf-8") as lines:
                 lines.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{''.join(traceback.format_exception(error))}\n")

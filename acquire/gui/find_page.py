@@ -49,8 +49,9 @@ if TYPE_CHECKING:
 SIDE_PX = 404
 COLUMNS = ("", "Field", "Verdict", "x  y  z today", "± xy, z")
 NO_FIELDS = "the animal has no field yet: go live, move to a good place, keep it"
-MOVE = "Move the stage, as the image shows it: arrow keys; step, um: - and +"
+MOVE = "Move the stage, as the image shows it: arrow keys, wheel for depth while live; step, um: - and +"
 ARROWS = {"Left": "←", "Right": "→", "Up": "↑", "Down": "↓", "PgUp": "z ↑", "PgDown": "z ↓"}
+WHEEL_UM = 1.0  # of depth for a click of the wheel
 
 
 class FindPage(Page):
@@ -62,7 +63,7 @@ class FindPage(Page):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.table = self._table()
-        self.planes = Planes()
+        self.planes = Planes(self._focus)
         self.headline = QLabel()
         self.headline.setObjectName("headline")
         self.headline.setWordWrap(True)
@@ -370,6 +371,11 @@ class FindPage(Page):
         rig = self.desk.rig
         if rig is not None:
             self.desk.nudge(*stage_step_um(rig.config.orientation, key, self._step_um))
+
+    def _focus(self, way: int) -> None:
+        rig = self.desk.rig
+        if rig is not None:
+            self.desk.nudge(*stage_step_um(rig.config.orientation, "PgDown" if way > 0 else "PgUp", WHEEL_UM))
 
     def _choose_step(self, step_um: float) -> None:
         self._step_um = step_um

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PyQt6.QtCore import QEvent, QObject, Qt, QTimer
 from PyQt6.QtGui import QWheelEvent
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
@@ -18,32 +20,39 @@ NO_PICTURE, NOT_YET = "reference", "today: not looked for yet"
 class PlanePicture(Picture):
     """A picture whose mouse wheel goes through planes; with Ctrl it zooms."""
 
-    def __init__(self, name: str, slider: QSlider) -> None:
+    def __init__(self, name: str, turn: Callable[[int], object]) -> None:
         super().__init__(name)
-        self._slider = slider
+        self._turn = turn
         self._port = self._graphics.viewport()
         if self._port is not None:
             self._port.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Give the wheel to the slider."""
+        """Take the wheel for what it turns."""
         if isinstance(event, QWheelEvent) and not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             way = 1 if event.angleDelta().y() < 0 else -1
-            self._slider.setValue(self._slider.value() + way)
+            self._turn(way)
             return True
         return super().eventFilter(watched, event)
 
 
 class Planes(QWidget):
-    """The two pictures and the slider that goes through their planes; the first place of the slider is all planes."""
+    """The two pictures and the slider that goes through their planes; the first place of the slider is all planes.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    focus
+        Moves the focus by a click of the wheel while the live view is on: 1 deeper, -1 higher.
+    """
+
+    def __init__(self, focus: Callable[[int], object]) -> None:
         super().__init__()
+        self._focus = focus
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setObjectName("plane")
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.slider.valueChanged.connect(self._show)
-        self.reference, self.today = (PlanePicture(name, self.slider) for name in ("reference", "today"))
+        self.reference, self.today = (PlanePicture(name, self._turn) for name in ("reference", "today"))
         self.names = QLabel(NO_PICTURE), QLabel(NOT_YET)
         self.plane = quiet()
         self._pictures: SearchPictures | None = None
@@ -97,6 +106,12 @@ class Planes(QWidget):
     def move_plane(self, way: int) -> None:
         """Go some planes deeper."""
         self.slider.setValue(self.slider.value() + way)
+
+    def _turn(self, way: int) -> None:
+        if self._is_live:
+            self._focus(way)
+        else:
+            self.move_plane(way)
 
     def show_live(self, frame: Image, saturation: float | None) -> None:
         """Show what is under the objective at today's side."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from PyQt6.QtCore import QEvent, QObject, QSize, Qt, QTimer, pyqtSignal
-from PyQt6.QtGui import QCloseEvent, QKeyEvent, QKeySequence, QShortcut
+from PyQt6.QtCore import QEvent, QObject, QSize, Qt, QTimer, QUrl, pyqtSignal
+from PyQt6.QtGui import QCloseEvent, QDesktopServices, QKeyEvent, QKeySequence, QShortcut
 from PyQt6.QtWidgets import (
     QApplication,
     QButtonGroup,
@@ -163,7 +163,13 @@ class Window(QMainWindow):
         self.stop.clicked.connect(self.desk.stop)
         row = QHBoxLayout(foot)
         row.setContentsMargins(10, 6, 10, 6)
-        for widget, stretch in ((self.message, 1), (self.progress, 0), (self.pause, 0), (self.stop, 0)):
+        self.log = QPushButton("Log")
+        self.log.setObjectName("log")
+        self.log.setToolTip(f"Open {self.desk.log_file}, where what nobody expected is written down")
+        self.log.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.desk.log_file))))
+        self.log.hide()
+        pieces = ((self.message, 1), (self.log, 0), (self.progress, 0), (self.pause, 0), (self.stop, 0))
+        for widget, stretch in pieces:
             row.addWidget(widget, stretch)
         return foot
 
@@ -206,6 +212,7 @@ class Window(QMainWindow):
         """Show a sentence; nothing steals the focus."""
         self.message.setText(text)
         self.message.setProperty("error", is_error)
+        self.log.setVisible(is_error and str(self.desk.log_file) in text)
         polish(self.message)
 
     def refresh(self) -> None:
