@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import tempfile
 import threading
 import time
 import traceback
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from acquire.store import Study
 
 T = TypeVar("T")
-LOG_FILE = "window.log"
+LOG_FILE = "samefield-window.log"
 LEAVING_S = 60.0  # a rig that hangs longer is left to the watchdog
 BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
@@ -133,8 +134,8 @@ class Desk:
 
     @property
     def log_file(self) -> Path:
-        """Where what nobody expected is written down."""
-        return self.folder / LOG_FILE
+        """Where what nobody expected is written down: in the study, or beside other temporary files before it is."""
+        return (self.folder if self.folder.is_dir() else Path(tempfile.gettempdir())) / LOG_FILE
 
     @property
     def is_busy(self) -> bool:
