@@ -122,6 +122,7 @@ def measure_orientation(
                 rig.move_to(place)
                 places.append(rig.position())
                 images.append(_look(rig, plan))
+                _refuse_if_stopped(rig)  # in its light: what was seen of it is dark
         progress("registering", 1.0)
     scan = rig.config.scan
     if plan.camera == "surface_camera":
@@ -154,7 +155,9 @@ def see_depth(rig: Rig, plan: CalibrationPlan, step_um: float = 10.0) -> DepthVi
             here = _look(rig, plan)
             _refuse_if_stopped(rig)
             rig.move_z(start.z_um + step_um)
-            return DepthViews(here, _look(rig, plan), start.z_um, rig.position().z_um)
+            there = _look(rig, plan)
+            _refuse_if_stopped(rig)
+            return DepthViews(here, there, start.z_um, rig.position().z_um)
 
 
 @contextlib.contextmanager

@@ -453,6 +453,9 @@ def take_stack(
             if not rig.stop_requested:  # it may be, when the stack is part of other work
                 rig.move_to(centre.moved(z_um=z_um[0] - centre.z_um))
                 runner.run(sequence)
+        except RigError:
+            if not rig.stop_requested:  # else a motor was halted on its way, as somebody wished
+                raise
         finally:
             rig.close_light()
         if rig.stop_requested:

@@ -45,6 +45,7 @@ from analysis.stack import read_image, read_stack
 from analysis.vessels import SurfaceRegistration, register_surface
 
 RELOCATION_FILE, PICTURE_FILE = "relocation.json", "relocation.png"
+CUT_SHORT = "the search was cut short"
 NEAR_ZYX_UM = np.array([5.0, 5.0, 5.0])  # one sigma of where somebody moved by eye
 
 
@@ -273,7 +274,7 @@ class FieldFinder:
             field.overview_plan,
             orientation=self._rig.config.orientation,
             why_not=self._rig.why_not,
-            cut_short=lambda seen: keep(written(seen).model_copy(update={"note": "the search was cut short"})),
+            cut_short=lambda seen: keep(written(seen).model_copy(update={"note": CUT_SHORT})),
         )
         record = self._compared_with_others(field, written(result))
         keep(record)

@@ -6,14 +6,18 @@ looked at through :attr:`acquire.rig.Rig.sight`; nothing is kept. It deliberatel
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Callable
 
 from acquire.errors import RigError
 from acquire.model import StackPlan, StagePosition
 from acquire.rig import Rig
 
 UNTOUCHED_S = 120.0
+Wish = tuple[float, float, float]
+NOWHERE_UM: Wish = (0.0, 0.0, 0.0)
 LONGEST_LIT_MOVE_UM = 50.0  # farther, and the light is off on the way
 
 
@@ -30,15 +34,26 @@ class LiveView:
         Power at the sample, mW.
     untouched_s
         The light goes off when nobody has touched anything for so long, s.
+    tell
+        Hears why a wish is not granted; called from the thread that runs it.
     """
 
-    def __init__(self, rig: Rig, plan: StackPlan, power_mw: float, untouched_s: float = UNTOUCHED_S) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        plan: StackPlan,
+        power_mw: float,
+        untouched_s: float = UNTOUCHED_S,
+        tell: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self._rig = rig
+        self._tell = tell
+        self._limit_mw = math.inf
         self._plan = plan
         self._power_mw = power_mw
         self._untouched_s = untouched_s
         self._changing = threading.Lock()
-        self._wanted_um = [0.0, 0.0, 0.0]
+        self._wanted_um = NOWHERE_UM
         self._touched_s = time.monotonic()
 
     @property
@@ -51,13 +66,22 @@ class LiveView:
         self._touched_s = time.monotonic()
 
     def nudge(self, x_um: float = 0.0, y_um: float = 0.0, z_um: float = 0.0) -> None:
-        """Move the stage so much further before the next frame, um; several wishes add up."""
+        """Move the stage so much further before the next frame, um; two wishes add up, a third is one too many."""
         with self._changing:
-            self._wanted_um = [old + more for old, more in zip(self._wanted_um, (x_um, y_um, z_um), strict=True)]
+            self._wanted_um = add_wish(self._wanted_um, (x_um, y_um, z_um))
         self.touch()
 
+    def limit_power(self, limit_mw: float) -> None:
+        """Allow no more power than that, mW: the animal's own limit."""
+        self._limit_mw = limit_mw
+        self._power_mw = min(self._power_mw, limit_mw)
+
     def set_power(self, power_mw: float) -> None:
-        """Have the next frame taken with another power, mW; RigError when the rig does not allow it."""
+        """Have the next frame taken with another power, mW; RigError when rig or animal does not allow it."""
+        if power_mw > self._limit_mw:
+            raise RigError(
+                f"power {power_mw:.1f} mW is above the animal's limit of {self._limit_mw:.1f} mW; ask for less"
+            )
         if self._rig.config.roles.power is not None:
             self._rig.power_setting(power_mw)
         self._power_mw = power_mw
@@ -69,7 +93,7 @@ class LiveView:
         Raises
         ------
         RigError
-            When a device does not obey, or a move is refused.
+            When a device does not obey.
         """
         rig = self._rig
         with rig.work():
@@ -77,6 +101,10 @@ class LiveView:
             self.touch()
             try:
                 while not rig.stop_requested:
+                    if rig.interrupted:
+                        rig.wait_while_paused()
+                        self.touch()
+                        continue
                     if time.monotonic() - self._touched_s > self._untouched_s:
                         return f"the light went off: nobody touched anything for {self._untouched_s:.0f} s"
                     self._move()
@@ -96,14 +124,34 @@ class LiveView:
 
     def _move(self) -> None:
         with self._changing:
-            wanted_um, self._wanted_um = self._wanted_um, [0.0, 0.0, 0.0]
+            wanted_um, self._wanted_um = self._wanted_um, NOWHERE_UM
         if not any(wanted_um):
             return
         here = self._rig.position()
         there = here.moved(*wanted_um)
+        if refusal := self._rig.why_not(there):
+            self._tell(refusal)
+            return
         if _farthest_um(here, there) > LONGEST_LIT_MOVE_UM:
             self._rig.close_light()
         self._rig.move_to(there)
+
+
+def add_wish(waiting_um: Wish, more_um: Wish) -> Wish:
+    """Return what is waited for when somebody wants to go further (x, y, z), um.
+
+    No more than two steps wait at a time: what a held key asks for must not be driven after it is let go.
+
+    Examples
+    --------
+    >>> add_wish((0.0, 0.0, 1.0), (0.0, 0.0, 1.0)), add_wish((0.0, 0.0, 2.0), (0.0, 0.0, 1.0))
+    ((0.0, 0.0, 2.0), (0.0, 0.0, 2.0))
+    """
+    x_um, y_um, z_um = (
+        max(-2 * abs(more), min(2 * abs(more), old + more)) if more else old
+        for old, more in zip(waiting_um, more_um, strict=True)
+    )
+    return x_um, y_um, z_um
 
 
 def _farthest_um(here: StagePosition, there: StagePosition) -> float:

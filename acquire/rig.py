@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from acquire.channels import Exposure, exposures_of
 from acquire.config import PowerCalibration, PropertyRole, RigConfig, Roles
 from acquire.core import ChannelCore
-from acquire.errors import RigError, StudyError
+from acquire.errors import DEVICE_FAULTS, RigError, StudyError
 from acquire.light import LightPath
 from acquire.meter import Lit
 from acquire.model import StackPlan, StagePosition
@@ -104,6 +104,7 @@ class Rig:
         self.surface_z_um: float | None = None
         self._pixel_bytes: int | None = None
         self._here: StagePosition | None = None
+        self._moving: str | None = None
         self._newest: tuple[NDArray[np.uint16] | None, int, float] = (None, 0, 0.0)
         self._light = LightPath(core, config, watchdog, self._tell_light_off)
         self._readout = Readout(core, config, self.asking)
@@ -146,6 +147,7 @@ class Rig:
         """
         if not self._light.is_lit:
             power_mw = self._harmless_power_mw()
+            self._newest = (*self._newest[:2], 0.0)
             self.tell("light on", power_mw=power_mw)  # told first: what cannot be written down is not switched on
             self._light.meter.set_power(power_mw or 0.0)
         self._light.open()
@@ -198,8 +200,17 @@ class Rig:
         self._light.beat(frame_s)
 
     def stop(self) -> None:
-        """End the work that is going on: light off at once. May be called from any thread, as may ``pause``."""
-        self._light.stop()
+        """End the work that is going on: light off at once, then the motor that moves is halted where it is.
+
+        May be called from any thread, as may ``pause``.
+        """
+        try:
+            self._light.stop()
+        finally:
+            moving = self._moving
+            if moving is not None:
+                with contextlib.suppress(*DEVICE_FAULTS):  # one that cannot be halted ends its move
+                    self.core.stop(moving)
 
     def pause(self, paused: bool = True) -> None:
         """Hold the stack that is being taken after the frame it is at, dark; ``pause(False)`` goes on."""
@@ -376,7 +387,7 @@ class Rig:
             if (x_um, y_um) != (0.0, 0.0):
                 raise RigError(f"rig {self.config.name} has no xy stage; move there by hand")
             return
-        with self._light.asking(f"moving {stage} to x {x_um:.1f}, y {y_um:.1f} um"):
+        with self._light.asking(f"moving {stage} to x {x_um:.1f}, y {y_um:.1f} um"), self._halting(stage):
             self.core.setXYPosition(stage, x_um, y_um)
             self.core.waitForDevice(stage)
         time.sleep(self.config.settle.xy_s)
@@ -387,6 +398,15 @@ class Rig:
                 f"{stage} stopped at x {x:.1f}, y {y:.1f} um, {off_um:.1f} um from where it was sent "
                 f"(tolerance {STAGE_TOLERANCE_UM} um); check the stage"
             )
+
+    @contextlib.contextmanager
+    def _halting(self, motor: str) -> Iterator[None]:
+        """Let :meth:`stop` halt a motor while the block moves it."""
+        self._moving = motor
+        try:
+            yield
+        finally:
+            self._moving = None
 
     def refuse_z(self, z_um: float) -> None:
         """Raise RigError when a position of the z drive is beyond the limits, or deeper than the objective reaches."""
@@ -412,7 +432,7 @@ class Rig:
         """Move the z drive; refused beyond the limits."""
         self.refuse_z(z_um)
         drive = self.config.roles.z_drive
-        with self._light.asking(f"moving {drive} to z {z_um:.1f} um"):
+        with self._light.asking(f"moving {drive} to z {z_um:.1f} um"), self._halting(drive):
             self.core.setPosition(drive, z_um)
             self.core.waitForDevice(drive)
         time.sleep(self.config.settle.z_s)

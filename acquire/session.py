@@ -51,7 +51,7 @@ from acquire.place import compare_with_first_day
 from acquire.quality import PLACE, bad_planes, judge_stack
 from acquire.relocate import ImageOnStage
 from acquire.rig import Remountable, Rig
-from acquire.store import Study, made_record, read_record, write_record
+from acquire.store import LIGHT_IN_NO_PLANE, Study, made_record, read_record, write_record
 from acquire.surface import XY, SurfaceMapper, Tiles
 from acquire.taking import StackTaker
 from analysis.field import FieldAnalysis
@@ -453,14 +453,22 @@ class Session:
         return self._finder.last_relocation(self.study.field(self.record.animal, field_name))
 
     @can_be_stopped
-    def watch(self, view: LiveView) -> str:
-        """Show what is under the objective until somebody stops it; return why it ended."""
+    def watch(self, view: LiveView, field_name: str | None = None) -> str:
+        """Show what is under the objective until somebody stops it; return why it ended.
+
+        Never with more than the animal's own power limit. The light counts as that of a field when one is named.
+        """
+        limit_mw = self.study.animal(self.record.animal).power_limit_mw
+        if limit_mw is not None:
+            view.limit_power(limit_mw)
         before = self.rig.lit
         try:
             return view.run()
         finally:
             lit = self.rig.lit - before
-            self._log("live", lit_s=round(lit.seconds, 2), mj=round(lit.mj, 2), stage=self.rig.position().model_dump())
+            self._log("live", field=field_name, lit_s=round(lit.seconds, 2), mj=round(lit.mj, 2))
+            if field_name is not None:
+                self._log(LIGHT_IN_NO_PLANE, field=field_name, mj=round(lit.mj, 4))
 
     def head_advice(self, field_name: str) -> str:
         """Say how the head is turned today against when a field was kept, in words that turn a goniometer."""

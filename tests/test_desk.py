@@ -114,13 +114,65 @@ def test_what_nobody_expected_closes_the_light_and_is_written_down(sitting):
     assert not rig.core.getShutterOpen("Shutter")
 
 
+def test_a_wish_to_stop_that_comes_before_the_work_holds(sitting):
+    desk, gate, done = sitting.desk, threading.Event(), []
+    desk._worker.submit(gate.wait)  # a slow motor that is just asked where it is
+    desk.do("taking", lambda: done.append("taken"))
+    desk.stop()
+    gate.set()
+    sitting.settle()
+    assert not done
+    assert "stopped before it began" in sitting.last[0]
+    desk.do("looking", lambda: done.append("looked"))
+    sitting.settle()
+    assert done == ["looked"]
+    assert sitting.last == ("looking: done", False)
+
+
+def test_live_light_counts_for_the_field_and_keeps_the_animals_limit(sitting):
+    desk = sitting.desk
+    x, y, z = desk.rig.loaded.good_places(2)[1]
+    desk.do("moving", lambda: desk.rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z)))
+    sitting.settle()
+    desk.do("keeping", lambda: desk.session.new_field("L01", plan=SMALL))
+    sitting.settle()
+    desk.choose("L01")
+    before = desk.status.chosen.dose_mj
+    desk.watch("L01")
+    frames = desk.status.sight.frames
+    began = time.monotonic()
+    while desk.status.sight.frames < frames + 5 and time.monotonic() - began < 20:
+        time.sleep(0.01)
+    desk.stop()
+    sitting.settle()
+    assert desk.status.chosen.dose_mj > before
+    desk.choose("")
+
+
+def test_an_analysis_that_was_killed_is_told_and_the_next_one_works(sitting, monkeypatch):
+    from concurrent.futures.process import BrokenProcessPool
+
+    desk = sitting.desk
+
+    class Broken:
+        def submit(self, *_):
+            raise BrokenProcessPool("killed")
+
+    monkeypatch.setattr(desk.study, "stacks", lambda *_: [(None, desk.folder)])
+    monkeypatch.setattr(desk, "_analyst", Broken())
+    desk.analyse("F09")
+    sitting.settle()
+    assert sitting.last == ("the analysis of F09 was ended from outside; analyse it again", True)
+    assert desk._analyst is None
+
+
 def test_stop_ends_a_stack_and_it_is_gone_on_with(sitting):
     desk = sitting.desk
     x, y, z = desk.rig.loaded.good_places(1)[0]
 
     def keep():
         desk.rig.move_to(StagePosition(x_um=x, y_um=y, z_um=z))
-        return desk.session.new_field(plan=SMALL)
+        return desk.session.new_field("F01", plan=SMALL)
 
     desk.do("keeping", keep)
     sitting.settle()
@@ -148,7 +200,6 @@ def test_stop_ends_a_stack_and_it_is_gone_on_with(sitting):
     assert chosen.stacks == 1
     assert not chosen.is_cut_short
     assert chosen.dose_mj > 0
-    assert desk.status.is_done("Take")
 
 
 def test_looking_and_live_are_told(sitting):

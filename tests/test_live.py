@@ -61,19 +61,75 @@ def test_frames_come_with_the_power_that_was_asked(rig, running):
     assert running.power_mw == 20.0
 
 
-def test_a_joystick_moves_between_frames_and_wishes_add_up(rig, running):
+def test_a_joystick_moves_between_frames(rig, running):
     here = rig.sight.position or rig.position()
-    for _ in range(5):
+    for number in range(1, 4):
         running.nudge(x_um=2.0, z_um=1.0)
-    until(lambda: rig.sight.position is not None and rig.sight.position.x_um > here.x_um + 9.5)
-    until(lambda: abs(rig.sight.position.z_um - here.z_um - 5.0) < 0.5)
+        until(lambda number=number: rig.sight.position.x_um > here.x_um + 2.0 * number - 0.5)
+    until(lambda: abs(rig.sight.position.z_um - here.z_um - 3.0) < 0.5)
 
 
-def test_a_move_beyond_the_limits_ends_it_dark(rig):
-    view = LiveView(rig, PLAN, 10.0)
+def test_a_held_key_leaves_no_long_move_behind(rig):
+    view = LiveView(rig, PLAN, 10.0, untouched_s=0.3)
+    here = rig.position()
+    for _ in range(60):
+        view.nudge(z_um=5.0)
+    view.run()
+    assert rig.position().z_um - here.z_um < 10.5
+    rig.move_to(here)
+
+
+def test_a_move_beyond_the_limits_is_refused_and_the_view_goes_on(rig):
+    told = []
+    view = LiveView(rig, PLAN, 10.0, untouched_s=0.3, tell=told.append)
+    frames = rig.sight.frames
     view.nudge(x_um=1e6)
-    with pytest.raises(RigError, match="limits"):
+    view.run()
+    assert "limits" in told[0]
+    assert rig.sight.frames > frames
+
+
+def test_the_animals_own_limit_holds(rig):
+    view = LiveView(rig, PLAN, 10.0, untouched_s=0.3)
+    view.limit_power(1.0)
+    assert view.power_mw == 1.0
+    with pytest.raises(RigError, match=r"10\.0 mW is above the animal's limit of 1\.0 mW"):
+        view.set_power(10.0)
+    powers = []
+    snap = rig.snap
+    rig.snap = lambda: powers.append(rig.sight.power_mw) or snap()
+    try:
         view.run()
+    finally:
+        del rig.snap
+    assert max(powers) == pytest.approx(1.0, rel=0.05)
+
+
+def test_a_pause_is_dark(rig, running):
+    rig.pause()
+    until(lambda: not rig.sight.is_lit)
+    frames = rig.sight.frames
+    time.sleep(0.2)
+    assert not rig.sight.is_lit
+    assert rig.sight.frames == frames
+    rig.pause(False)
+    until(lambda: rig.sight.frames > frames)
+
+
+def test_stop_halts_the_motor_that_moves(rig, monkeypatch):
+    halted, gate = [], threading.Event()
+    monkeypatch.setattr(rig.core, "stop", lambda motor: halted.append(motor) or gate.set())
+    monkeypatch.setattr(rig.core, "waitForDevice", lambda device: device == "Z" and gate.wait(10.0))
+    here = rig.position()
+    mover = threading.Thread(target=lambda: rig.move_z(here.z_um + 1.0))
+    mover.start()
+    until(lambda: rig._moving == "Z")
+    rig.stop()
+    mover.join(10.0)
+    assert halted == ["Z"]
+    rig.stop()
+    assert halted == ["Z"]  # nothing moves any more
+    rig.move_z(here.z_um)
 
 
 def test_a_far_move_is_made_in_the_dark(rig, monkeypatch):

@@ -17,7 +17,7 @@ skip_without_qt()
 
 from PyQt6.QtCore import Qt  # noqa: E402
 from PyQt6.QtTest import QTest  # noqa: E402
-from PyQt6.QtWidgets import QApplication, QMessageBox, QPushButton  # noqa: E402
+from PyQt6.QtWidgets import QApplication, QLineEdit, QMessageBox, QPushButton  # noqa: E402
 
 from acquire.gui.app import make_window  # noqa: E402
 from acquire.gui.theme import choose_theme  # noqa: E402
@@ -364,3 +364,35 @@ def test_who_reviews_blind_sees_animal_and_study_nowhere(window):
     assert (window.strip.value("animal"), window.strip.value("field")) == ("blind", "blind")
     assert "study" not in window.windowTitle()
     window.desk.is_blind = False
+
+
+def test_what_is_typed_moves_no_stage_and_takes_no_stack(window):
+    begin(window)
+    window.open_page("Session")
+    page = window.page("Session")
+    page.new_animal.setFocus()
+    QApplication.processEvents()
+    before = window.desk.rig.position()
+    QTest.keyClicks(page.new_animal, "M7tlk")
+    window.open_page("Find")
+    name = next(iter(window.page("Find").findChildren(QLineEdit)))
+    name.setFocus()
+    QApplication.processEvents()
+    for code in (Qt.Key.Key_PageDown, Qt.Key.Key_Up, Qt.Key.Key_L, Qt.Key.Key_K):
+        QTest.keyClick(name, code)
+    settle(window)
+    assert page.new_animal.text() == "M7tlk"
+    assert window.desk.rig.position().z_um == pytest.approx(before.z_um, abs=0.5)
+    assert not window.desk.status.sight.is_lit
+    assert name.text() == "lk"
+
+
+def test_leaving_with_a_calibration_that_is_in_no_file_asks(window, monkeypatch):
+    monkeypatch.setattr(
+        type(window.page("Rig")), "unsaved", property(lambda _: "1 changed and not saved on the page Rig")
+    )
+    window.close()
+    dialog = window.findChild(QMessageBox, "leaving")
+    assert "1 changed and not saved" in dialog.text()
+    QTest.mouseClick(dialog.button(QMessageBox.StandardButton.No), Qt.MouseButton.LeftButton)
+    assert window.isVisible()

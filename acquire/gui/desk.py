@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -84,6 +85,7 @@ class Desk:
         self.live: LiveView | None = None
         self.field = ""
         self.is_blind = False
+        self._stops = 0
         self.say: Callable[[str, bool], object] = lambda _text, _is_error: None
         self._bring = bring
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="rig")
@@ -166,16 +168,31 @@ class Desk:
             self.tell(BUSY.format(doing=self._doing))
             return False
         self._doing, self._began_s, self._progress = what, time.monotonic(), ("", 0.0)
-        self._worker.submit(self._work, verb, then)
+        if what != MOVING:
+            self.tell("")  # what was said of the thing before is over
+        done = functools.partial(self._say_done, what) if then is _ignore and what != MOVING else then
+        self._worker.submit(self._work, verb, done, self._stops)
         return True
+
+    def _say_done(self, what: str, _result: object) -> None:
+        self.tell(f"{what}: done")
 
     def read(self, what: str, verb: Callable[[], T], then: Callable[[T], object] = _ignore) -> None:
         """Read and compute beside the worker, without the rig; errors are told with ``what`` before them."""
         if not self._is_closed:
             self._reader.submit(self._guarded, verb, then, f"{what}: ")
 
-    def _work(self, verb: Callable[[], Any], then: Callable[[Any], object]) -> None:
-        self._guarded(verb, then, "", after=self._end_of_work)
+    def _work(self, verb: Callable[[], Any], then: Callable[[Any], object], stops: int) -> None:
+        self._guarded(
+            functools.partial(self._unless_stopped, verb, stops), then, dark=self._dark, after=self._end_of_work
+        )
+
+    def _unless_stopped(self, verb: Callable[[], T], stops: int) -> T:
+        """Run a verb as one work, so that no wish to stop is forgotten that came since it was asked for."""
+        with contextlib.nullcontext() if self.rig is None else self.rig.work():
+            if self._stops != stops:
+                raise RigError("stopped before it began; nothing was moved and the light stayed off")
+            return verb()
 
     def _end_of_work(self) -> None:
         self.know_anew()
@@ -189,16 +206,34 @@ class Desk:
             self._known = know(self.study, self.session, self.rig)
 
     def _guarded(
-        self, verb: Callable[[], T], then: Callable[[T], object], before: str, after: Callable[[], None] = lambda: None
+        self,
+        verb: Callable[[], T],
+        then: Callable[[T], object],
+        before: str = "",
+        *,
+        dark: Callable[[], str] = str,
+        after: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run a verb; whatever happens, the window lives on and hears of it."""
+        """Run a verb; whatever happens, the window lives on and hears of it.
+
+        Parameters
+        ----------
+        verb, then
+            What is done, and who gets its result in the window's thread.
+        before
+            Words before a sentence of what went wrong.
+        dark
+            Closes the light after what nobody expected, and says so.
+        after
+            Called at the end, before anybody hears of it.
+        """
         try:
             result = verb()
         except ExperimentError as error:
             after()
             self._bring(functools.partial(self._tell, f"{before}{error}", True))
         except Exception as error:  # noqa: BLE001 - the window lives on, the light is off, the log has it all
-            told = self._told_of(error)
+            told = dark() + self._told_of(error)
             after()
             self._bring(functools.partial(self._tell, f"{before}{told}", True))
         else:
@@ -206,14 +241,7 @@ class Desk:
             self._bring(lambda: _call(then, result))
 
     def _told_of(self, error: Exception) -> str:
-        """Close the light, write the traceback down, return one line."""
-        dark = ""
-        try:
-            if self.rig is not None:
-                self.rig.close_light()
-                dark = "the light is off; "
-        except RigError as shutter:
-            dark = f"{shutter}; "
+        """Write the traceback down; return one line."""
         log = self.log_file
         try:
             with log.open("a", encoding="utf-8") as lines:
@@ -221,7 +249,17 @@ class Desk:
             where = f"more in {log}"
         except OSError as fault:
             where = f"{log} cannot be written: {fault}"
-        return f"{dark}unexpected {type(error).__name__}: {error}; {where}"
+        text = str(error).partition("\n")[0]
+        return f"unexpected {type(error).__name__}: {text}; {where}"
+
+    def _dark(self) -> str:
+        """Close the light; say so."""
+        try:
+            if self.rig is not None:
+                self.rig.close_light()
+        except RigError as shutter:
+            return f"{shutter}; "
+        return "" if self.rig is None else "the light is off; "
 
     def tell(self, text: str) -> None:
         """Show a sentence that is no error."""
@@ -248,6 +286,7 @@ class Desk:
 
     def stop(self) -> None:
         """End what the rig does and close the light at once, whatever the window does meanwhile."""
+        self._stops += 1
         rig = self.rig
         self._after_live, self._wanted_um = None, (0.0, 0.0, 0.0)
         if rig is not None:
@@ -348,12 +387,12 @@ class Desk:
             self.tell(NO_SESSION if rig is not None else NO_RIG)
             return
         plan = session.study.record.plan if field is None else session.study.field(session.record.animal, field).plan
-        view = LiveView(rig, plan, plan.power_mw)
+        view = LiveView(rig, plan, plan.power_mw, tell=lambda why: self._bring(functools.partial(self.refuse, why)))
 
         def show() -> str:
             self.live = view
             try:
-                return session.watch(view)
+                return session.watch(view, field or self.field or None)
             finally:
                 self.live = None
 
@@ -375,7 +414,9 @@ class Desk:
             self._after_live = verb
 
     def nudge(self, x_um: float = 0.0, y_um: float = 0.0, z_um: float = 0.0) -> None:
-        """Move the stage so much further, um; several wishes add up, and the live view goes on meanwhile."""
+        """Move the stage so much further, um; no more than two steps wait, and the live view goes on meanwhile."""
+        from acquire.live import NOWHERE_UM, add_wish
+
         live = self.live
         if live is not None:
             live.nudge(x_um, y_um, z_um)
@@ -384,8 +425,8 @@ class Desk:
             self.refuse(refusal)
             return
         with self._moving:
-            x, y, z = self._wanted_um if self._doing == MOVING else (0.0, 0.0, 0.0)
-            self._wanted_um = x + x_um, y + y_um, z + z_um
+            waiting_um = self._wanted_um if self._doing == MOVING else NOWHERE_UM
+            self._wanted_um = add_wish(waiting_um, (x_um, y_um, z_um))
         self._move_on()
 
     def why_not_nudge(self) -> str | None:
@@ -436,7 +477,7 @@ class Desk:
             self.tell(NO_SESSION if session is None else f"{self._analysing} is analysed; wait")
             return
         self._analysing = field
-        self._waiter.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed, "")
+        self._waiter.submit(self._guarded, functools.partial(self._analyse, session, field), self._analysed)
 
     def _analyse(self, session: Session, field: str) -> str:
         from acquire.analysing import analyse_stores, with_trouble
@@ -450,6 +491,9 @@ class Desk:
                 self._analyst = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
             done: Future[Analysed] = self._analyst.submit(analyse_stores, stores, study.analysis_folder(animal, field))
             return f"{field}: {with_trouble(done.result().told, done.result().trouble)}"
+        except BrokenProcessPool as error:
+            self._analyst = None  # the next one gets a process of its own
+            raise StudyError(f"the analysis of {field} was ended from outside; analyse it again") from error
         finally:
             self._analysing = ""
 
@@ -481,6 +525,8 @@ class Desk:
             leaving.result(LEAVING_S)
         except TimeoutError:
             return False
+        except (ExperimentError, OSError) as error:  # a study that became read-only: the rig was left all the same
+            self._told_of(error)
         finally:
             self._reader.shutdown(wait=False, cancel_futures=True)
         self._worker.shutdown()
@@ -490,7 +536,7 @@ class Desk:
         with contextlib.ExitStack() as leaving:
             for thing in (self.study, self.rig):
                 if thing is not None:
-                    leaving.callback(thing.close)
+                    leaving.callback(thing.close)  # whatever of this fails, the rest is still done
             if self.session is not None:
                 leaving.enter_context(self.session)
 

@@ -102,6 +102,7 @@ class SearchTold:
 
 def tell_search(field: FieldStatus | None, *, is_accepted: bool = False) -> SearchTold:
     """Say what is known of a field today."""
+    from acquire.finding import CUT_SHORT
     from acquire.relocate import searched
 
     if field is None:
@@ -111,7 +112,8 @@ def tell_search(field: FieldStatus | None, *, is_accepted: bool = False) -> Sear
     record = field.relocation
     if record is None:
         return SearchTold(f"{field.name} was not looked for in this session")
-    headline = f"{field.name} {record.verdict}"
+    was_stopped = record.note == CUT_SHORT
+    headline = f"{field.name}: the search was stopped" if was_stopped else f"{field.name} {record.verdict}"
     lines = [record.telling_step.evidence, record.note]
     lines.append("Accepted: it is taken all the same." if is_accepted else WHAT_TO_DO[record.verdict])
     lines += [searched(record)] if record.verdict is Verdict.NOT_FOUND else []

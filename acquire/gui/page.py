@@ -31,6 +31,11 @@ class Page(QWidget):
     def show_status(self, status: DeskStatus) -> None:
         """Show a snapshot; called often, so it must be cheap."""
 
+    @property
+    def unsaved(self) -> str | None:
+        """What would be lost if the window were closed, in words; None when nothing would."""
+        return None
+
     def commands(self) -> Sequence[Command]:
         """Return what can be done on this page; the window makes their keys work while it is in front."""
         return ()

@@ -73,6 +73,12 @@ class RigPage(Page):
         layout.addLayout(head)
         layout.addWidget(self.tabs, 1)
 
+    @property
+    def unsaved(self) -> str | None:
+        """What was calibrated and is in no file yet."""
+        changes = 0 if self.draft is None else len(self.draft.changes)
+        return f"{UNSAVED.format(count=changes)} on the page Rig" if changes else None
+
     def commands(self) -> Sequence[Command]:
         """Return what has a key."""
         return [one for tab in self._all for one in tab.commands() if one.key]

@@ -63,7 +63,7 @@ class TakePage(Page):
         power.addWidget(self.power, 1)
         column.addLayout(power)
         named = {button.objectName(): button for button in self._buttons}
-        for pair in (("take", "go-on"), ("propose-power", "retake"), ("live-view", "analyse")):
+        for pair in (("take", "take-again"), ("go-on", "retake"), ("propose-power", "live-view"), ("analyse",)):
             line = QHBoxLayout()
             for name in pair:
                 line.addWidget(named[name], 1)
@@ -79,6 +79,9 @@ class TakePage(Page):
         """Take, go on, retake, propose the power, look, analyse."""
         return (
             Command("take", "Take stack", "T", "mdi6.record-circle-outline", self._take, self._why_not_take),
+            Command(
+                "take-again", "Take another", "Shift+T", "mdi6.plus-circle-outline", self._take, self._why_not_again
+            ),
             Command("go-on", "Go on with it", "G", "mdi6.play-pause", self._go_on, self._why_not_go_on),
             Command("propose-power", "Match power", "P", "mdi6.brightness-6", self._propose, self._why_not_propose),
             Command("retake", "Retake bad planes", "R", "mdi6.replay", self._retake, self._why_not_retake),
@@ -121,6 +124,18 @@ class TakePage(Page):
             self._offer(None)
 
     def _why_not_take(self) -> str | None:
+        field = self._field
+        if field is not None and field.stacks and not self.desk.why_not(field=True):
+            return f"{field.name} has its stack of this session; Shift+T takes another"
+        return self._why_not_found()
+
+    def _why_not_again(self) -> str | None:
+        field = self._field
+        if field is not None and not field.stacks:
+            return f"{field.name} has no whole stack in this session yet"
+        return self._why_not_found()
+
+    def _why_not_found(self) -> str | None:
         if refusal := self.desk.why_not(field=True):
             return refusal
         field = self._field

@@ -8,16 +8,22 @@ from functools import partial
 from PyQt6.QtCore import QEvent, QObject, QSize, Qt, QTimer, QUrl, pyqtSignal
 from PyQt6.QtGui import QCloseEvent, QDesktopServices, QKeyEvent, QKeySequence, QShortcut
 from PyQt6.QtWidgets import (
+    QAbstractItemView,
+    QAbstractSpinBox,
     QApplication,
     QButtonGroup,
+    QComboBox,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
     QMainWindow,
     QMessageBox,
+    QPlainTextEdit,
     QProgressBar,
     QPushButton,
     QSizePolicy,
     QStackedWidget,
+    QTextEdit,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -52,6 +58,25 @@ class Bringer(QObject):
     def _call(self, function: object) -> None:
         if callable(function):
             function()
+
+
+TYPED_INTO = (QLineEdit, QPlainTextEdit, QTextEdit, QAbstractSpinBox, QComboBox)
+STEPS = {
+    Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown,
+    Qt.Key.Key_Home, Qt.Key.Key_End,
+}  # fmt: skip
+
+
+def is_typed(event: QKeyEvent, focus: QWidget | None) -> bool:
+    """Tell whether a key belongs to the widget that has the focus: text that is typed, or steps through a list."""
+    commanding = (
+        Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
+    )
+    if event.modifiers() & commanding or event.key() == Qt.Key.Key_Escape:
+        return False
+    if isinstance(focus, TYPED_INTO):
+        return True
+    return isinstance(focus, QAbstractItemView) and event.key() in STEPS
 
 
 class Window(QMainWindow):
@@ -232,7 +257,7 @@ class Window(QMainWindow):
 
     def _show_work(self, status: DeskStatus) -> None:
         left = "" if status.left_s is None else f", {spoken_time(status.left_s)} left"
-        paused = "paused, dark: " if status.is_paused else ""
+        paused = f"paused{'' if status.sight.is_lit else ', dark'}: " if status.is_paused else ""
         background = f"analysing {status.analysing}" if status.analysing else ""
         told = status.told or status.doing
         self.progress.setValue(round(1000 * status.share) if status.doing else 0)
@@ -243,7 +268,14 @@ class Window(QMainWindow):
     # ---- keys, leaving -----------------------------------------------------------------------------------------
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Let Esc stop everything, wherever the focus is; a dialog still hears it."""
+        """Let Esc stop everything, wherever the focus is; a dialog still hears it.
+
+        Plain keys belong to whoever has the focus before they are commands: a name that is typed moves no stage.
+        """
+        overrides = event is not None and event.type() == QEvent.Type.ShortcutOverride
+        if overrides and isinstance(event, QKeyEvent) and is_typed(event, QApplication.focusWidget()):
+            event.accept()
+            return True
         if event is not None and event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
             if event.key() == Qt.Key.Key_Escape:
                 self.desk.stop()
@@ -256,19 +288,22 @@ class Window(QMainWindow):
         if event is None:
             return
         status = self.desk.status
-        if self._leaving or not (status.doing or status.sight.is_lit):
+        reasons = [status.doing or ("the light is on" if status.sight.is_lit else "")]
+        reasons += [page.unsaved or "" for page in self.pages]
+        if self._leaving or not any(reasons):
             self._leave()
             event.accept()
             return
         event.ignore()
-        self._ask(status)
+        self._ask("; ".join(filter(None, reasons)))
 
-    def _ask(self, status: DeskStatus) -> None:
-        what = status.doing or "the light is on"
+    def _ask(self, what: str) -> None:
         question = QMessageBox(self)
         question.setObjectName("leaving")
         question.setWindowTitle("Leave?")
-        question.setText(f"{what}: stop, close the shutter and leave? What was taken is kept and can be gone on with.")
+        question.setText(
+            f"{what}.\n\nStop, close the shutter and leave? What was taken is kept and can be gone on with."
+        )
         question.setStandardButtons(QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No)
         question.setDefaultButton(QMessageBox.StandardButton.No)
         question.finished.connect(self._answered)
