@@ -65,7 +65,7 @@ class Picture(QWidget):
         elif saturation is not None and image.max() >= saturation:
             black, white = levels or self._followed(image)
             greys = pg.rescaleData(image, (SATURATED - 1) / (white - black), black, np.uint8, (0, SATURATED - 1))
-            np.putmask(greys, image >= saturation, SATURATED)
+            np.copyto(greys, np.uint8(SATURATED), where=image >= image.dtype.type(np.ceil(saturation)))
             self.item.setImage(greys, levels=(0, SATURATED), lut=self._colours)
         else:
             self.item.setImage(image, levels=levels or self._followed(image), lut=None)
