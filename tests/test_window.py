@@ -357,9 +357,11 @@ def test_a_blind_study_is_made_and_shows_no_group(window):
     window.open_page("Session")
     page = window.page("Session")
     page.hides_groups.setChecked(True)
+    assert not page.new_animal.isVisible()
     press(window, "make-study")
     settle(window)
     assert window.desk.study.record.blind
+    assert page.new_animal.isVisible()
     assert not page.group.isVisible()
     key(window, Qt.Key.Key_M, Qt.KeyboardModifier.ControlModifier)
     assert "is open; begin the window in another folder" in window.message.text()

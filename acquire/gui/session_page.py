@@ -87,7 +87,8 @@ class SessionPage(Page):
         grid.addWidget(title, 0, 0, 1, 2)
         grid.addWidget(self._study_panel, 1, 0)
         grid.addWidget(_panel("Sitting", sitting), 2, 0)
-        grid.addWidget(_panel("New animal", newcomer), 3, 0)
+        self._animal_panel = _panel("New animal", newcomer)
+        grid.addWidget(self._animal_panel, 3, 0)
         grid.addWidget(rig, 1, 1, 3, 1)
         grid.setRowStretch(4, 1)
         grid.setColumnStretch(0, 1)
@@ -121,6 +122,7 @@ class SessionPage(Page):
             self.group.addItems(["", *known.groups])
         self._newcomer.setRowVisible(self.group, not known.hides_groups)
         self._study_panel.setVisible(not known.study)
+        self._animal_panel.setVisible(bool(known.study))  # both at once are higher than 768 pixels
         self.cannot.setText("\n".join(known.cannot))
         self.state.setText("" if known.record is None else _tell_session(known.record, is_blind=status.is_blind))
         for button in self._buttons.values():
