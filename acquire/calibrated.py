@@ -272,8 +272,26 @@ def with_power(config: RigConfig, table: PowerCalibration) -> RigConfig:
 
 
 def with_limits(config: RigConfig, limits: Limits) -> RigConfig:
-    """Return the config with other limits."""
+    """Return the config with other limits.
+
+    Raises
+    ------
+    RigError
+        When more power is to be allowed than the power table reaches.
+    """
+    if limits.power_mw > config.limits.power_mw and (beyond := beyond_table(config.power, limits)):
+        raise RigError(beyond)
     return changed_config(config, limits=limits.model_dump())
+
+
+def beyond_table(table: PowerCalibration | None, limits: Limits) -> str | None:
+    """Say that a power limit lies beyond what was measured; None when it does not."""
+    if table is None or limits.power_mw <= table.power_mw[-1]:
+        return None
+    return (
+        f"the power limit is {limits.power_mw:g} mW, but the power table ends at {table.power_mw[-1]:g} mW: more "
+        "cannot be asked for; lower the limit, or read the meter at more power first"
+    )
 
 
 def made_limits(**values: Any) -> Limits:
@@ -290,9 +308,10 @@ def made_limits(**values: Any) -> Limits:
         raise RigError(validation_summary(error)) from error
 
 
-def compare_limits(old: Limits, new: Limits) -> list[Finding]:
+def compare_limits(old: Limits, new: Limits, table: PowerCalibration | None = None) -> list[Finding]:
     """Say which limits were widened, which lets more happen than before, and which were narrowed."""
-    found = []
+    beyond = beyond_table(table, new)
+    found = [] if beyond is None else [Finding(Light.AMBER, beyond)]
     for axis in ("x_um", "y_um", "z_um"):
         (low, high), (new_low, new_high) = getattr(old, axis), getattr(new, axis)
         if new_low < low or new_high > high:

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from acquire.errors import RigError
 from acquire.files import reading_toml
-from acquire.model import Finite, Identifier, NonNegative, Positive, Record, StagePosition
+from acquire.model import Finite, Identifier, NonNegative, Positive, PowerLimit, Record, StagePosition
 
 Range = tuple[Finite, Finite]
 
@@ -109,7 +109,7 @@ class Limits(Record):
     x_um: Range
     y_um: Range
     z_um: Range
-    power_mw: Positive
+    power_mw: PowerLimit
     retract_um: NonNegative = 200.0
     retract_beyond_um: Positive = 2000.0
 

@@ -26,7 +26,26 @@ MOST_PLANES = 5000
 LEAST_PIXELS = 16
 LEAST_PLANES = 2
 LARGEST_EXPONENT = 700.0  # of exp in a float
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+MOST_POWER_MW = 10_000.0  # of any laser for this
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+"""Names of which Windows makes no folder."""
+
+
+def _no_device(name: str) -> str:
+    if name.upper() in DEVICES:
+        raise ValueError(f"Windows makes no folder of the name {name}; choose another, {name}_1 for instance")
+    return name
+
+
+def _power_limit(power_mw: float) -> float:
+    if not 0 < power_mw <= MOST_POWER_MW:
+        most = f"{MOST_POWER_MW:g} mW"
+        raise ValueError(f"a limit of {power_mw:g} mW is none; give more than 0 and at most {most}")
+    return power_mw
+
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"), AfterValidator(_no_device)]
+PowerLimit = Annotated[float, AfterValidator(_power_limit)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -315,7 +334,7 @@ class AnimalRecord(Record):
     format_version: Literal[1] = FORMAT_VERSION
     id: Identifier
     group: str = ""
-    power_limit_mw: Positive | None = None
+    power_limit_mw: PowerLimit | None = None
     fields: tuple[FieldRecord, ...] = ()
 
     def field(self, name: str) -> FieldRecord:

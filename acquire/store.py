@@ -32,6 +32,7 @@ from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, Stag
 
 R = TypeVar("R", bound=Record)
 STUDY_FILE, ANIMAL_FILE, SESSION_FILE = "study.json", "animal.json", "session.json"
+MOST_DAYS = 36_500
 LOG_FILE = "log.jsonl"
 LIGHT_IN_NO_PLANE = "light in no plane"
 
@@ -199,6 +200,11 @@ class Study:
         started = started or utc_now()
         if day is None:
             day = round((started - earlier[0].started).total_seconds() / 86400, 3) if earlier else 0.0
+        if not abs(day) <= MOST_DAYS:
+            raise StudyError(
+                f"day {day:g} is no day of a study; give the days since the first session, at most {MOST_DAYS}, "
+                "or none to take it from the clock"
+            )
         if earlier and day < earlier[-1].day:
             raise StudyError(
                 f"day {day:g} lies before day {earlier[-1].day:g} of the last session {earlier[-1].name}; "

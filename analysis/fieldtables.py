@@ -76,6 +76,9 @@ def read_tables(folder: Path) -> SavedTables:
 def _read_table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(file)
+        if missing := [name for name in columns if name not in table.columns]:
+            lacking = f"{len(missing)} of {len(columns)} columns: {', '.join(missing)}"
+            raise StackError(f"{file} lacks {lacking}; another version wrote it, or a person: analyse the field again")
         return make_table(list(table[list(columns)].itertuples(index=False, name=None)), columns)
     except (OSError, ValueError, KeyError) as error:
         said = str(error).splitlines()[0]

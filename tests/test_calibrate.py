@@ -404,6 +404,9 @@ def test_limits_are_checked_as_in_the_file():
     limits = made_limits(**{**config.limits.model_dump(), "x_um": (-4000.0, 3000.0), "power_mw": 40.0})
     assert [each.light for each in compare_limits(config.limits, limits)] == [Light.AMBER, Light.GREEN]
     assert with_limits(config, limits).limits == limits
+    beyond = made_limits(**{**config.limits.model_dump(), "power_mw": 500.0})
+    with pytest.raises(RigError, match="the power limit is 500 mW, but the power table ends at 60 mW"):
+        with_limits(config, beyond)
     with pytest.raises(RigError, match=r"x_um: the lower limit 5\.0 um is not below"):
         made_limits(**{**config.limits.model_dump(), "x_um": (5.0, 5.0)})
 

@@ -418,3 +418,6 @@ def test_tables_are_read_as_they_were_written(tmp_path, field):
     (tmp_path / "fates.csv").unlink()
     with pytest.raises(Exception, match=r"fates\.csv cannot be read: .*; analyse the field first"):
         read_tables(tmp_path)
+    (tmp_path / "fates.csv").write_text("track_id,from_day,to_day\n1,0,4\n", encoding="utf-8")
+    with pytest.raises(Exception, match=r"fates\.csv lacks \d of \d columns: .*from_session.*analyse the field again"):
+        read_tables(tmp_path)

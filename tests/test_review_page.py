@@ -190,6 +190,66 @@ def test_a_note_is_typed_without_deciding_anything(sitting):
     assert note.text() == ""
 
 
+def test_the_name_is_typed_without_deciding_anything(sitting):
+    who = sitting.page.who
+    QTest.mouseClick(who, Qt.MouseButton.LeftButton)
+    who.selectAll()
+    QTest.keyClicks(who, "bob")
+    sitting.key(Qt.Key.Key_Down)
+    assert sitting.page.review.session == 0
+    sitting.key(Qt.Key.Key_Return)
+    assert sitting.kinds == []
+    assert sitting.page.review.who == "bob"
+    assert sitting.page.rows.hasFocus()
+    sitting.key(Qt.Key.Key_Return)
+    assert [(edit.kind, edit.who) for edit in read_edits(sitting.file)] == [("accept", "bob")]
+
+
+def test_a_button_decides_for_the_name_that_can_be_read(sitting):
+    QTest.mouseClick(sitting.page.who, Qt.MouseButton.LeftButton)
+    sitting.page.who.setText("bob")
+    sitting.press("accept")
+    assert [edit.who for edit in read_edits(sitting.file)] == ["bob"]
+
+
+def test_letters_in_the_list_of_fields_decide_nothing(sitting):
+    sitting.page.fields.setFocus()
+    for code in (Qt.Key.Key_M, Qt.Key.Key_B, Qt.Key.Key_Return, Qt.Key.Key_S, Qt.Key.Key_Enter):
+        sitting.key(code)
+        sitting.key(code, SHIFT)
+    assert sitting.kinds == []
+    sitting.page.fields.showPopup()
+    QTest.keyClick(sitting.page.fields.view(), Qt.Key.Key_B)
+    sitting.page.fields.hidePopup()
+    sitting.settle()
+    assert sitting.kinds == []
+
+
+def test_a_note_belongs_to_the_spine_it_was_begun_at(sitting):
+    note, first = sitting.page.note, sitting.selected
+    sitting.key(Qt.Key.Key_T)
+    QTest.keyClicks(note, "a neck")
+    sitting.key(Qt.Key.Key_Down)
+    sitting.key(Qt.Key.Key_Up)
+    assert (sitting.page.review.session, note.hasFocus(), note.text()) == (0, True, "a neck")
+    sitting.key(Qt.Key.Key_Escape)
+    assert sitting.page.rows.hasFocus()
+    sitting.key(Qt.Key.Key_Right, CTRL)
+    assert note.text() == ""
+    assert "'a neck' was not written" in sitting.window.message.text()
+    sitting.key(Qt.Key.Key_T)
+    sitting.key(Qt.Key.Key_Return)
+    assert sitting.kinds == []
+    sitting.key(Qt.Key.Key_T)
+    QTest.keyClicks(note, "thin")
+    sitting.press("next-spine")
+    assert not note.hasFocus()
+    sitting.press("previous-spine")
+    sitting.press("previous-spine")
+    assert sitting.selected == first
+    assert (sitting.kinds, note.text()) == ([], "")
+
+
 def test_a_spine_is_inserted_and_moved_at_the_mouse(sitting):
     sitting.hover(1, 7.0, -1.6)
     sitting.key(Qt.Key.Key_I)
@@ -235,6 +295,62 @@ def test_blind_shows_no_animal_day_or_order_and_unblinding_is_kept(sitting):
     sitting.key(Qt.Key.Key_B, CTRL)
     assert sitting.kinds == ["blind", "absent", "unblind"]
     assert "M1 F01, dendrite 0" in sitting.page.heading.text()
+
+
+@pytest.mark.parametrize("turn", ["second", "who", "again"])
+def test_who_comes_while_it_is_blind_is_blind_too(sitting, turn):
+    sitting.key(Qt.Key.Key_Down)
+    sitting.key(Qt.Key.Key_B, CTRL)
+    order = sitting.page.review.order
+    assert sitting.page.review.session == order[0]
+    if turn == "who":
+        sitting.page.who.setText("bo")
+        sitting.page.who.editingFinished.emit()
+    else:
+        sitting.key(Qt.Key.Key_R, CTRL)
+    sitting.settle()
+    if turn == "again":
+        before = sitting.page.review
+        sitting.page.open(before.material.of)
+        sitting.wait(lambda: sitting.page.review is not before)
+        assert sitting.page.review.second
+    assert sitting.page.review.order == order
+    assert not [text for text in sitting.texts() if "day" in text or "M1" in text or "F01" in text or "2026" in text]
+    assert not sitting.page.fields.isVisible()
+    lines = read_edits(sitting.file)
+    assert [edit.kind for edit in lines] == ["blind", "blind"]
+    assert lines[0].seed == lines[1].seed
+    sitting.key(Qt.Key.Key_B, CTRL)
+    line = read_edits(sitting.file)[-1]
+    assert (line.kind, line.who, line.second) == ("unblind", "bo" if turn == "who" else "ann", turn != "who")
+    assert "M1 F01" in sitting.page.heading.text()
+
+
+def test_blind_holds_when_its_line_cannot_be_kept(sitting, monkeypatch):
+    sitting.key(Qt.Key.Key_B, CTRL)
+
+    def full(_path, _line):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("analysis.edits.append_line", full)
+    sitting.key(Qt.Key.Key_R, CTRL)
+    assert "blind" in sitting.page.heading.text()
+    assert "was not kept" in sitting.window.message.text()
+    assert str(sitting.file) not in sitting.window.message.text()
+
+
+def test_a_fault_while_blind_names_no_file(sitting, monkeypatch):
+    from acquire.errors import StudyError
+
+    def gone(_material, _session):
+        raise StudyError("M1/sessions/2026-01-01 is gone")
+
+    sitting.key(Qt.Key.Key_B, CTRL)
+    sitting.page._raws.clear()
+    monkeypatch.setattr("acquire.gui.material.Material.raw", gone)
+    sitting.key(Qt.Key.Key_Down)
+    assert "end blind (Ctrl+B)" in sitting.window.message.text()
+    assert "M1" not in sitting.window.message.text()
 
 
 def test_the_second_rater_is_compared(sitting):

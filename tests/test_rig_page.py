@@ -239,6 +239,13 @@ def test_limits_are_compared_while_they_are_typed(sitting):
     tab.lines["x_high"].setText("-9999")
     assert "lower limit -3000.0 um is not below" in sitting.why_not(tab, "apply-limits")
     tab.lines["x_high"].setText("2500")
+    tab.lines["power_mw"].setText("500")
+    assert any(
+        text.startswith("!  the power limit is 500 mW, but the power table ends at 60 mW")
+        for text in tab.findings.texts()
+    )
+    assert "ends at 60 mW" in sitting.why_not(tab, "apply-limits")
+    tab.lines["power_mw"].setText("50")
     sitting.press(tab, "apply-limits")
     assert sitting.page.draft.changes == ("limits.x_um: [-3000, 3000] → [-3000, 2500]",)
 
@@ -291,6 +298,10 @@ def test_what_is_typed_is_read_or_refused():
     assert plan_of("surface_camera", "", "25").step_um == 25.0
     with pytest.raises(RigError, match="the move is -3 um"):
         plan_of("surface_camera", "", "-3")
+    with pytest.raises(RigError, match="the power is nan; type a number that ends"):
+        plan_of("scanner", "nan", "")
+    with pytest.raises(RigError, match="power_mw: a limit of -1 mW is none; give more than 0 and at most 10000 mW"):
+        limits_of({**limit_texts(read_rig_config("simulated").limits), "power_mw": "-1"})
     with pytest.raises(RigError, match="the power is -1 mW"):
         plan_of("scanner", "-1", "")
     limits = read_rig_config("simulated").limits

@@ -457,3 +457,12 @@ def test_stacks_that_cannot_be_compared_are_named(study):
     for text in ("{}", "[]", "null", '{"attributes": {"samefield": 3}}'):
         (store / "zarr.json").write_text(text)
         assert study.left_out("M1", "F01") == [store]
+
+
+@pytest.mark.parametrize("day", [1e9, float("nan"), float("-inf")])
+def test_a_day_beyond_a_century_is_refused(tmp_path, day):
+    with Study.create(tmp_path / "study", StudyRecord(name="memory")) as study:
+        study.new_animal(AnimalRecord(id="M1"))
+        with pytest.raises(StudyError, match=r"day .* is no day of a study; .* at most 36500"):
+            study.new_session("M1", rig="simulated", day=day)
+        assert study.sessions("M1") == []

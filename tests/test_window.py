@@ -353,6 +353,33 @@ def test_real_key_presses_on_a_real_screen(tmp_path):
         screen.wait(10)
 
 
+def test_a_blind_study_is_made_and_shows_no_group(window):
+    window.open_page("Session")
+    page = window.page("Session")
+    page.hides_groups.setChecked(True)
+    assert not page.new_animal.isVisible()
+    press(window, "make-study")
+    settle(window)
+    assert window.desk.study.record.blind
+    assert page.new_animal.isVisible()
+    assert not page.group.isVisible()
+    key(window, Qt.Key.Key_M, Qt.KeyboardModifier.ControlModifier)
+    assert "is open; begin the window in another folder" in window.message.text()
+    page.group.setCurrentText("learning")
+    page.new_animal.setText("M1")
+    press(window, "add-animal")
+    settle(window)
+    assert window.desk.study.animal("M1").group == ""
+    page.animal.setCurrentText("M1")
+    page.day.setText("1e9")
+    window.refresh()
+    press(window, "open-session")
+    settle(window)
+    assert (
+        "day 1e+09 is no day of a study; give the days since the first session, at most 36500" in window.message.text()
+    )
+
+
 def test_who_reviews_blind_sees_animal_and_study_nowhere(window):
     begin(window)
     keep_field(window, 0)
@@ -363,6 +390,8 @@ def test_who_reviews_blind_sees_animal_and_study_nowhere(window):
     window.refresh()
     assert (window.strip.value("animal"), window.strip.value("field")) == ("blind", "blind")
     assert "study" not in window.windowTitle()
+    window.open_page("Session")
+    assert window.page("Session").state.text() == "Open: blind, rig simulated"
     window.desk.is_blind = False
 
 

@@ -319,14 +319,14 @@ class Desk:
             self.study = Study(self.folder)
         self.rig = open_rig(read_rig_config(self.rig_name))
 
-    def new_study(self, name: str, groups: tuple[str, ...] = ()) -> None:
-        """Make the study in its folder."""
+    def new_study(self, name: str, groups: tuple[str, ...] = (), *, blind: bool = False) -> None:
+        """Make the study in its folder; a blind one shows no groups."""
 
         def make() -> None:
             from acquire.model import StudyRecord
             from acquire.store import Study, made_record
 
-            self.study = Study.create(self.folder, made_record(StudyRecord, name=name, groups=groups))
+            self.study = Study.create(self.folder, made_record(StudyRecord, name=name, groups=groups, blind=blind))
 
         self.do("making the study", make)
 

@@ -24,14 +24,16 @@ def know(study: Study | None, session: Session | None, rig: Rig | None) -> Known
     cannot = () if rig is None else tuple(rig.config.missing())
     if study is None:
         return Known(cannot=cannot)
-    known = Known(study=study.record.name, animals=tuple(study.animals()), groups=study.record.groups, cannot=cannot)
+    is_blind = study.record.blind
+    groups = () if is_blind else study.record.groups
+    known = Known(study.record.name, tuple(study.animals()), groups, hides_groups=is_blind, cannot=cannot)
     if session is None:
         return known
     animal = study.animal(session.record.animal)
     sessions = study.sessions(animal.id)
     return Known(
-        **{name: getattr(known, name) for name in ("study", "animals", "groups", "cannot")},
-        group=animal.group,
+        **{name: getattr(known, name) for name in ("study", "animals", "groups", "hides_groups", "cannot")},
+        group="" if is_blind else animal.group,
         record=session.record,
         fields=tuple(_field_status(session, field) for field in animal.fields),
         has_map=any(each.surface is not None for each in sessions),

@@ -8,22 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from acquire.errors import StudyError
 from acquire.gui.judgement import Judgement, judge
 from acquire.gui.material import Material
 from acquire.gui.selection import Selection, measured_kind
+from analysis.blind import blind_order
 from analysis.edits import Edit, EditError, EditKind, History, Place, new_step
+from analysis.errors import ExperimentError
 from analysis.followed import FollowedSpine
 from analysis.model import SpineKind, SpineState
 from analysis.reviewed import why_not_join, why_not_split
 
+T = TypeVar("T")
 NO_SPINE = "select a spine first"
+HIDDEN = "this went wrong, and the reason names animal or day; end blind (Ctrl+B) and do it again to read it"
 LARGEST_SEED = 2**31 - 1
 INSERTED_UM = 1.0
 """A click this near to where an absent spine should be says that this spine is present."""
+
+
+def without_names(verb: Callable[[], T]) -> T:
+    """Read something for one who is blind: what goes wrong is told without its file, whose name holds the day."""
+    try:
+        return verb()
+    except ExperimentError as error:
+        raise StudyError(HIDDEN) from error
 
 
 class Review(Selection):
@@ -35,10 +48,12 @@ class Review(Selection):
         Tables, stacks and decisions of the field.
     who
         Whose decisions these are.
+    after
+        What was reviewed before in this window: a second rater stays one, and who was blind stays blind.
     """
 
-    def __init__(self, material: Material, who: str) -> None:
-        super().__init__(material, who)
+    def __init__(self, material: Material, who: str, *, after: Review | None = None) -> None:
+        super().__init__(material, who, after=after)
         self.joining: FollowedSpine | None = None
 
     # ---- deciding ----------------------------------------------------------------------------------------------
@@ -204,17 +219,34 @@ class Review(Selection):
     def change_who(self, who: str) -> Judgement:
         """Have another person decide from now on."""
         self.who = who or self.who
-        return self._judge()
+        return self.judge_anew()
+
+    def judge_anew(self) -> Judgement:
+        """Tell what the decisions come to for the rater that is named now."""
+        return self._go_on(second=self.second)
 
     def turn_second(self) -> Judgement:
         """Judge apart from the review, or go back to it."""
-        return self._judge_as(second=not self.second)
+        return self._go_on(second=not self.second)
+
+    def _go_on(self, *, second: bool) -> Judgement:
+        """Have a rater go on where another was; whoever comes while the window is blind is blind too."""
+        shown, refused = self.blind, ""
+        own = blind_order(self.material.book.edits, self.who, self.analysed.sessions, second=second)
+        if shown is not None and own is None:
+            try:
+                self.material.book.append(Edit.now(self.who, EditKind.BLIND, second=second, seed=shown.seed))
+            except EditError as error:
+                refused = str(error)
+        return self._judge_as(second=second, refused=refused)
 
     def _judge(self, *, refused: str = "") -> Judgement:
         return self._judge_as(second=self.second, refused=refused)
 
     def _judge_as(self, *, second: bool, refused: str = "") -> Judgement:
         material = self.material
+        if self.blind is not None:
+            refused = refused.replace(str(material.book.file), material.book.file.name)
         return judge(material.analysed, material.days, material.book, self.who, second=second, refused=refused)
 
     # ---- showing -----------------------------------------------------------------------------------------------

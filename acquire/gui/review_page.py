@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QShowEvent
-from PyQt6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
+from acquire.gui.kept_keys import KeptKeys
 from acquire.gui.numbers_table import NumbersTable
 from acquire.gui.page import CommandButton, Page, quiet, wrapped
 from acquire.gui.raw_picture import RawPicture
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
     from acquire.gui.review import Review
     from analysis.edits import Edit
 
+T = TypeVar("T")
 SIDE_PX = 400
 NO_FIELD = "choose a field that was analysed"
 NO_MOUSE = "put the mouse on the place in a row first"
@@ -58,6 +68,7 @@ class ReviewPage(Page):
         self.who.setFixedWidth(120)
         self.who.setToolTip("Who decides")
         self.who.editingFinished.connect(self._change_who)
+        self.who.returnPressed.connect(self._leave)
         self.heading = QLabel("Review")
         self.heading.setObjectName("title")
         self.position = quiet("")
@@ -71,6 +82,9 @@ class ReviewPage(Page):
         self.note = QLineEdit()
         self.note.setObjectName("note")
         self.note.setPlaceholderText("t: a note about this spine, then Enter")
+        self.note.textEdited.connect(self._begin_note)
+        self.note.returnPressed.connect(self._write_note)
+        self._note_of: tuple[Review, int] | None = None
         self._listed: list[Reviewable] = []
         self._drawn: dict[tuple[int, int], Image | None] = {}
         self._asked: set[tuple[int, int]] = set()
@@ -79,6 +93,9 @@ class ReviewPage(Page):
         self._is_listed = False
         self._commands = [*self._steps(), *self._decisions(), *self._mending(), *self._looking()]
         self._buttons = {one.name: CommandButton(one) for one in self._commands if one.name in (*STEP, *DECIDE, *MEND)}
+        self._keys = KeptKeys((one.key for one in self._commands), self._leave, self)
+        listed = self.fields.view()
+        self._keys.watch(self.who, self.note, self.fields, *([] if listed is None else [listed]))
         self._build()
         self._show()
 
@@ -160,7 +177,7 @@ class ReviewPage(Page):
             self._decision("bad", "b bad", "B", lambda review: review.reject()),
             self._decision("unscorable", "u unscorable", "U", lambda review: review.say_unscorable()),
             self._decision("filopodium", "f filopodium", "F", lambda review: review.turn_filopodium()),
-            Command("accept", "↵ accept", "Return", "", self._accept, self._asking("why_not")),
+            self._decision("accept", "↵ accept", "Return", lambda review: review.accept()),
             Command("write-note", "t note", "T", "", self.note.setFocus, self._asking("why_not")),
         ]
 
@@ -185,6 +202,7 @@ class ReviewPage(Page):
         def act() -> None:
             review = self.review
             if review is not None:
+                self._change_who()
                 self._keep(lambda: turn(review))
 
         return Command(name, text, key, "", act, self._asking(why_not))
@@ -254,7 +272,7 @@ class ReviewPage(Page):
 
     def open(self, of: Reviewable) -> None:
         """Open a field."""
-        study, who = self.desk.study, self.who.text()
+        study, who, before = self.desk.study, self.who.text().strip(), self.review
         if study is None:
             return
         if of in self._listed:
@@ -264,9 +282,21 @@ class ReviewPage(Page):
             from acquire.gui.material import open_material
             from acquire.gui.review import Review
 
-            return Review(open_material(study, of), who)
+            return Review(open_material(study, of), who, after=before)
 
-        self.desk.read(f"opening {of}", read, self._open)
+        self._read("opening the field" if self._is_blind else f"opening {of}", read, self._open)
+
+    @property
+    def _is_blind(self) -> bool:
+        return self.review is not None and self.review.blind is not None
+
+    def _read(self, what: str, verb: Callable[[], T], then: Callable[[T], object]) -> None:
+        """Read something; while blind what goes wrong is told without animal and day."""
+        if self._is_blind:
+            from acquire.gui.review import without_names
+
+            verb = partial(without_names, verb)
+        self.desk.read(what, verb, then)
 
     def _open(self, review: Review) -> None:
         if self.review is not None and self.review.material.of == review.material.of:
@@ -280,9 +310,19 @@ class ReviewPage(Page):
         self._show()
 
     def _change_who(self) -> None:
-        review, who = self.review, self.who.text()
-        if review is not None and who != review.who:
-            self._keep(lambda: review.change_who(who))
+        """Have the rater decide from now on whose name was typed; without a name it stays the one before."""
+        review, who = self.review, self.who.text().strip()
+        if review is None or who == review.who:
+            return
+        if who:
+            review.who = who
+            self._keep(review.judge_anew)
+        else:
+            self.who.setText(review.who)
+
+    def _leave(self) -> None:
+        """Leave what is typed into."""
+        self.rows.setFocus()
 
     # ---- deciding ----------------------------------------------------------------------------------------------
 
@@ -291,6 +331,7 @@ class ReviewPage(Page):
         review = self.review
         if review is None:
             return
+        self._change_who()
         edits = decide(review)
         if edits:
             self._keep(lambda: review.keep(edits))
@@ -308,15 +349,33 @@ class ReviewPage(Page):
             self.desk.refuse(judgement.refused)
         self._show()
 
-    def _accept(self) -> None:
-        if not self.note.hasFocus():
-            self._decide(lambda review: review.accept())
-            return
-        text = self.note.text().strip()
-        self.note.clear()
-        self.rows.setFocus()
-        if text:
+    def _begin_note(self) -> None:
+        """Remember at which spine a note is begun: it is about no other."""
+        if self._note_of is None and self.review is not None and self.review.selected is not None:
+            self._note_of = self.review, self.review.selected.track_id
+
+    def _write_note(self) -> None:
+        text, is_begun = self.note.text().strip(), self._note_of is not None
+        self._end_note()
+        self._leave()
+        if text and is_begun:
             self._decide(lambda review: review.note(text))
+
+    def _end_note(self) -> None:
+        self.note.clear()
+        self._note_of = None
+
+    def _drop_note(self) -> None:
+        """Drop a note that was begun at another spine, and say so."""
+        review = self.review
+        here = None if review is None or review.selected is None else (review, review.selected.track_id)
+        if self._note_of in (None, here):
+            return
+        if self.note.text().strip():
+            self.desk.tell(f"the note {self.note.text().strip()!r} was not written: Enter writes it, at its spine")
+        if self.note.hasFocus():
+            self._leave()
+        self._end_note()
 
     def _insert(self) -> None:
         self._at_mouse(lambda review, session, head: review.insert(session, head))
@@ -330,6 +389,7 @@ class ReviewPage(Page):
         if review is None or place is None:
             self.desk.tell(NO_MOUSE)
             return
+        self._change_who()
         session, along_um, across_um = place
         review.choose_session(session)
         dendrite = review.dendrite
@@ -352,10 +412,11 @@ class ReviewPage(Page):
     # ---- showing -----------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
+        self._drop_note()
         for button in self._buttons.values():
             button.refresh()
         review = self.review
-        self.desk.is_blind = review is not None and review.blind is not None
+        self.desk.is_blind = self._is_blind
         if review is None:
             self.position.setText(NO_FIELD)
             self.raw.clear("")
@@ -380,9 +441,7 @@ class ReviewPage(Page):
             self.rows.show_image(session, self._drawn.get(key), STEP_UM)
             if key not in self._asked:
                 self._asked.add(key)
-                self.desk.read(
-                    "drawing the dendrite", partial(self._draw, review, *key), partial(self._has, review, key)
-                )
+                self._read("drawing the dendrite", partial(self._draw, review, *key), partial(self._has, review, key))
         self.rows.show_rows([self._look(review, session) for session in review.order])
 
     def _look(self, review: Review, session: int) -> RowLook:
@@ -410,9 +469,11 @@ class ReviewPage(Page):
         stack = self._raws.get(session)
         if stack is None:
             self.raw.clear(f"{review.label(session)}: reading the stack")
-            self.desk.read("reading a stack", partial(self._read_raw, review, session), partial(self._has_raw, review))
+            self._read("reading a stack", partial(self._read_raw, review, session), partial(self._has_raw, review))
         elif review.selected is not None:
             self.raw.show_head(stack, review.label(session), review.head(review.selected, session))
+        else:
+            self.raw.clear(f"{review.label(session)}: no spine selected")
 
     def _read_raw(self, review: Review, session: int) -> RawStack | None:
         """Read the stack, unless somebody went on meanwhile; runs in the thread that reads."""

@@ -82,14 +82,17 @@ class LimitsTab(RigTab):
             self.place.setText("")
         else:
             limits = limits_of(self._texts())
-            self.findings.show_findings(compare_limits(self.draft.saved.limits, limits) or [UNCHANGED])
+            self.findings.show_findings(
+                compare_limits(self.draft.saved.limits, limits, self.draft.config.power) or [UNCHANGED]
+            )
             self.place.setText(tell_place(limits, self._position))
         self.refresh()
 
     def _why_not(self) -> str | None:
         if self.draft is None:
             return NO_DRAFT
-        return refusal_of(lambda: limits_of(self._texts()))
+        config = self.draft.config
+        return refusal_of(lambda: with_limits(config, limits_of(self._texts())))
 
     def _apply(self) -> None:
         self.apply(lambda config: with_limits(config, limits_of(self._texts())))

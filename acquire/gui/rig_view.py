@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,9 +144,12 @@ def number_of(typed: str, what: str) -> float:
         When it is none.
     """
     try:
-        return float(typed.strip().replace(",", "."))
+        number = float(typed.strip().replace(",", "."))
     except ValueError as error:
         raise RigError(f"{what} is {typed.strip() or 'empty'}; type a number") from error
+    if not math.isfinite(number):
+        raise RigError(f"{what} is {number:g}; type a number that ends")
+    return number
 
 
 def plan_of(camera: str, power_mw: str, step_um: str) -> CalibrationPlan:

@@ -15,7 +15,7 @@ from acquire.gui.material import Material
 from acquire.gui.numbers import Numbers
 from acquire.gui.places import Places
 from analysis.blind import BlindOrder, blind_order
-from analysis.edits import EditKind, Place
+from analysis.edits import Edit, EditKind, Place
 from analysis.followed import AnalysedField, FollowedSpine
 from analysis.model import Fate, Floats, SpineKind, SpineState
 
@@ -29,17 +29,22 @@ class Selection:
         Tables, stacks and decisions of the field.
     who
         Whose decisions these are.
+    after
+        What was looked at before: a second rater stays one, and who was blind stays blind.
     """
 
-    def __init__(self, material: Material, who: str) -> None:
+    def __init__(self, material: Material, who: str, *, after: Selection | None = None) -> None:
         self.material = material
         self.who = who or "somebody"
-        self.judgement = judge(self.analysed, material.days, material.book, self.who, second=False)
+        second = after is not None and after.second
+        self.judgement = judge(self.analysed, material.days, material.book, self.who, second=second)
         self._places = Places(self.analysed, self.judgement.review.followed)
-        self.blind = self._blind()
+        shown = None if after is None else after.blind
+        kept = None if shown is None else BlindOrder(shown.seed, tuple(self.analysed.sessions))
+        self.blind: BlindOrder | None = self._blind() or kept
         dendrites = [name for name in material.analysed.dendrites if self._of(name)] or material.analysed.dendrites
         self.dendrite = dendrites[0] if dendrites else -1
-        self.session = 0
+        self.session = self.order[0] if self.order else 0
         self.selected: FollowedSpine | None = None
         self._select_first()
 
@@ -243,7 +248,7 @@ class Selection:
         before, was = self.judgement, self.selected
         along_um = None if was is None else float(self.place(was, self.session)[0])
         self.judgement = judgement
-        self.blind = self._blind()
+        self._take_blind(judgement.edits[len(before.edits) :])
         self.selected = _same(judgement.review.shown, was) or self._next_along(along_um)
         new = judgement.edits[len(before.edits) :]
         if len(new) and new[-1].is_about_a_spine and new[-1].kind is EditKind.ADD:
@@ -251,6 +256,15 @@ class Selection:
         for edit in new:
             if not edit.is_about_a_spine and edit.of:
                 self._select_at([place for one in judgement.edits if one.step == edit.of for place in one.spine])
+
+    def _take_blind(self, new: Iterable[Edit]) -> None:
+        """Stay blind until a line says otherwise; who becomes blind begins at the top, whatever was looked at."""
+        before = self.blind
+        ours = [edit for edit in new if edit.who == self.who and edit.second == self.second]
+        is_over = any(edit.kind is EditKind.UNBLIND for edit in ours)
+        self.blind = self._blind() or (None if is_over else before)
+        if self.blind is not None and before is None:
+            self.session = self.order[0]
 
     def restore(self, other: Selection) -> None:
         """Look at what was looked at before the field was analysed again: the nearest spine in the same session."""

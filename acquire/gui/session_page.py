@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PyQt6.QtWidgets import (
     QCheckBox,
@@ -19,6 +20,9 @@ from acquire.gui.commands import Command
 from acquire.gui.desk import NO_RIG, Desk
 from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
 from acquire.gui.status import DeskStatus
+
+if TYPE_CHECKING:
+    from acquire.model import SessionRecord
 
 NO_STUDY = "make the study first"
 NO_ANIMAL = "choose an animal first"
@@ -42,6 +46,8 @@ class SessionPage(Page):
         self.is_new = QCheckBox("the head was mounted anew: begin a new session")
         self.is_new.setObjectName("is-new")
         self.study_name = _line("study-name", desk.folder.name)
+        self.hides_groups = QCheckBox("hide the groups")
+        self.hides_groups.setObjectName("hide-groups")
         self.new_animal = _line("new-animal-id", "M042")
         self.group = QComboBox()
         self.group.setObjectName("group")
@@ -67,12 +73,13 @@ class SessionPage(Page):
         sitting.addRow("", self.is_new)
         sitting.addRow("", self._buttons["open-session"])
         sitting.addRow("", self.state)
-        newcomer = QFormLayout()
+        self._newcomer = newcomer = QFormLayout()
         newcomer.addRow("Id", self.new_animal)
         newcomer.addRow("Group", self.group)
         newcomer.addRow("Power limit (mW)", self.limit)
         newcomer.addRow("", self._buttons["add-animal"])
-        self._study_panel = _panel("New study", _form([("Name", self.study_name), ("", self._buttons["make-study"])]))
+        made = [("Name", self.study_name), ("", self.hides_groups), ("", self._buttons["make-study"])]
+        self._study_panel = _panel("New study", _form(made))
         rig = titled("Rig", self._buttons["check-rig"], self.checks, self.cannot)
         grid = QGridLayout(self)
         grid.setContentsMargins(20, 16, 20, 16)
@@ -80,7 +87,8 @@ class SessionPage(Page):
         grid.addWidget(title, 0, 0, 1, 2)
         grid.addWidget(self._study_panel, 1, 0)
         grid.addWidget(_panel("Sitting", sitting), 2, 0)
-        grid.addWidget(_panel("New animal", newcomer), 3, 0)
+        self._animal_panel = _panel("New animal", newcomer)
+        grid.addWidget(self._animal_panel, 3, 0)
         grid.addWidget(rig, 1, 1, 3, 1)
         grid.setRowStretch(4, 1)
         grid.setColumnStretch(0, 1)
@@ -112,12 +120,11 @@ class SessionPage(Page):
             self.animal.setCurrentText(chosen)
             self.group.clear()
             self.group.addItems(["", *known.groups])
+        self._newcomer.setRowVisible(self.group, not known.hides_groups)
         self._study_panel.setVisible(not known.study)
+        self._animal_panel.setVisible(bool(known.study))  # both at once are higher than 768 pixels
         self.cannot.setText("\n".join(known.cannot))
-        record = known.record
-        self.state.setText(
-            "" if record is None else f"Open: {record.name}, {record.animal}, day {record.day:g}, rig {record.rig}"
-        )
+        self.state.setText("" if known.record is None else _tell_session(known.record, is_blind=status.is_blind))
         for button in self._buttons.values():
             button.refresh()
 
@@ -153,14 +160,19 @@ class SessionPage(Page):
             self.desk.refuse(f"power limit {limit_mw!r} is no number; leave it empty for none")
             return
         animal = self.new_animal.text().strip()
-        self.desk.new_animal(animal, self.group.currentText().strip(), limit_mw)
+        group = "" if self.desk.status.known.hides_groups else self.group.currentText().strip()
+        self.desk.new_animal(animal, group, limit_mw)
         self.new_animal.clear()
 
     def _why_not_make(self) -> str | None:
+        study = self.desk.study
+        if study is not None:
+            return f"the study {study.record.name} is open; begin the window in another folder to make another"
         return self.desk.why_not_study()
 
     def _make(self) -> None:
-        self.desk.new_study(self.study_name.text().strip() or self.desk.folder.name)
+        name = self.study_name.text().strip() or self.desk.folder.name
+        self.desk.new_study(name, blind=self.hides_groups.isChecked())
 
     def _check(self) -> None:
         rig = self.desk.rig
@@ -175,6 +187,11 @@ class SessionPage(Page):
             return list(check_devices(rig))
 
         self.desk.do("checking the rig", check, lambda lines: self.checks.setText("\n".join(lines)))
+
+
+def _tell_session(record: SessionRecord, *, is_blind: bool) -> str:
+    sitting = "blind" if is_blind else f"{record.name}, {record.animal}, day {record.day:g}"
+    return f"Open: {sitting}, rig {record.rig}"
 
 
 def _line(name: str, hint: str) -> QLineEdit:

@@ -100,6 +100,8 @@ class Known:
         All its groups.
     group
         Of the animal that lies here.
+    hides_groups
+        Whether the study is blind: ``groups`` and ``group`` are empty then.
     record
         The session that is open.
     fields
@@ -122,6 +124,7 @@ class Known:
     animals: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     group: str = ""
+    hides_groups: bool = False
     record: SessionRecord | None = None
     fields: tuple[FieldStatus, ...] = ()
     has_map: bool = False
