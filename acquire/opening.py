@@ -24,6 +24,8 @@ from acquire.rig import Rig
 from acquire.watchdog import Watchdog, WatchdogError
 
 GRACE_AT_EXIT_S = 0.3
+SIGNALS = ("PYMM_SIGNALS_BACKEND", "psygnal")
+"""Events of the core come at once; under Qt they would queue up in the thread of the window."""
 
 
 def _load_python_devices(core: ChannelCore, config: RigConfig) -> object:
@@ -146,6 +148,7 @@ def open_rig(config: RigConfig) -> Rig:
         When another program has the rig, something cannot be loaded, or a role names a device that is not there.
     """
     _end_with_grace()
+    os.environ.setdefault(*SIGNALS)
     undo = contextlib.ExitStack()
     try:
         return _opened(config.for_opening(f"{os.getpid()}-{secrets.token_hex(4)}"), undo)

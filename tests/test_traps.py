@@ -26,7 +26,7 @@ from acquire.engine import PlanesInMemory, StackCancelledError, StackEngine, tak
 from acquire.errors import RigError, StudyError
 from acquire.images import ImageProvenance, StackWriter, is_complete, read_journal
 from acquire.model import StackPlan, StagePosition
-from acquire.opening import open_rig
+from acquire.opening import SIGNALS, open_rig
 
 HERE = StagePosition(x_um=0.0, y_um=0.0, z_um=30.0)
 PLAN = StackPlan(field_of_view_um=60.0, pixels=64, depth_um=4.0, step_um=1.0, frames_per_plane=1)
@@ -54,6 +54,7 @@ def demo():
 @pytest.fixture
 def library():
     """The same devices without our rig: Micro-Manager and pymmcore-plus as they are."""
+    os.environ.setdefault(*SIGNALS)  # a window may be there
     core = UniMMCore()
     core.loadSystemConfiguration("MMConfig_demo.cfg")
     yield core
