@@ -96,6 +96,20 @@ def test_what_a_user_can_cause_is_one_sentence(sitting):
     assert sitting.last == ("field F03 not found: move to landmark V2", True)
 
 
+def test_a_study_that_cannot_be_read_keeps_the_desk_free(sitting, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("a file that nobody foresaw")
+
+    told = []
+    with monkeypatch.context() as spoilt:
+        spoilt.setattr("acquire.gui.knowing.know", fail)
+        sitting.desk.do("asking", lambda: 1, told.append)
+        sitting.settle()
+    assert told == [1]
+    assert any("a file that nobody foresaw" in text and is_error for text, is_error in sitting.said)
+    assert sitting.desk.why_not() is None
+
+
 def test_what_nobody_expected_closes_the_light_and_is_written_down(sitting):
     rig = sitting.desk.rig
 

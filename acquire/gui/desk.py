@@ -195,7 +195,10 @@ class Desk:
             return verb()
 
     def _end_of_work(self) -> None:
-        self.know_anew()
+        try:
+            self.know_anew()
+        except Exception as error:  # noqa: BLE001 - a study that cannot be read must not keep the desk busy for ever
+            self._bring(functools.partial(self._tell, self._told_of(error), True))
         self._doing, self._is_paused = "", False
 
     def know_anew(self) -> None:
