@@ -37,7 +37,7 @@ from acquire.gui.finding_view import (
     tell_search,
     why_not_accept,
 )
-from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
+from acquire.gui.page import CommandButton, Page, quiet, row_table, titled, wrapped
 from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.theme import colour_of
@@ -87,18 +87,12 @@ class FindPage(Page):
         self._build()
 
     def _table(self) -> QTableWidget:
-        table = QTableWidget(0, len(COLUMNS))
-        table.setObjectName("fields")
-        table.setHorizontalHeaderLabels(COLUMNS)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table = row_table("fields", COLUMNS)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setTabKeyNavigation(False)
-        header, rows = table.horizontalHeader(), table.verticalHeader()
-        if header is not None and rows is not None:
+        header = table.horizontalHeader()
+        if header is not None:
             header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
-            rows.hide()
         table.itemSelectionChanged.connect(self._chosen)
         return table
 

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import qtawesome
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QIcon
-from PyQt6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import (
+    QAbstractItemView,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
@@ -105,6 +114,20 @@ def wrapped(text: str = "", name: str = "") -> QLabel:
     label.setObjectName(name)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
+
+
+def row_table(name: str, columns: Sequence[str]) -> QTableWidget:
+    """Return a table whose rows are chosen one at a time; Tab leaves it."""
+    table = QTableWidget(0, len(columns))
+    table.setObjectName(name)
+    table.setHorizontalHeaderLabels(columns)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setTabKeyNavigation(False)
+    rows = table.verticalHeader()
+    if rows is not None:
+        rows.hide()
+    return table
 
 
 def polish(widget: QWidget) -> None:

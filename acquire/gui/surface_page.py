@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
     QFileDialog,
     QHBoxLayout,
@@ -34,7 +33,7 @@ from acquire.gui.map_view import (
     read_places,
     tell_fields,
 )
-from acquire.gui.page import CommandButton, Page, polish, quiet, titled, wrapped
+from acquire.gui.page import CommandButton, Page, polish, quiet, row_table, titled, wrapped
 from acquire.gui.status import DeskStatus
 from acquire.gui.theme import colour_of
 from acquire.gui.words import MARKS
@@ -88,16 +87,10 @@ class SurfacePage(Page):
         self._build()
 
     def _table(self) -> QTableWidget:
-        table = QTableWidget(0, len(COLUMNS))
-        table.setObjectName("landmarks")
-        table.setHorizontalHeaderLabels(COLUMNS)
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        table.setTabKeyNavigation(False)
-        header, rows = table.horizontalHeader(), table.verticalHeader()
-        if header is not None and rows is not None:
+        table = row_table("landmarks", COLUMNS)
+        header = table.horizontalHeader()
+        if header is not None:
             header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-            rows.hide()
         table.itemSelectionChanged.connect(self._selected)
         return table
 
