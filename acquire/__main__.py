@@ -26,7 +26,8 @@ from acquire.errors import StudyError
 from analysis.errors import ExperimentError
 from analysis.model import Transform, Verdict
 
-LIST_OPTIONS = ("--days", "--field", "--groups")
+FORMAT_OPTION = "--format"
+LIST_OPTIONS = ("--days", "--field", "--groups", FORMAT_OPTION)
 LANDMARK_OPTION, LANDMARK_VALUES = "--landmark", 3
 LONGEST_INTERVAL_S = 86400.0
 CLOSING_S = 3.0
@@ -526,6 +527,37 @@ def check_rig(rig: Annotated[str, typer.Argument(metavar="RIG", help="A rig conf
             out.print(line)
     for line in config.missing():
         out.print(f"note: {line}")
+
+
+@app.command()
+def export(
+    study: StudyOption,
+    folder: Annotated[Path, typer.Option("--out", help="Where the files go; the study is only read.")],
+    animal: Annotated[str | None, typer.Option(help="Only this animal.")] = None,
+    fields: FieldsOption = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(FORMAT_OPTION, help="imagej, swc, labels, tables, nwb; one or several. All but nwb if none."),
+    ] = None,
+    as_analysed: Annotated[bool, typer.Option("--as-analysed", help="Without the decisions of the review.")] = False,
+    with_image: Annotated[bool, typer.Option("--with-image", help="Copy the stack beside its labels.")] = False,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size of sessions without a stack, um."),
+    ] = None,
+) -> None:
+    """Write spines and dendrites for other programs: ImageJ ROIs, SWC, OME-Zarr labels, tables, NWB."""
+    from acquire.exporting import USUAL, ExportPlan, Format, export_study
+
+    try:
+        asked = tuple(dict.fromkeys(Format(name) for name in formats)) if formats else USUAL
+    except ValueError as error:
+        raise typer.BadParameter(f"{FORMAT_OPTION}: {error}; give some of {', '.join(Format)}") from error
+    plan = ExportPlan(asked, animal, tuple(fields) if fields else None, as_analysed, with_image, voxel_um)
+    with _progress_bar() as progress:
+        told = export_study(study, folder, plan, progress)
+    for line in told:
+        out.print(line, markup=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
