@@ -560,6 +560,54 @@ def export(
         out.print(line, markup=False)
 
 
+@app.command("import")
+def import_(
+    stack: Annotated[Path, typer.Argument(help="A stack of any program: a file, or the folder of a recording.")],
+    study: StudyOption,
+    animal: AnimalOption,
+    field: Annotated[str, typer.Option("--field", help="The field; made when the animal has none of that name.")],
+    day: Annotated[
+        float | None, typer.Option("--day", help="Days since the first session; else from the file.")
+    ] = None,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
+    ] = None,
+) -> None:
+    """Take a stack of another program into a study."""
+    from acquire.importing import Place, import_stack
+
+    for line in import_stack(stack, study, Place(animal, field, day), voxel_um=voxel_um):
+        out.print(line, markup=False)
+
+
+@app.command("import-spines")
+def import_spines(
+    files: Annotated[list[Path], typer.Argument(help="One for all sessions, or one a session in the order of time.")],
+    study: StudyOption,
+    animal: AnimalOption,
+    field: Annotated[str, typer.Option("--field", help="The field; made when the animal has none of that name.")],
+    form: Annotated[
+        str | None, typer.Option(FORMAT_OPTION, help="csv, imagej, swc or mapmanager; else by the name.")
+    ] = None,
+    days: Annotated[list[float] | None, typer.Option("--days", help="Day of each session, e.g. --days 0 4 8.")] = None,
+    dendrites: Annotated[Path | None, typer.Option(help="CSV of the dendrites, beside a CSV of spines.")] = None,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
+    ] = None,
+) -> None:
+    """Take spines marked in another program into a study, as an analysed field."""
+    from acquire.importing import MarkFormat, Marks, Place
+    from acquire.importing import import_spines as take_in
+
+    try:
+        known = None if form is None else MarkFormat(form)
+    except ValueError as error:
+        raise typer.BadParameter(f"{FORMAT_OPTION}: {error}; give one of {', '.join(MarkFormat)}") from error
+    marks = Marks(tuple(files), known, dendrites, tuple(days) if days else None, voxel_um)
+    for line in take_in(marks, study, Place(animal, field)):
+        out.print(line, markup=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -14,6 +14,7 @@ from acquire.analysing import Progress, analyse_stores, with_trouble
 from acquire.config import RigConfig
 from acquire.errors import RelocationError, StudyError
 from acquire.finding import RELOCATION_FILE, search_picture
+from acquire.imported import read_import
 from acquire.landmarks import AlignmentRecord
 from acquire.marking import NO_SESSION, LandmarkBook
 from acquire.model import Light, RelocationRecord
@@ -356,6 +357,9 @@ def analyse_study(
 def _analyse_field_of(study: Study, animal: str, name: str, weights: Path | None, progress: Progress) -> list[str]:
     judge_left_stacks(study, animal, study.field(animal, name))
     left_out = study.left_out(animal, name)
+    if (imported := read_import(study.animal_folder(animal) / "analysis" / name)) is not None:
+        sources = ", ".join(source.file for source in imported.files)
+        return [f"note: {animal} {name} keeps the spines imported from {sources}; import the stacks as another field"]
     told = [f"warning: {store} is cut short, damaged, or of another place, and is not compared" for store in left_out]
     if stores := study.stacks(animal, name):
         folder = study.analysis_folder(animal, name)

@@ -41,11 +41,11 @@ def read_map(file: Path) -> list[MarkedSession]:
     StackError
         A file of the map is missing or cannot be read.
     """
-    header = _read(file, lambda text: pd.read_csv(io.StringIO(text), sep="\t", index_col=0, header=None, dtype=str))
-    if "hsStack" not in header.index:
+    header = _read(file, lambda text: {row[0]: row[1:] for row in (line.split("\t") for line in text.splitlines())})
+    if "hsStack" not in header:
         raise StackError(f"{file} is no Map Manager map: it has no row hsStack; give NAME.txt of the map's folder")
-    stacks = [str(name) for name in header.loc["hsStack"] if isinstance(name, str) and name.strip()]
-    days = _numbers(list(header.loc["days"]), len(stacks)) if "days" in header.index else [None] * len(stacks)
+    stacks = [name.strip() for name in header["hsStack"] if name.strip()]
+    days = _numbers(header.get("days", [""] * len(stacks)), len(stacks))
     objects, segments = (_run_map(file.with_name(f"{file.stem}_{kind}.txt")) for kind in ("objMap", "segMap"))
     if objects is None:
         raise StackError(

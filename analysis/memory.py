@@ -31,6 +31,7 @@ MEMORY_FOLDER = "cache"
 """Name of the folder beside the tables of a field."""
 LIBRARIES = ("numpy", "scipy", "scikit-image")
 _CHUNK_BYTES = 1 << 22
+DESCRIPTIONS = (".xml", ".oif")  # files that only describe a recording: its pixels lie in files beside them
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -217,6 +218,7 @@ def _checksum(packed: bytes) -> bytes:
 def _fingerprint_of_file(path: Path) -> str:
     """Return what stands for the contents of a file or of all files of a folder, wherever it lies."""
     digest = blake2b(digest_size=20)
+    path = path.parent if path.suffix.lower() in DESCRIPTIONS else path
     with reading(path):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if not file.is_file():
