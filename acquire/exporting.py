@@ -35,6 +35,7 @@ from analysis.tables import write_table
 FATES_FILE = "fates.csv"
 TABLE_NAMES = ("spines", "dendrites", "tracks", "fates")
 SESSIONS, DICTIONARY, TABLES_FOLDER = "sessions", "columns", "tables"
+PARTS_IN_STUDY = 6  # animals, animal, sessions, session, field, stack
 VOXEL_COLUMNS = ("voxel_z_um", "voxel_y_um", "voxel_x_um")
 
 
@@ -290,7 +291,7 @@ def _session_row(field: ExportedField, session: ExportedSession) -> dict[str, ob
         "day": float("nan") if session.day is None else session.day,
         "started": session.started,
         **dict(zip(VOXEL_COLUMNS, voxel, strict=True)),
-        "stack": "" if session.store is None else "/".join(session.store.parts[-5:]),
+        "stack": "" if session.store is None else "/".join(session.store.parts[-PARTS_IN_STUDY:]),
     }
 
 
