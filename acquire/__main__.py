@@ -595,7 +595,11 @@ def import_spines(
         tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
     ] = None,
 ) -> None:
-    """Take spines marked in another program into a study, as an analysed field."""
+    """Take spines marked in another program into a study, as an analysed field.
+
+    A CSV has one row a spine and session: session (0, 1, ...), track_id (equal: the same spine), head_z_um, head_y_um,
+    head_x_um, um from the centre of the first voxel; if known dendrite, base_z_um, base_y_um, base_x_um, state.
+    """
     from acquire.importing import MarkFormat, Marks, Place
     from acquire.importing import import_spines as take_in
 

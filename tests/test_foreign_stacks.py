@@ -133,7 +133,7 @@ REFUSED = {
     "no pixel size": (lambda f: write_prairie(f / "a", pixel=""), "no voxel size along y, x; give it with --voxel-um"),
     "stream": (lambda f: write_thorimage(f / "a", streaming=1), "stream of 3000 frames of one plane"),
     "time points": (lambda f: write_thorimage(f / "a", times=4), "has 4 time points"),
-    "empty folder": (lambda f: (f / "a").mkdir() or f / "a", "neither an OME-Zarr image nor a recording"),
+    "empty folder": (lambda f: (f / "a").mkdir() or f / "a", "no OME-Zarr image, nor a recording"),
 }  # fmt: skip
 
 

@@ -227,6 +227,9 @@ def test_imported_spines_can_be_reviewed_and_exported(study, tmp_path):
     assert not list((tmp_path / "out").rglob("*.zip"))  # ImageJ counts in pixels, and no voxel size is known
     assert main(["export", "--study", str(study), "--out", str(tmp_path / "out"), "--voxel-um", "1", ".2", ".2"]) == 0
     assert len(list((tmp_path / "out").rglob("*.zip"))) == 3
+    sessions = pd.read_csv(tmp_path / "out" / "tables" / "sessions.csv")
+    assert sessions["started"].isna().all()  # the files do not say when it was
+    assert list(sessions["day"]) == [0.0, 4.0, 6.0]
 
 
 # ---- Map Manager -----------------------------------------------------------------------------------------------
