@@ -15,16 +15,15 @@ from acquire.errors import StudyError
 from acquire.files import writing
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
+from analysis.fieldtables import scorable_stretches
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites
-from analysis.tables import make_table, write_table
+from analysis.tables import SESSION_COLUMNS, SESSIONS_FILE, STRETCHES_FILE, make_table, write_table
 
 Progress = Callable[[str, float], None]
-SESSIONS_FILE = "sessions.csv"
-SESSION_COLUMNS = ("session", "name")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +53,8 @@ def analyse_stores(
         stacks = [SavedStack(store, memory) for store in stores]
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
-        write_sessions(folder, [str(stack.provenance.get("session", stack.name)) for stack in stacks])
+        names = [str(stack.provenance.get("session", stack.name)) for stack in stacks]
+        write_sessions(folder, names, [_day(stack) for stack in stacks])
     return Analysed(analysis, told, memory.trouble)
 
 
@@ -91,6 +91,7 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     """Write tables, pictures and report; return a line of counts."""
     with writing(folder):
         analysis.write_tables(folder, parquet=parquet)
+        write_table(scorable_stretches(analysis, stacks), folder / STRETCHES_FILE)
         write_field_outputs(folder, stacks, analysis)
     fates = analysis.fates["fate"].value_counts()
     counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in Fate)
@@ -99,10 +100,16 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     return "\n".join([told, *(f"warning: {warning}" for warning in analysis.warnings)])
 
 
-def write_sessions(folder: Path, names: Sequence[str]) -> None:
+def _day(stack: Stack) -> float:
+    day = stack.provenance.get("day")
+    return float(day) if isinstance(day, int | float) else float("nan")
+
+
+def write_sessions(folder: Path, names: Sequence[str], days: Sequence[float]) -> None:
     """Write which session each number of the tables is: what a person decides is kept by the sessions' names."""
+    rows = [(number, name, day) for number, (name, day) in enumerate(zip(names, days, strict=True))]
     with writing(folder):
-        write_table(make_table(list(enumerate(names)), SESSION_COLUMNS), folder / SESSIONS_FILE)
+        write_table(make_table(rows, SESSION_COLUMNS), folder / SESSIONS_FILE)
 
 
 def read_sessions(folder: Path) -> list[str]:

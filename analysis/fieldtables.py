@@ -16,8 +16,8 @@ from scipy.spatial import cKDTree
 
 from analysis.centreline import is_within
 from analysis.errors import StackError
-from analysis.model import Dendrite, Fate, Stack
-from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table
+from analysis.model import Dendrite, Fate, Floats, Stack
+from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, STRETCH_COLUMNS, TRACK_COLUMNS, make_table
 
 HEAD = ["head_z_um", "head_y_um", "head_x_um"]
 POINT = ["z_um", "y_um", "x_um"]
@@ -170,6 +170,26 @@ def session_densities(tables: FieldTables, sessions: int, stacks: Sequence[Stack
             count, length = int((seen["dendrite"] == name).sum()), _length_um(dendrite, stacks[session : session + 1])
             rows.append((session, name, length, count, count / length if length else float("nan")))
     return pd.DataFrame(rows, columns=["session", "dendrite", "length_um", "spines", "density_per_um"])
+
+
+def scorable_stretches(tables: FieldTables, stacks: Sequence[Stack]) -> pd.DataFrame:
+    """Return the pieces of every dendrite that lie within the stack of a session.
+
+    Returns
+    -------
+    One row a piece: ``session, dendrite, from_um, to_um``, along the dendrite as it lies in its first session, which is
+    where ``along_um`` of a spine is told, too.
+    """
+    rows = []
+    along_um: dict[int, Floats] = {}
+    for session, stack in enumerate(stacks):
+        for name, dendrite in session_dendrites(tables, session).items():
+            reference_um = along_um.setdefault(name, dendrite.along_um)
+            inside = np.concatenate([[False], is_within(stack, dendrite.points_zyx_um), [False]])
+            starts, ends = (np.flatnonzero(np.diff(inside.astype(int)) == step) for step in (1, -1))
+            pieces = zip(reference_um[starts], reference_um[ends - 1], strict=True)
+            rows += [(session, name, float(start), float(end)) for start, end in pieces if end > start]
+    return make_table(rows, STRETCH_COLUMNS)
 
 
 def _length_um(dendrite: Dendrite, stacks: Sequence[Stack]) -> float:

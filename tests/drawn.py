@@ -129,5 +129,5 @@ def make_drawn_study(folder: Path, field: Drawn) -> Study:
                 writer.append(TakenPlane(pixels, (pixels,), record))
     analysis = study.analysis_folder("M1", "F01")
     write_tables(field, analysis)
-    write_sessions(analysis, [session.name for session in sessions])
+    write_sessions(analysis, [session.name for session in sessions], [session.day for session in sessions])
     return study
