@@ -5,9 +5,10 @@ It knows no rig and no study, so it is at work at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
 
@@ -54,7 +55,7 @@ def analyse_stores(
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
         names = [str(stack.provenance.get("session", stack.name)) for stack in stacks]
-        write_sessions(folder, names, [_day(stack) for stack in stacks])
+        write_sessions(folder, names, [_day(stack) for stack in stacks], stores)
     return Analysed(analysis, told, memory.trouble)
 
 
@@ -105,9 +106,13 @@ def _day(stack: Stack) -> float:
     return float(day) if isinstance(day, int | float) else float("nan")
 
 
-def write_sessions(folder: Path, names: Sequence[str], days: Sequence[float]) -> None:
-    """Write which session each number of the tables is: what a person decides is kept by the sessions' names."""
-    rows = [(number, name, day) for number, (name, day) in enumerate(zip(names, days, strict=True))]
+def write_sessions(folder: Path, names: Sequence[str], days: Sequence[float], stores: Sequence[Path]) -> None:
+    """Write which session each number of the tables is: what a person decides is kept by the sessions' names.
+
+    The stacks are told as seen from the folder, so that a study can be moved.
+    """
+    stacks = [PurePath(os.path.relpath(store, folder)).as_posix() for store in stores]
+    rows = [(number, *each) for number, each in enumerate(zip(names, days, stacks, strict=True))]
     with writing(folder):
         write_table(make_table(rows, SESSION_COLUMNS), folder / SESSIONS_FILE)
 

@@ -115,12 +115,14 @@ def make_drawn_study(folder: Path, field: Drawn) -> Study:
     stage = StagePosition(x_um=0.0, y_um=0.0, z_um=0.0)
     sessions = [study.new_session("M1", rig="drawn", day=float(day)) for day in (0, 4, 6)]
     study.save_field("M1", FieldRecord(name="F01", plan=PLAN, position=stage, reference_session=sessions[0].name))
+    stores = []
     for number, session in enumerate(sessions):
         provenance = ImageProvenance(
             kind="stack", animal="M1", session=session.name, day=session.day, rig={}, stage=stage, field="F01",
             plan=PLAN, saturation=4095,
         )  # fmt: skip
-        with StackWriter(study.new_store(session, "F01", "stack"), PLAN, provenance) as writer:
+        stores.append(study.new_store(session, "F01", "stack"))
+        with StackWriter(stores[-1], PLAN, provenance) as writer:
             for plane, pixels in enumerate(field.light(number)):
                 record = PlaneRecord(
                     plane=plane, time=utc_now(), stage=stage, power_mw=1.0, power_setting=0.1, exposure_ms=1.0,
@@ -129,5 +131,5 @@ def make_drawn_study(folder: Path, field: Drawn) -> Study:
                 writer.append(TakenPlane(pixels, (pixels,), record))
     analysis = study.analysis_folder("M1", "F01")
     write_tables(field, analysis)
-    write_sessions(analysis, [session.name for session in sessions], [session.day for session in sessions])
+    write_sessions(analysis, [session.name for session in sessions], [session.day for session in sessions], stores)
     return study

@@ -9,20 +9,24 @@ opens as one that was taken here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.edits import History, read_edits
 from analysis.errors import ExperimentError, StudyTablesError
-from analysis.fieldtables import SavedTables, read_tables, session_dendrites
+from analysis.fieldtables import FieldTables, SavedTables, read_tables, session_dendrites
 from analysis.followed import AnalysedField, FollowedSpine
+from analysis.gallery import draw_gallery
 from analysis.model import SpineState
 from analysis.reviewed import apply_edits
+from analysis.stack import read_stack
+from analysis.study.finding import NotComputable
 from analysis.study.tables import (
     ANIMAL_COLUMNS,
     BEHAVIOUR_COLUMNS,
@@ -96,6 +100,35 @@ def open_study(folder: Path | str) -> StudyTables:
         behaviour=_read_plain(folder / BEHAVIOUR_FILE, BEHAVIOUR_COLUMNS, ("day", "value")),
         dropped=tuple(dropped),
     )
+
+
+def field_painter(folder: Path | str) -> Callable[[str, str, int], Figure]:
+    """Return what draws one dendrite of a study in its images: by animal, field and dendrite.
+
+    It raises NotComputable when the stacks are not where the analysis saw them.
+    """
+
+    def draw(animal: str, field: str, dendrite: int) -> Figure:
+        place = Path(folder) / "animals" / animal / "analysis" / field
+        sessions = pd.read_csv(place / SESSIONS_FILE)
+        written = sessions["stack"].dropna() if "stack" in sessions.columns else pd.Series(dtype=str)
+        stores = [place / str(stack) for stack in written]
+        missing = [store for store in stores if not store.exists()]
+        if missing or len(stores) < len(sessions):
+            gone = f"{len(missing)} of them, {missing[0].resolve()} first" if missing else "the analysis names none"
+            raise NotComputable(f"the stacks of {animal} {field} are not in the study ({gone})")
+        tables = reviewed_tables(place, [str(name) for name in sessions["name"]])
+        return draw_gallery([read_stack(store) for store in stores], tables, dendrite)
+
+    return draw
+
+
+def reviewed_tables(place: Path, sessions: Sequence[str]) -> FieldTables:
+    """Return the tables of a field with the decisions of people in force."""
+    tables = read_tables(place)
+    if not (place / EDITS_FILE).is_file():
+        return tables
+    return apply_edits(AnalysedField(tables, sessions), History(read_edits(place / EDITS_FILE)).in_force)
 
 
 def _animal_files(folder: Path) -> list[Path]:
