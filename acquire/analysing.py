@@ -9,22 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from acquire.errors import StudyError
 from acquire.files import writing
-from analysis.errors import StackError
+from analysis.errors import ExperimentError, StackError
 from analysis.field import FieldAnalysis, analyse_field
+from analysis.fieldtables import write_sessions
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
 from analysis.report import write_field_outputs
+from analysis.reviewtables import REVIEWED_FOLDER, write_reviewed
 from analysis.stack import read_dendrites
-from analysis.tables import make_table, write_table
 
 Progress = Callable[[str, float], None]
-SESSIONS_FILE = "sessions.csv"
-SESSION_COLUMNS = ("session", "name")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +51,21 @@ def analyse_stores(
         stacks = [SavedStack(store, memory) for store in stores]
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
-        write_sessions(folder, [str(stack.provenance.get("session", stack.name)) for stack in stacks])
-    return Analysed(analysis, told, memory.trouble)
+        with writing(folder):
+            write_sessions(folder, [str(stack.provenance.get("session", stack.name)) for stack in stacks])
+    return Analysed(analysis, "\n".join([told, *review_again(folder)]), memory.trouble)
+
+
+def review_again(folder: Path) -> list[str]:
+    """Write the reviewed tables of a field anew; return what is to be told of them, a line each."""
+    try:
+        note = write_reviewed(folder)
+    except ExperimentError as error:  # the machine's tables are whole, whatever the decisions are
+        return [f"warning: {error}"]
+    if note is None:
+        return []
+    told = f"{note.decisions} decisions of {', '.join(note.who) or 'nobody'} are in {folder / REVIEWED_FOLDER}"
+    return [told, *(f"warning: {sentence}" for sentence in note.unplaced)]
 
 
 def analyse_stacks(
@@ -97,21 +107,6 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     dendrites = analysis.dendrites["dendrite"].nunique()
     told = f"{len(stacks)} sessions, {dendrites} dendrites, {len(analysis.spines)} spines seen; {counts}; {folder}"
     return "\n".join([told, *(f"warning: {warning}" for warning in analysis.warnings)])
-
-
-def write_sessions(folder: Path, names: Sequence[str]) -> None:
-    """Write which session each number of the tables is: what a person decides is kept by the sessions' names."""
-    with writing(folder):
-        write_table(make_table(list(enumerate(names)), SESSION_COLUMNS), folder / SESSIONS_FILE)
-
-
-def read_sessions(folder: Path) -> list[str]:
-    """Return the names of the sessions of the tables in a folder, in their order; none when they were not written."""
-    file = folder / SESSIONS_FILE
-    try:
-        return pd.read_csv(file, dtype={"name": str})["name"].to_list() if file.is_file() else []
-    except (OSError, ValueError, KeyError) as error:
-        raise StudyError(f"{file} cannot be read: {error}; analyse the field again") from error
 
 
 def check_one_field(stacks: Sequence[Stack]) -> None:

@@ -17,11 +17,13 @@ from scipy.spatial import cKDTree
 from analysis.centreline import is_within
 from analysis.errors import StackError
 from analysis.model import Dendrite, Fate, Stack
-from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table
+from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table, write_table
 
 HEAD = ["head_z_um", "head_y_um", "head_x_um"]
 POINT = ["z_um", "y_um", "x_um"]
 SHAFT_RADIUS_UM = 0.5
+SESSIONS_FILE = "sessions.csv"
+SESSION_COLUMNS = ("session", "name")
 
 
 class FieldTables(Protocol):
@@ -83,6 +85,26 @@ def _read_table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
     except (OSError, ValueError, KeyError) as error:
         said = str(error).splitlines()[0]
         raise StackError(f"{file} cannot be read: {said}; analyse the field first, or again") from error
+
+
+def write_sessions(folder: Path, names: Sequence[str]) -> None:
+    """Write which session each number of the tables is: what a person decides is kept by the sessions' names."""
+    write_table(make_table(list(enumerate(names)), SESSION_COLUMNS), folder / SESSIONS_FILE)
+
+
+def read_sessions(folder: Path) -> list[str]:
+    """Return the names of the sessions of the tables in a folder, in their order; none when they were not written.
+
+    Raises
+    ------
+    StackError
+        When they were written and cannot be read.
+    """
+    file = folder / SESSIONS_FILE
+    try:
+        return pd.read_csv(file, dtype={"name": str})["name"].to_list() if file.is_file() else []
+    except (OSError, ValueError, KeyError) as error:
+        raise StackError(f"{file} cannot be read: {error}; analyse the field again") from error
 
 
 def session_dendrites(tables: FieldTables, session: int) -> dict[int, Dendrite]:

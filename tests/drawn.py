@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from acquire.analysing import write_sessions
 from acquire.images import ImageProvenance, StackWriter
 from acquire.model import (
     AnimalRecord,
@@ -20,7 +19,7 @@ from acquire.model import (
 )
 from acquire.store import Study
 from analysis.edits import Place
-from analysis.fieldtables import SavedTables
+from analysis.fieldtables import SavedTables, write_sessions
 from analysis.followed import AnalysedField
 from analysis.model import SpineState
 from analysis.presence import Presence

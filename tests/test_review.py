@@ -2,11 +2,11 @@
 
 import pytest
 
-from acquire.analysing import SESSIONS_FILE
 from acquire.errors import StudyError
 from acquire.gui.material import Reviewable, list_reviewable, open_material
 from acquire.gui.review import Review
 from analysis.edits import EditKind, read_edits
+from analysis.fieldtables import SESSIONS_FILE
 from analysis.model import SpineState
 from tests.drawn import STATES, A, P, U, drawn, make_drawn_study
 
