@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis.reviewtables as written
+from acquire import analysing
 from acquire.analysing import review_again
+from acquire.commands import analyse_study
 from analysis.edits import EDITS_FILE, Edit, EditBook, EditError, EditKind, Place, new_step
 from analysis.errors import StackError
 from analysis.fieldtables import SESSIONS_FILE, read_sessions, read_tables, write_sessions
 from analysis.reviewtables import TABLES, is_fresh, read_review_note, read_reviewed, write_reviewed
-from tests.drawn import NAMES, STATES, drawn, write_tables
+from tests.drawn import NAMES, STATES, drawn, make_drawn_study, write_tables
 
 DRAWN = drawn()
 WHEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -198,3 +200,15 @@ def test_a_place_in_no_session_of_the_analysis_is_told_of(folder):
     edit = Edit.now("ann", EditKind.ADD, to=(Place(session="tuesday", head_zyx_um=(5.0, 10.0, 5.0)),))
     EditBook(folder / EDITS_FILE).append(edit)
     assert "session tuesday is not in this analysis" in write_reviewed(folder).unplaced[0]
+
+
+def test_a_study_that_is_analysed_has_its_reviewed_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(analysing, "analyse_field", lambda *_, **__: DRAWN.tables)
+    monkeypatch.setattr(analysing, "write_outputs", lambda *_, **__: "7 spines")
+    with make_drawn_study(tmp_path / "study", DRAWN) as study:
+        folder, names = study.analysis_folder("M1", "F01"), [one.name for one in study.sessions("M1")]
+    seen = [place.model_copy(update={"session": name}) for name, place in zip(names, DRAWN.places(4), strict=False)]
+    EditBook(folder / EDITS_FILE).append(Edit.now("ann", EditKind.REJECT, spine=tuple(seen)))
+    (told,) = analyse_study(tmp_path / "study", None, None, lambda *_: None)
+    assert told == f"M1 F01: 7 spines\n1 decisions of ann are in {folder / 'reviewed'}"
+    assert 4 not in set(read_tables(folder / "reviewed").tracks["track_id"])
