@@ -185,6 +185,11 @@ class History:
         """The decisions about spines that are not undone, in the order of the file."""
         return [edit for edit in self._edits if edit.is_about_a_spine and edit.step not in self._off]
 
+    @property
+    def of_review(self) -> list[Edit]:
+        """Those of them that change the reviewed tables: what a second rater decides alone does not."""
+        return [edit for edit in self.in_force if not edit.second]
+
     def undoable(self, who: str, *, second: bool = False) -> str | None:
         """Return the step that an undo takes back, None when there is none."""
         return _last(self._done.get((who, second)))

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from acquire.analysing import SESSIONS_FILE
 from analysis.edits import Edit, EditBook, EditKind
 from analysis.errors import StudyTablesError
 from analysis.fieldtables import scorable_stretches
 from analysis.model import SpineState, Stack
 from analysis.study.intervals import phase_fates, phases_of
 from analysis.study.opening import open_study
-from analysis.tables import STRETCHES_FILE
+from analysis.tables import SESSIONS_FILE, STRETCHES_FILE
 from tests.drawn import STATES, drawn, make_drawn_study
 
 DRAWN = drawn()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acquire.errors import RelocationError, RigError, StudyError
 from acquire.gui.status import DARK, DeskStatus, Known
+from acquire.gui.words import in_window
 from analysis.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -266,14 +267,14 @@ class Desk:
 
     def tell(self, text: str) -> None:
         """Show a sentence that is no error."""
-        self.say(text, False)
+        self._tell(text, False)
 
     def refuse(self, text: str) -> None:
         """Show a sentence that says why something was not done."""
-        self.say(text, True)
+        self._tell(text, True)
 
     def _tell(self, text: str, is_error: bool) -> None:
-        self.say(text, is_error)
+        self.say(in_window(text), is_error)
 
     def look(self) -> None:
         """Ask the motors where they are, when the worker has nothing else to do."""

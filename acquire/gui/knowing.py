@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from acquire.errors import StudyError
 from acquire.gui.status import FieldStatus, Known
+from acquire.gui.words import in_window
 from acquire.model import FieldRecord, StackPlan, StagePosition
 from acquire.overview import is_written_after
 from acquire.quality import bad_planes
@@ -81,7 +82,7 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
             dose_limit_mj=field.plan.dose_limit_mj,
         )
     except (StudyError, OSError) as error:
-        return FieldStatus(name=field.name, position=field.position, is_new=is_new, advice=str(error))
+        return FieldStatus(name=field.name, position=field.position, is_new=is_new, advice=in_window(str(error)))
 
 
 def _prediction(session: Session, field: FieldRecord) -> tuple[StagePosition | None, tuple[float, float, float] | None]:

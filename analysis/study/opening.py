@@ -18,13 +18,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.edits import History, read_edits
 from analysis.errors import ExperimentError, StudyTablesError
-from analysis.fieldtables import FieldTables, SavedTables, read_tables, session_dendrites
-from analysis.followed import AnalysedField, FollowedSpine
+from analysis.fieldtables import FieldTables, read_session_table, session_dendrites
+from analysis.followed import FollowedSpine
 from analysis.gallery import draw_gallery
 from analysis.model import SpineState
-from analysis.reviewed import apply_edits
+from analysis.reviewtables import read_reviewed, review_of
 from analysis.stack import read_stack
 from analysis.study.finding import NotComputable
 from analysis.study.tables import (
@@ -39,7 +38,7 @@ from analysis.study.tables import (
 from analysis.tables import SESSIONS_FILE, STRETCHES_FILE
 from analysis.tables import SPINE_COLUMNS as FIELD_SPINE_COLUMNS
 
-EDITS_FILE, PHASES_FILE, BEHAVIOUR_FILE = "edits.jsonl", "phases.csv", "behaviour.csv"
+PHASES_FILE, BEHAVIOUR_FILE = "phases.csv", "behaviour.csv"
 NO_GROUP = ""
 _ALONG, _SIZE, _KIND, _SIZE_SD, _SATURATED = (
     FIELD_SPINE_COLUMNS.index(name) for name in ("along_um", "head_size_ratio", "kind", "head_size_sd", "saturated")
@@ -110,25 +109,15 @@ def field_painter(folder: Path | str) -> Callable[[str, str, int], Figure]:
 
     def draw(animal: str, field: str, dendrite: int) -> Figure:
         place = Path(folder) / "animals" / animal / "analysis" / field
-        sessions = pd.read_csv(place / SESSIONS_FILE)
-        written = sessions["stack"].dropna() if "stack" in sessions.columns else pd.Series(dtype=str)
-        stores = [place / str(stack) for stack in written]
+        stores = [place.parent.parent / stack for stack in read_session_table(place)["stack"] if stack]
         missing = [store for store in stores if not store.exists()]
-        if missing or len(stores) < len(sessions):
-            gone = f"{len(missing)} of them, {missing[0].resolve()} first" if missing else "the analysis names none"
+        tables = read_reviewed(place)
+        if missing or len(stores) <= int(tables.dendrites["session"].max()):
+            gone = f"{len(missing)} of them, {missing[0]} first" if missing else "the analysis names none"
             raise NotComputable(f"the stacks of {animal} {field} are not in the study ({gone})")
-        tables = reviewed_tables(place, [str(name) for name in sessions["name"]])
         return draw_gallery([read_stack(store) for store in stores], tables, dendrite)
 
     return draw
-
-
-def reviewed_tables(place: Path, sessions: Sequence[str]) -> FieldTables:
-    """Return the tables of a field with the decisions of people in force."""
-    tables = read_tables(place)
-    if not (place / EDITS_FILE).is_file():
-        return tables
-    return apply_edits(AnalysedField(tables, sessions), History(read_edits(place / EDITS_FILE)).in_force)
 
 
 def _animal_files(folder: Path) -> list[Path]:
@@ -180,40 +169,29 @@ def _fields(folder: Path, animals: Iterable[str], dropped: list[str]) -> Iterato
 
 
 def _read_field(folder: Path, animal: str, place: Path) -> _Field:
-    tables = read_tables(place)
+    review = review_of(place)
     days = _days(folder / "animals" / animal / "sessions", place)
-    analysed = AnalysedField(tables, list(days))
-    spines, rows = analysed.spines, tables.spines
-    unplaced: tuple[str, ...] = ()
-    if (place / EDITS_FILE).is_file():
-        review = apply_edits(analysed, History(read_edits(place / EDITS_FILE)).in_force)
-        spines, rows, unplaced = review.shown, review.spines, review.unplaced
-    described = rows[list(FIELD_SPINE_COLUMNS)].itertuples(index=False, name=None)
+    described = review.spines[list(FIELD_SPINE_COLUMNS)].itertuples(index=False, name=None)
     measured = {(int(row[0]), int(row[1])): row for row in described}
-    return _Field(animal, place.name, days, spines, measured, _stretches(place, tables, len(days)), unplaced)
+    stretches = _stretches(place, review, len(days))
+    return _Field(animal, place.name, days, review.shown, measured, stretches, review.unplaced)
 
 
 def _days(sessions: Path, place: Path) -> dict[str, float]:
     """Return the day of every session of a field by its name: as the session says, else as the table beside it."""
-    file = place / SESSIONS_FILE
-    try:
-        table = pd.read_csv(file, dtype={"name": str})
-        names = table["name"].to_list()
-    except (OSError, ValueError, KeyError) as error:
-        raise StudyTablesError(f"{file} cannot be read: {error}; analyse the field again") from error
-    written = table["day"].to_list() if "day" in table.columns else [float("nan")] * len(names)
     days = {}
-    for name, day in zip(names, written, strict=True):
+    for name, day in read_session_table(place)[["name", "day"]].itertuples(index=False, name=None):
         record = sessions / name / "session.json"
         days[name] = float(_read_json(record)["day"]) if record.is_file() else float(day)
     if unknown := [name for name, day in days.items() if not np.isfinite(day)]:
+        file = place / SESSIONS_FILE
         raise StudyTablesError(
             f"the day of session {', '.join(unknown)} is not known; write it into {file}, column day"
         )
     return days
 
 
-def _stretches(place: Path, tables: SavedTables, sessions: int) -> pd.DataFrame:
+def _stretches(place: Path, tables: FieldTables, sessions: int) -> pd.DataFrame:
     """Return the scorable pieces of the dendrites; the whole of each where the analysis did not say."""
     file = place / STRETCHES_FILE
     if file.is_file():
