@@ -315,7 +315,7 @@ def parse_edits(content: bytes, file: Path) -> tuple[tuple[Edit, ...], tuple[str
         edits.append(_parse_edit(values, f"{file}, line {number}"))
     return tuple(edits), tuple(
         f"{file.name}, line {number} is torn (a power failure or a full disk) and is set aside; "
-        f"the other {len(edits)} decisions are whole."
+        f"the other {len(edits)} decisions are whole: make the one that was lost again."
         for number in torn
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 
 from acquire.errors import StudyError
 from acquire.gui.status import FieldStatus, Known
@@ -32,8 +33,8 @@ def know(study: Study | None, session: Session | None, rig: Rig | None) -> Known
         return known
     animal = study.animal(session.record.animal)
     sessions = study.sessions(animal.id)
-    return Known(
-        **{name: getattr(known, name) for name in ("study", "animals", "groups", "hides_groups", "cannot")},
+    return replace(
+        known,
         group="" if is_blind else animal.group,
         record=session.record,
         fields=tuple(_field_status(session, field) for field in animal.fields),
