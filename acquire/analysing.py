@@ -13,11 +13,13 @@ import pandas as pd
 
 from acquire.errors import StudyError
 from acquire.files import writing
+from acquire.uptodate import AnalysedStack, write_analysis_record
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
+from analysis.remote import RemotePath
 from analysis.report import write_field_outputs
 from analysis.stack import read_dendrites
 from analysis.tables import make_table, write_table
@@ -47,14 +49,20 @@ class Analysed:
 
 
 def analyse_stores(
-    stores: Sequence[Path], folder: Path, *, weights: Path | None = None, progress: Progress | None = None
+    stores: Sequence[Path | RemotePath],
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    progress: Progress | None = None,
 ) -> Analysed:
-    """Compare the stacks of a field of a study, one a session; write tables and pictures."""
+    """Compare the stacks of a field of a study, one a session; write tables, pictures, and of what they were made."""
     with Memory(folder / MEMORY_FOLDER) as memory:
         stacks = [SavedStack(store, memory) for store in stores]
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
-        write_sessions(folder, [str(stack.provenance.get("session", stack.name)) for stack in stacks])
+        sessions = [str(stack.provenance.get("session", stack.name)) for stack in stacks]
+        write_sessions(folder, sessions)
+        _write_record(folder, stacks, sessions, weights, told.replace(f"; {folder}", "", 1))
     return Analysed(analysis, told, memory.trouble)
 
 
@@ -97,6 +105,18 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     dendrites = analysis.dendrites["dendrite"].nunique()
     told = f"{len(stacks)} sessions, {dendrites} dendrites, {len(analysis.spines)} spines seen; {counts}; {folder}"
     return "\n".join([told, *(f"warning: {warning}" for warning in analysis.warnings)])
+
+
+def _write_record(
+    folder: Path, stacks: Sequence[SavedStack], sessions: Sequence[str], weights: Path | None, told: str
+) -> None:
+    analysed = [
+        AnalysedStack(session=session, store=stack.name, fingerprint=stack.fingerprint)
+        for session, stack in zip(sessions, stacks, strict=True)
+    ]
+    animal, field = (str(stacks[0].provenance.get(owner, "")) for owner in ("animal", "field"))
+    with writing(folder):
+        write_analysis_record(folder, analysed, weights, of=(animal, field), told=told)
 
 
 def write_sessions(folder: Path, names: Sequence[str]) -> None:
