@@ -176,6 +176,7 @@ def _draw(
     charts.draw_animals(left, as_groups(table), "near_percent", groups=names, label=label)
     left.legend(loc="best")
     _draw_sweep(middle, sweep, names, settings)
+    figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=len(names) + 2)
     _draw_between(right, between, names, label)
     return figure
 
@@ -189,7 +190,8 @@ def _draw_sweep(axes: Axes, sweep: pd.DataFrame, names: Sequence[str], settings:
             told = rows.groupby("distance_um")["near_percent"].apply(lambda values: mean_sem(values.to_numpy()))
             mean, sem = np.array(told.tolist()).T
             axes.errorbar(
-                told.index, mean, yerr=np.nan_to_num(sem), fmt=line, color=colour, linewidth=1.1, elinewidth=0.6,
+                told.index, mean, yerr=None if with_filopodia else np.nan_to_num(sem), fmt=line, color=colour,
+                linewidth=1.1, elinewidth=0.6,
                 marker=None if with_filopodia else charts.group_marker(name, names), markersize=3,
                 label=None if with_filopodia else name,
             )  # fmt: skip
@@ -201,7 +203,6 @@ def _draw_sweep(axes: Axes, sweep: pd.DataFrame, names: Sequence[str], settings:
     axes.set_ylim(bottom=0)
     axes.plot([], [], "--", color=charts.QUIET, label="with filopodia")
     axes.plot([], [], ":", color=charts.QUIET, label="chance")
-    axes.legend(loc="upper left")
 
 
 def _draw_between(axes: Axes, between: pd.DataFrame, names: Sequence[str], label: str) -> None:
@@ -216,5 +217,7 @@ def _draw_between(axes: Axes, between: pd.DataFrame, names: Sequence[str], label
             )  # fmt: skip
             bottom += height
     axes.set_xticks(range(len(names)), [charts.wrapped(name) for name in names])
+    axes.margins(y=0.08)
+    axes.set_ylim(bottom=0)
     axes.set_ylabel(label)
     axes.legend(loc="best", title="stable spines between", title_fontsize=7)
