@@ -174,12 +174,13 @@ def _legend(
 ) -> str:
     clusters = "; ".join(f"{name}: {len(rows)}" for name, rows in table.groupby("condition", sort=False))
     return (
-        f"Left: percentage of the clusters (definition 1) whose first spine (full line, filled) and whose second spine "
-        f"(dashed, open) had been seen by each day, counted from the first view of the phase; all clusters of a "
-        f"group together ({clusters}). Middle: percentage of the clusters of each animal whose first spine was there "
-        f"in the first session after the first view. Right: percentage of the clusters of each animal whose second spine "
-        f"came in a later session than the first. Mean and s.e.m. of animals; grey, chance (mean, and the interval of "
-        f"95 % of {settings.runs} runs in which the sessions of the new spines of an animal are permuted among them). "
+        f"Left: percentage of the clusters (definition 1) whose first spine (full line, filled) and whose second "
+        f"spine (dashed, open) had been seen by each day, counted from the first view of the phase; all clusters of "
+        f"a group together ({clusters}). Middle: percentage of the clusters of each animal whose first spine was there "
+        f"in the first session after the first view. Right: percentage of the clusters of each animal whose second "
+        f"spine came in a later session than the first. Mean and s.e.m. of animals; grey, chance (mean, and the "
+        f"interval of 95 % of {settings.runs} runs in which the sessions of the new spines of an animal are permuted "
+        f"among them). "
         f"{tell_numbers(of_animals, 'at_first_percent', 'new_spines', 'new spines in clusters')} "
         f"First spine in the first session. {tell_chance(parts['at_first_percent'])} "
         f"Second spine later. {tell_chance(parts['in_steps_percent'])}"

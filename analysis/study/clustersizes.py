@@ -177,7 +177,8 @@ def _draw_counts(axes: Axes, counts: pd.DataFrame, names: Sequence[str]) -> None
         axes.bar_label(bars, [name_of(value) for value in rows["clusters"]], padding=2, fontsize=7)
         spread = np.clip([rows["chance"] - rows["low"], rows["high"] - rows["chance"]], 0, None)
         axes.errorbar(
-            places + 0.3 * width, rows["chance"], yerr=spread, fmt="_", color=charts.QUIET, markersize=6, capsize=1.5, linewidth=1,
+            places + 0.3 * width, rows["chance"], yerr=spread, fmt="_", color=charts.QUIET, markersize=6,
+            capsize=1.5, linewidth=1,
             label="chance" if number == len(names) - 1 else None,
         )  # fmt: skip
     axes.set_xticks(range(len(SIZES)), list(SIZES))
