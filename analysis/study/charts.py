@@ -132,7 +132,13 @@ def draw_course(
         shift = step * (number - (len(groups) - 1) / 2)
         colour, marker = group_colour(group, groups), group_marker(group, groups)
         axes.plot(
-            own[x].map(at) + shift, own[value], marker, color=colour, markersize=2.6, alpha=0.35, markeredgewidth=0
+            own[x].map(at) + shift - 0.35 * step,
+            own[value],
+            marker,
+            color=colour,
+            markersize=2.6,
+            alpha=0.35,
+            markeredgewidth=0,
         )
         if own.empty:
             continue
@@ -146,6 +152,18 @@ def draw_course(
         axes.set_xticks(range(len(names)), [wrapped(str(name)) for name in names])
         axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylabel(label)
+
+
+def key_above(figure: Figure, axes: Axes) -> None:
+    """Put the key of one panel above all of them, where it hides no mark."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5))
+
+
+def from_zero(axes: Axes) -> None:
+    """Let the vertical axis begin at 0, with room for marks that lie on it."""
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
 
 
 def spread(values: NDArray[np.float64], width: float = 0.16) -> NDArray[np.float64]:

@@ -21,6 +21,8 @@ from analysis.study.finding import Statistic
 CONFIDENCE = 0.95
 FEWEST = 2
 """Values that it takes to speak of a spread, and groups that it takes to compare them."""
+ROUNDING = 1e-12
+"""Values that differ by no more of their size are equal."""
 MOST_EXACT = 200_000
 """Ways to deal animals to two groups up to which all are tried; beyond, as many as there are runs are drawn."""
 
@@ -95,12 +97,23 @@ def compare_groups(
 
 
 def welch_interval(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | None, float | None, float | None]:
-    """Return low and high of the 95 % interval of mean(x) - mean(y), and P; None of what spread is none."""
-    if np.ptp(x) == 0 and np.ptp(y) == 0:
+    """Return low and high of the 95 % interval of mean(x) - mean(y), and P; None of what spread is none.
+
+    One group may be without spread: all its animals at 100 %.
+    """
+    if is_flat(x) and is_flat(y):
         return None, None, None
-    result = stats.ttest_ind(x, y, equal_var=False)
-    interval = result.confidence_interval(CONFIDENCE)
-    return float(interval.low), float(interval.high), float(result.pvalue)
+    parts = [0.0 if is_flat(values) else float(np.var(values, ddof=1)) / len(values) for values in (x, y)]
+    error = sum(parts) ** 0.5
+    free = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (x, y), strict=True))
+    apart = float(np.mean(x) - np.mean(y))
+    reach = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, free))
+    return apart - reach, apart + reach, 2 * float(stats.t.sf(abs(apart) / error, free))
+
+
+def is_flat(values: NDArray[np.float64]) -> bool:
+    """Return whether values are equal but for rounding: nothing can be said of their spread."""
+    return bool(np.ptp(values) <= ROUNDING * np.max(np.abs(values)))
 
 
 def permute_animals(x: NDArray[np.float64], y: NDArray[np.float64], runs: int = 10_000, seed: int = 0) -> float:
@@ -142,10 +155,10 @@ def compare_paired(
     named: dict[str, float | None] = {
         f"signs of the animals' differences turned ({how})": float(signs.pvalue),
         "Wilcoxon signed rank": float(stats.wilcoxon(apart).pvalue) if np.any(apart) else None,
-        "paired t": float(stats.ttest_1samp(apart, 0.0).pvalue) if np.ptp(apart) > 0 else None,
+        "paired t": float(stats.ttest_1samp(apart, 0.0).pvalue) if not is_flat(apart) else None,
     }
     reach = sem * float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
-    low, high = (mean - reach, mean + reach) if np.ptp(apart) > 0 else (None, None)
+    low, high = (mean - reach, mean + reach) if not is_flat(apart) else (None, None)
     return [Statistic(measure, comparison, test, n, n_spines, mean, low, high, p) for test, p in named.items()]
 
 
@@ -214,19 +227,18 @@ def _nested_means(
 
     values = rows[value].to_numpy(dtype=float)
     spread = float(values.std())
-    if spread == 0:
+    if is_flat(values):
         return "all values are equal"
     groups = np.column_stack([rows["group"].eq(name).to_numpy(dtype=float) for name in names])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            fit = MixedLM(values / spread, groups, groups=rows["animal"].to_numpy()).fit(reml=True)
-        except Warning as warning:
-            is_at_edge = "boundary" in str(warning) or "singular" in str(warning).lower()
-            return "it finds no spread between animals" if is_at_edge else "it does not converge"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:  # Powell's method needs no gradients, which end at the edge of no spread here
+            fit = MixedLM(values / spread, groups, groups=rows["animal"].to_numpy()).fit(reml=True, method="powell")
         except np.linalg.LinAlgError:
             return "it does not converge"
-    if not fit.converged or not np.all(np.isfinite(fit.bse_fe)):
+    if any("boundary" in str(one.message) or "singular" in str(one.message) for one in told):
+        return "it finds no spread between animals"
+    if told or not fit.converged or not np.all(np.isfinite(fit.bse_fe)):
         return "it does not converge"
     size = len(names)
     return np.asarray(fit.fe_params) * spread, np.asarray(fit.cov_params())[:size, :size] * spread**2
