@@ -13,32 +13,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.study import charts
-from analysis.study.conditions import (
-    as_groups,
-    compare_conditions,
-    condition_names,
-    conditions_of,
-    tell_numbers,
-)
-from analysis.study.dendrites import Floats, read_dendrites
-from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, against_null, group_means
-from analysis.study.intervals import phase_fates, phases_of
+from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
+from analysis.study.dendrites import Floats
+from analysis.study.finding import Finding, Statistic
+from analysis.study.inference import group_means
 from analysis.study.missed import NEVER_SEEN, SINGLE_VIEWS, with_missed
 from analysis.study.nulls import observed_spines, permuted_spines
 from analysis.study.settings import StudySettings
 from analysis.study.shares import (
+    PERMUTED,
+    against_chance,
     clustered_counts,
     count_neighbours,
+    draw_chance,
     mean_known,
-    mean_of_animals,
     percent_clustered,
     ratio,
+    read_material,
+    tell_chance,
 )
 from analysis.study.tables import StudyTables
 
 MEASURE = "new spines in clusters (definition 1), % of new spines"
-CHANCE_COLUMNS = ["condition", "observed_percent", "chance_percent", "low_percent", "high_percent", "p"]
 RULE = (
     "A cluster is two or more neighbouring new spines with no stable spine between them. New spines that an unscorable "
     "spine alone keeps from a cluster are undecided and left out; the table gives the share with all of them taken as "
@@ -54,12 +50,8 @@ def clustered_share(tables: StudyTables, settings: StudySettings) -> Finding:
     NotComputable
         There is no phase of two views, or no new spine.
     """
-    phases = phases_of(tables, same_day=settings.same_day)
-    units = conditions_of(phases)
-    fates = phase_fates(tables, phases, with_filopodia=settings.with_filopodia)
-    dendrites = read_dendrites(fates)
-    if not len(dendrites.new.um):
-        raise NotComputable("no new spine in any phase: the share in clusters is a share of new spines")
+    material = read_material(tables, settings)
+    units, fates, dendrites = material.units, material.fates, material.dendrites
     drawn = percent_clustered(
         clustered_counts(
             permuted_spines(dendrites, runs=settings.runs, seed=settings.seed), count_neighbours, dendrites, units,
@@ -68,8 +60,7 @@ def clustered_share(tables: StudyTables, settings: StudySettings) -> Finding:
     )  # fmt: skip
     counts = clustered_counts(observed_spines(dendrites), count_neighbours, dendrites, units)
     table = _by_animal(units, counts).assign(chance_percent=mean_known(drawn, axis=0))
-    lines = _against_chance(table, units, drawn)
-    by_chance = pd.DataFrame([row for row, _ in lines], columns=CHANCE_COLUMNS)
+    by_chance, lines = against_chance(table, "clustered_percent", drawn, MEASURE, PERMUTED)
     missed = with_missed(fates, units, settings.missed_shares, runs=settings.runs, seed=settings.seed)
     compared = [
         *group_means(as_groups(table), "clustered_percent", MEASURE, spines="new_spines"),
@@ -82,7 +73,7 @@ def clustered_share(tables: StudyTables, settings: StudySettings) -> Finding:
         title="New spines in clusters (definition 1)",
         legend=_legend(table, by_chance, settings),
         tables={"": table, "chance": by_chance, "missed": missed},
-        statistics=(*compared, *(line for _, line in lines), *_missed_statistics(missed, table)),
+        statistics=(*compared, *lines, *_missed_statistics(missed, table)),
         draw=lambda: _draw(table, by_chance, missed),
     )
 
@@ -97,25 +88,6 @@ def _by_animal(units: pd.DataFrame, counts: Floats) -> pd.DataFrame:
         all_undecided_alone_percent=100 * ratio(clustered, new),
         all_undecided_clustered_percent=100 * ratio(clustered + undecided, new),
     )
-
-
-def _against_chance(
-    table: pd.DataFrame, units: pd.DataFrame, drawn: Floats
-) -> list[tuple[tuple[object, ...], Statistic]]:
-    """Return for every condition with new spines its row of ``CHANCE_COLUMNS`` and its test."""
-    found: list[tuple[tuple[object, ...], Statistic]] = []
-    for condition in condition_names(table):
-        rows = table[(table["condition"] == condition) & table["clustered_percent"].notna()]
-        if rows.empty:
-            continue
-        means = mean_of_animals(drawn, units, condition)
-        line = against_null(
-            float(rows["clustered_percent"].mean()), means, f"{MEASURE}: {condition}",
-            "which spines are new permuted within each dendrite", n_animals=len(rows),
-            n_spines=int(rows["new_spines"].sum()),
-        )  # fmt: skip
-        found.append(((condition, line.value, float(np.nanmean(means)), line.low, line.high, line.p), line))
-    return found
 
 
 def _missed_statistics(missed: pd.DataFrame, table: pd.DataFrame) -> list[Statistic]:
@@ -135,15 +107,11 @@ def _number(value: float) -> float | None:
 
 
 def _legend(table: pd.DataFrame, chance: pd.DataFrame, settings: StudySettings) -> str:
-    told = "; ".join(
-        f"{row.condition}: {row.observed_percent:.1f} % observed, {row.chance_percent:.1f} % by chance, P = {row.p:.2g}"
-        for row in chance.itertuples()
-    )
     return (
         f"Left: percentage of new spines that stand in clusters, one mark an animal, with mean and s.e.m.; grey, what "
         f"chance gives (mean, and the interval that holds 95 % of {settings.runs} runs in which the number of new "
         f"spines of each dendrite is kept and which of its spines are new is permuted). {RULE} "
-        f"{tell_numbers(table, 'clustered_percent', 'new_spines')} Against chance: {told}. Groups are compared by "
+        f"{tell_numbers(table, 'clustered_percent', 'new_spines')} {tell_chance(chance)} Groups are compared by "
         f"permutation of animals, Mann-Whitney and Welch's t test, P corrected after Holm (statistics.json). "
         f"Undecided: {int(table['undecided_spines'].sum())} of {int(table['new_spines'].sum())} new spines. "
         f"Right: the same share after detections were dropped at random, as mean of animals and interval of 95 % of "
@@ -163,20 +131,6 @@ def _draw(table: pd.DataFrame, chance: pd.DataFrame, missed: pd.DataFrame) -> Fi
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower right", ncols=max(2, len(names)), fontsize=6)
     return figure
-
-
-def draw_chance(axes: Axes, chance: pd.DataFrame, names: Sequence[str]) -> None:
-    """Draw the interval and the mean of chance behind the animals of each condition."""
-    for number, row in enumerate(chance.to_dict("records")):
-        place = list(names).index(row["condition"])
-        axes.fill_between(
-            [place - 0.38, place + 0.38], row["low_percent"], row["high_percent"], color=charts.NULL, alpha=0.55,
-            linewidth=0, zorder=0, label="" if number else f"chance, {100 * CONFIDENCE:g} % of runs",
-        )  # fmt: skip
-        axes.plot(
-            [place - 0.38, place + 0.38], [row["chance_percent"]] * 2, color=charts.QUIET, linewidth=1.0, zorder=1,
-            label="" if number else "chance, mean",
-        )  # fmt: skip
 
 
 def _draw_missed(axes: Axes, missed: pd.DataFrame, names: Sequence[str]) -> None:
