@@ -21,6 +21,7 @@ from analysis.errors import StackError
 from analysis.model import Dendrite, Stack
 from analysis.omezarr import is_zarr, read_zarr
 from analysis.rawimage import RawImage
+from analysis.remote import RemotePath, as_place, reaching
 from analysis.tiff import read_tiff
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm")
@@ -57,13 +58,15 @@ class Image:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def read_stack(path: Path | str, *, voxel_um: tuple[float, float, float] | None = None, channel: int = 0) -> Stack:
+def read_stack(
+    path: Path | RemotePath | str, *, voxel_um: tuple[float, float, float] | None = None, channel: int = 0
+) -> Stack:
     """Read one channel of a stack from OME-Zarr, OME-TIFF, ImageJ TIFF or ScanImage TIFF.
 
     Parameters
     ----------
     path
-        File, or folder of an OME-Zarr image.
+        File, or folder of an OME-Zarr image, or the URL of such a folder.
     voxel_um
         Voxel size (z, y, x), um; None takes what the file says.
     channel
@@ -75,15 +78,16 @@ def read_stack(path: Path | str, *, voxel_um: tuple[float, float, float] | None 
         The file is missing, unreadable or not what was recorded, is no stack of planes, or its voxel size is not known
         or cannot be right.
     """
-    path = Path(path)
+    path = as_place(path)
     with reading(path):
-        raw = _read_known(path)
+        raw = _read_known(path) if isinstance(path, Path) else read_zarr(path)
     pixels = _pick(raw, path.name, "ZYX", channel)
     if len(pixels) < 2:
         raise StackError(f"{path.name} is one plane of {pixels.shape[1]} x {pixels.shape[2]} pixels; give a stack")
     _check_numbers(pixels, path.name)
     voxel = _voxel_um(raw, path.name, voxel_um)
-    return Stack(pixels, voxel, path.name, path, raw.saturation, raw.provenance, raw.count("C"))
+    source = path if isinstance(path, Path) else None
+    return Stack(pixels, voxel, path.name, source, raw.saturation, raw.provenance, raw.count("C"))
 
 
 def read_image(path: Path | str, *, pixel_um: float | None = None, channel: int = 0) -> Image:
@@ -161,8 +165,12 @@ def _dendrite(name: Any, rows: pd.DataFrame, file: str) -> Dendrite:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path | RemotePath) -> Iterator[None]:
     """Turn what the system refuses into a StackError."""
+    if isinstance(path, RemotePath):
+        with reaching(path.url):
+            yield
+        return
     try:
         yield
     except OSError as error:
