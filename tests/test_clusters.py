@@ -7,18 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.study.clusters import ALONE, cluster_members, cluster_roles
-
-NAMES = {"N": "gained", "s": "stable", "x": "lost", "?": "unscorable"}
-
-
-def dendrite(letters, *, gap_um=3.0, places=None, animal="m1", name=0, formed=None):
-    """A dendrite in letters: N new, s stable, x lost, ? unscorable."""
-    places = np.arange(len(letters)) * gap_um if places is None else np.asarray(places, dtype=float)
-    formed = formed or [1 if letter == "N" else -1 for letter in letters]
-    return pd.DataFrame(
-        {"animal": animal, "field": "F01", "dendrite": name, "track": range(len(letters)), "along_um": places,
-         "fate": [NAMES[letter] for letter in letters], "kind": "spine", "formed": formed}
-    )  # fmt: skip
+from tests.toy_study import dendrite, drawn, loop_members
 
 
 @pytest.mark.parametrize(
@@ -58,36 +47,8 @@ def test_clusters_stay_within_a_dendrite_and_a_phase():
     assert (cluster_members(pd.concat(phases))[["cluster", "near_cluster"]] == ALONE).all(axis=None)
 
 
-def loop_members(fates, distance_um):
-    """The two definitions pair by pair: slow, and written from the words of the paper."""
-    rows = fates.to_dict("records")
-    key = [(row["animal"], row["field"], row["dendrite"]) for row in rows]
-    place = [(row["along_um"], row["track"]) for row in rows]
-    new = [number for number, row in enumerate(rows) if row["fate"] == "gained"]
-    partner, doubt, near = ({number: set() for number in new} for _ in range(3))
-    for a in new:
-        for b in new:
-            if a == b or key[a] != key[b]:
-                continue
-            low, high = sorted([place[a], place[b]])
-            inside = {rows[n]["fate"] for n in range(len(rows)) if key[n] == key[a] and low < place[n] < high}
-            if not inside & {"stable", "gained"}:
-                (doubt if "unscorable" in inside else partner)[a].add(b)
-            if abs(rows[a]["along_um"] - rows[b]["along_um"]) <= distance_um:
-                near[a].add(b)
-    return partner, doubt, near
-
-
 letters = st.text(alphabet="NNsssx?", max_size=14)
 many = st.lists(letters, min_size=1, max_size=4)
-
-
-def drawn(words, seed):
-    rng = np.random.default_rng(seed)
-    parts = [
-        dendrite(word, places=np.sort(rng.permutation(120)[: len(word)]) / 2, name=n) for n, word in enumerate(words)
-    ]
-    return pd.concat(parts, ignore_index=True)
 
 
 def groups_of(fates, column):
@@ -101,7 +62,7 @@ def groups_of(fates, column):
 
 
 @given(many, st.integers(0, 99))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_clusters_agree_with_a_loop_over_pairs(words, seed):
     fates = drawn(words, seed)
     partner, doubt, near = loop_members(fates, 5.0)
@@ -116,7 +77,7 @@ def test_clusters_agree_with_a_loop_over_pairs(words, seed):
 
 
 @given(many, st.integers(0, 99), st.floats(-50, 50).map(lambda x: round(x * 2) / 2))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_clusters_do_not_hang_on_order_of_rows_direction_or_origin(words, seed, shift_um):
     fates = drawn(words, seed)
     plain = cluster_members(fates)

@@ -59,24 +59,47 @@ def cluster_members(fates: pd.DataFrame, distance_um: float = 5.0) -> pd.DataFra
     Numbers are of this table: the same for any order of its rows.
     """
     table = along_dendrites(fates)
-    dendrite, fate = table["dendrite_number"].to_numpy(), table["fate"].to_numpy(dtype=str)
-    along, row = table["along_um"].to_numpy(dtype=float), table["row"].to_numpy()
-    new = np.flatnonzero(fate == Fate.GAINED.value)
-    stable, hidden = (np.cumsum(fate == name)[new] for name in (Fate.STABLE.value, Fate.UNSCORABLE.value))
-    same = np.diff(dendrite[new]) == 0
-    neighbours, clear = same & (np.diff(stable) == 0), np.diff(hidden) == 0
-    near = same & (np.diff(along[new]) <= distance_um + ROUNDING_UM)
+    dendrite, row = table["dendrite_number"].to_numpy(), table["row"].to_numpy()
+    new, together, doubtful = neighbours(dendrite, table["fate"].to_numpy(dtype=str))
+    along = table["along_um"].to_numpy(dtype=float)[new]
+    near = (np.diff(dendrite[new]) == 0) & (np.diff(along) <= distance_um + ROUNDING_UM)
 
     cluster, near_cluster = np.full(len(fates), ALONE), np.full(len(fates), ALONE)
     undecided = np.zeros(len(fates), dtype=bool)
-    cluster[row[new]] = number_chains(neighbours & clear)
+    cluster[row[new]] = number_chains(together)
     near_cluster[row[new]] = number_chains(near)
-    undecided[row[new]] = beside(neighbours & ~clear) & ~beside(neighbours & clear)
+    undecided[row[new]] = beside(doubtful) & ~beside(together)
     return pd.DataFrame({"cluster": cluster, "undecided": undecided, "near_cluster": near_cluster}, index=fates.index)
 
 
+def neighbours(
+    dendrite: NDArray[np.int64], fate: NDArray[np.str_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where the new spines stand, and which are next to the following one by definition 1.
+
+    Parameters
+    ----------
+    dendrite, fate
+        Of every spine, in the order in which they stand.
+
+    Returns
+    -------
+    Rows of the new spines; for each but the last whether it and the next are in one cluster; and whether they would be
+    but for unscorable spines between.
+    """
+    new = np.flatnonzero(fate == Fate.GAINED.value)
+    stable, hidden = (np.cumsum(fate == kind.value)[new] for kind in (Fate.STABLE, Fate.UNSCORABLE))
+    open_between = (np.diff(dendrite[new]) == 0) & (np.diff(stable) == 0)
+    clear = np.diff(hidden) == 0
+    return new, open_between & clear, open_between & ~clear
+
+
 def beside(linked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which spines are linked to the one before or after; the last axis of ``linked`` is one shorter."""
+    """Return which spines are linked to the one before or after; the last axis of ``linked`` is one shorter.
+
+    >>> beside(np.array([True, False])).tolist()
+    [True, True, False]
+    """
     nobody = np.zeros((*linked.shape[:-1], 1), dtype=bool)
     found: NDArray[np.bool_] = np.concatenate([nobody, linked], axis=-1) | np.concatenate([linked, nobody], axis=-1)
     return found

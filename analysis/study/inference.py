@@ -5,6 +5,7 @@ Every test is that of a kept library; what is written here is which one is asked
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -95,7 +96,9 @@ def welch_interval(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[floa
     """Return low and high of the 95 % interval of mean(x) - mean(y), and P; None of what spread is none."""
     if np.ptp(x) == 0 and np.ptp(y) == 0:
         return None, None, None
-    result = stats.ttest_ind(x, y, equal_var=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Precision loss", category=RuntimeWarning)  # equal in one group
+        result = stats.ttest_ind(x, y, equal_var=False)
     interval = result.confidence_interval(CONFIDENCE)
     return float(interval.low), float(interval.high), float(result.pvalue)
 
