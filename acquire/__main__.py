@@ -558,6 +558,21 @@ def check_rig(rig: Annotated[str, typer.Argument(metavar="RIG", help="A rig conf
         out.print(f"note: {line}")
 
 
+@app.command("simulate-study")
+def simulate_study(
+    study: Annotated[Path, typer.Argument(help="The folder to make.")],
+    animals: Annotated[int, typer.Option(min=1, max=100, help="In every group.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Which study is drawn.")] = 0,
+    null: Annotated[bool, typer.Option("--null", help="A study without any effect: all groups alike.")] = False,
+) -> None:
+    """Make a study of tables alone, with known effects, to see what 'samefield figures' says of it."""
+    from acquire.planting import plant_on_disk
+    from analysis.study.plan import PlantedPlan, null_plan
+
+    tables = plant_on_disk(study, null_plan() if null else PlantedPlan(), animals=animals, seed=seed)
+    out.print(f"made {study}: {len(tables.animals)} simulated animals in {len(tables.groups)} groups")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
