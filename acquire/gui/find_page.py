@@ -33,6 +33,7 @@ from acquire.gui.finding_view import (
     why_not_accept,
 )
 from acquire.gui.joystick import HELP, Joystick
+from acquire.gui.live_picture import Poller
 from acquire.gui.page import CommandButton, Page, row_table, titled, wrapped
 from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
@@ -77,6 +78,7 @@ class FindPage(Page):
             self._buttons[name].setProperty("primary", True)
         self._groups = [self._exclusive("show-sides", "show-both", "show-flicker")]
         self._build()
+        self._poller = Poller(self, self._look)
 
     def _table(self) -> QTableWidget:
         table = row_table("fields", COLUMNS)
@@ -232,6 +234,10 @@ class FindPage(Page):
             return
         self.planes.show_pictures(pictures)
         self.advice.setText("" if pictures is None else pictures.advice)
+
+    def _look(self) -> None:
+        if self.desk.live is not None:
+            self._show_live(self.desk.status)
 
     def _show_live(self, status: DeskStatus) -> None:
         if status.doing != LIVE:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PyQt6.QtCore import QTimer
+from PyQt6.QtCore import QEvent, QObject, QTimer
 from PyQt6.QtGui import QHideEvent, QShowEvent
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
@@ -23,6 +23,24 @@ POLL_MS = 15
 COUNT_EVERY_S = 0.2  # from one histogram to the next
 HISTOGRAM_PX = 64
 Seen = tuple[NDArray[np.uint16], int]
+
+
+class Poller(QTimer):
+    """Looks whether there is something new, again and again while a widget can be seen."""
+
+    def __init__(self, widget: QWidget, look: Callable[[], object]) -> None:
+        super().__init__(widget)
+        self.setInterval(POLL_MS)
+        self.timeout.connect(look)
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Begin and end with what can be seen."""
+        if isinstance(event, QShowEvent):
+            self.start()
+        elif isinstance(event, QHideEvent):
+            self.stop()
+        return False
 
 
 class LivePicture(QWidget):
@@ -71,9 +89,7 @@ class LivePicture(QWidget):
         )
         self._shown = 0
         self._counted_s = 0.0
-        self._timer = QTimer(self)
-        self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self.poll)
+        self._poller = Poller(self, self.poll)
         told = QVBoxLayout()
         told.addWidget(self.levels)
         told.addWidget(quiet("brightness; saturated pixels are red" if has_limit else "brightness"))
@@ -109,13 +125,3 @@ class LivePicture(QWidget):
             levels = levels_of(frame, saturation)
             self._curve.setData(x=np.arange(BINS + 1), y=np.sqrt(levels.counts))
             self.levels.setText(levels.says if self._has_limit else levels.says_brightest)
-
-    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Look while somebody can see it."""
-        self._timer.start()
-        super().showEvent(event)
-
-    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Look no more."""
-        self._timer.stop()
-        super().hideEvent(event)
