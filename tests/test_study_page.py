@@ -106,6 +106,7 @@ class Desk:
 
     def __init__(self, study):
         self.study, self.added, self.said = study, [], []
+        self.is_blind = False
 
     def read(self, _what, verb, then):
         then(verb())
