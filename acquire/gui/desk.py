@@ -40,6 +40,7 @@ BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
 NO_SESSION = "open a session first"
 NO_FIELD = "choose a field first"
+REOPEN_LATER = "close the session first: devices that start anew may stand elsewhere"
 MOVING, LIVE = "moving", "live"
 
 
@@ -342,6 +343,32 @@ class Desk:
         if self.study is None and any(self.folder.glob("study.json")):
             self.study = Study(self.folder)
         self.rig = open_rig(read_rig_config(self.rig_name))
+
+    def reopen(self, rig_name: str, then: Callable[[], object] = lambda: None) -> None:
+        """Close the rig, dark, and open it with what its config says now; ``then`` is called when it is open."""
+
+        def reopen() -> None:
+            from acquire.config import read_rig_config
+
+            read_rig_config(rig_name)  # what cannot be read leaves the open rig as it is
+            old, self.rig = self.rig, None
+            if old is not None:
+                old.close()
+            self.rig_name = rig_name
+            self._open()
+
+        def tell(_opened: None) -> None:
+            self.tell(f"{rig_name} is open, dark, with what its file says")
+            then()
+
+        if refusal := self.why_not_reopen():
+            self.refuse(refusal)
+        else:
+            self.do(f"reopening {rig_name}", reopen, tell)
+
+    def why_not_reopen(self) -> str | None:
+        """Say why the rig cannot be closed and opened again now; None when it can."""
+        return self.why_not_study() or (None if self.session is None else REOPEN_LATER)
 
     def new_study(self, name: str, groups: tuple[str, ...] = (), *, blind: bool = False) -> None:
         """Make the study in its folder; a blind one shows no groups."""
