@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acquire.errors import RelocationError, RigError, StudyError
 from acquire.gui.status import DARK, DeskStatus, Known
-from acquire.gui.words import in_window
+from acquire.gui.words import in_window, without_names
 from analysis.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
 NO_SESSION = "open a session first"
 NO_FIELD = "choose a field first"
+REOPEN_LATER = "close the session first: devices that start anew may stand elsewhere"
 MOVING, LIVE, LIVE_SURFACE = "moving", "live", "live surface"
 
 
@@ -85,7 +86,7 @@ class Desk:
         self.session: Session | None = None
         self.live: View | None = None
         self.field = ""
-        self.is_blind = False
+        self._is_blind = False
         self._stops = 0
         self.say: Callable[[str, bool], object] = lambda _text, _is_error: None
         self._bring = bring
@@ -118,12 +119,12 @@ class Desk:
             rig="" if rig is None else rig.config.name,
             surface_z_um=None if rig is None else rig.surface_z_um,
             deeper_is=1 if rig is None else rig.config.orientation.deeper_is,
-            doing=self._doing,
-            told=told,
+            doing=self._shown(self._doing),
+            told=self._shown(told),
             share=share,
             left_s=self._left_s(share),
             is_paused=self._is_paused,
-            analysing=self._analysing,
+            analysing=self._shown(self._analysing),
             field=self.field,
             is_blind=self.is_blind,
             sitting_s=None if self._anaesthesia_s is None else time.monotonic() - self._anaesthesia_s,
@@ -131,6 +132,23 @@ class Desk:
             accepted=frozenset(name for name in self._accepted if self.is_accepted(name)),
             live_power=None if live is None else live.power,
         )
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether somebody reviews without knowing animal, group and day: no sentence of the window names them."""
+        return self._is_blind
+
+    @is_blind.setter
+    def is_blind(self, is_blind: bool) -> None:
+        begins, self._is_blind = is_blind and not self._is_blind, is_blind
+        if begins:
+            self.tell("")  # what was said before may name them
+
+    def _shown(self, text: str) -> str:
+        if not self._is_blind:
+            return text
+        groups = () if self.study is None else self.study.record.groups
+        return without_names(text, (*self._known.animals, *groups))
 
     def _left_s(self, share: float) -> float | None:
         took_s = time.monotonic() - self._began_s
@@ -158,7 +176,7 @@ class Desk:
 
     def why_not_study(self) -> str | None:
         """Say why the worker cannot do anything now, even without the rig; None when it can."""
-        return BUSY.format(doing=self._doing) if self._doing else None
+        return BUSY.format(doing=self._shown(self._doing)) if self._doing else None
 
     # ---- doing -------------------------------------------------------------------------------------------------
 
@@ -278,7 +296,7 @@ class Desk:
         self._tell(text, True)
 
     def _tell(self, text: str, is_error: bool) -> None:
-        self.say(in_window(text), is_error)
+        self.say(self._shown(in_window(text)), is_error)
 
     def look(self) -> None:
         """Ask the motors where they are, when the worker has nothing else to do."""
@@ -326,6 +344,32 @@ class Desk:
         if self.study is None and any(self.folder.glob("study.json")):
             self.study = Study(self.folder)
         self.rig = open_rig(read_rig_config(self.rig_name))
+
+    def reopen(self, rig_name: str, then: Callable[[], object] = lambda: None) -> None:
+        """Close the rig, dark, and open it with what its config says now; ``then`` is called when it is open."""
+
+        def reopen() -> None:
+            from acquire.config import read_rig_config
+
+            read_rig_config(rig_name)  # what cannot be read leaves the open rig as it is
+            old, self.rig = self.rig, None
+            if old is not None:
+                old.close()
+            self.rig_name = rig_name
+            self._open()
+
+        def tell(_opened: None) -> None:
+            self.tell(f"{rig_name} is open, dark, with what its file says")
+            then()
+
+        if refusal := self.why_not_reopen():
+            self.refuse(refusal)
+        else:
+            self.do(f"reopening {rig_name}", reopen, tell)
+
+    def why_not_reopen(self) -> str | None:
+        """Say why the rig cannot be closed and opened again now; None when it can."""
+        return self.why_not_study() or (None if self.session is None else REOPEN_LATER)
 
     def new_study(self, name: str, groups: tuple[str, ...] = (), *, blind: bool = False) -> None:
         """Make the study in its folder; a blind one shows no groups."""

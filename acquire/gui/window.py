@@ -237,7 +237,7 @@ class Window(QMainWindow):
         """Show a sentence; nothing steals the focus."""
         self.message.setText(text)
         self.message.setProperty("error", is_error)
-        self.log.setVisible(is_error and str(self.desk.log_file) in text)
+        self.log.setVisible(is_error and not self.desk.is_blind and str(self.desk.log_file) in text)
         polish(self.message)
 
     def refresh(self) -> None:
