@@ -461,6 +461,24 @@ def analyse(
 
 
 @app.command()
+def figures(
+    study: Annotated[Path, typer.Option(help="The study, analysed.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where figures.html, pictures, tables and statistics.json go.")],
+    settings: Annotated[Path | None, typer.Option(help="TOML of what is chosen differently (see the guide).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all that is drawn at random.")] = None,
+    runs: Annotated[int | None, typer.Option(min=100, help="Runs of each null; 10,000 when not given.")] = None,
+) -> None:
+    """Draw every figure of a study, with the tables and the statistics behind it."""
+    from acquire.studyfigures import draw_study, read_settings
+
+    chosen = read_settings(settings, seed=seed, runs=runs)
+    with _progress_bar() as progress:
+        told = draw_study(study, folder, chosen, progress)
+    for line in told:
+        out.print(line)
+
+
+@app.command()
 def register(
     reference: Annotated[Path, typer.Argument(help="The stack of the field as it was.")],
     today: Annotated[Path, typer.Argument(help="Today's stack.")],

@@ -14,19 +14,19 @@ import pandas as pd
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.uptodate import AnalysedStack, write_analysis_record
-from analysis.errors import StackError
+from analysis.errors import ExperimentError, StackError
 from analysis.field import FieldAnalysis, analyse_field
+from analysis.fieldtables import scorable_stretches, write_sessions
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
 from analysis.remote import RemotePath
 from analysis.report import write_field_outputs
+from analysis.reviewtables import REVIEWED_FOLDER, write_reviewed
 from analysis.stack import read_dendrites
-from analysis.tables import make_table, write_table
+from analysis.tables import SESSION_COLUMNS, STRETCHES_FILE, make_table, write_table
 
 Progress = Callable[[str, float], None]
-SESSIONS_FILE = "sessions.csv"
-SESSION_COLUMNS = ("session", "name")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +60,23 @@ def analyse_stores(
         stacks = [SavedStack(store, memory) for store in stores]
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
-        sessions = [str(stack.provenance.get("session", stack.name)) for stack in stacks]
-        write_sessions(folder, sessions)
-        _write_record(folder, stacks, sessions, weights, told.replace(f"; {folder}", "", 1))
-    return Analysed(analysis, told, memory.trouble)
+        with writing(folder):
+            sessions = _sessions_of(stacks, stores, folder.parent.parent)
+            write_sessions(folder, sessions)
+            _write_record(folder, stacks, list(sessions["name"]), weights, told.replace(f"; {folder}", "", 1))
+    return Analysed(analysis, "\n".join([told, *review_again(folder)]), memory.trouble)
+
+
+def review_again(folder: Path) -> list[str]:
+    """Write the reviewed tables of a field anew; return what is to be told of them, a line each."""
+    try:
+        note = write_reviewed(folder)
+    except ExperimentError as error:  # the machine's tables are whole, whatever the decisions are
+        return [f"warning: {error}"]
+    if note is None:
+        return []
+    told = f"{note.decisions} decisions of {', '.join(note.who) or 'nobody'} are in {folder / REVIEWED_FOLDER}"
+    return [told, *(f"warning: {sentence}" for sentence in note.unplaced)]
 
 
 def analyse_stacks(
@@ -99,12 +112,26 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     """Write tables, pictures and report; return a line of counts."""
     with writing(folder):
         analysis.write_tables(folder, parquet=parquet)
+        write_table(scorable_stretches(analysis, stacks), folder / STRETCHES_FILE)
         write_field_outputs(folder, stacks, analysis)
     fates = analysis.fates["fate"].value_counts()
     counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in Fate)
     dendrites = analysis.dendrites["dendrite"].nunique()
     told = f"{len(stacks)} sessions, {dendrites} dendrites, {len(analysis.spines)} spines seen; {counts}; {folder}"
     return "\n".join([told, *(f"warning: {warning}" for warning in analysis.warnings)])
+
+
+def _sessions_of(stacks: Sequence[Stack], stores: Sequence[Path | RemotePath], animal: Path) -> pd.DataFrame:
+    """Return which session each number is: what a person decides is kept by the sessions' names."""
+    rows = []
+    for number, (stack, store) in enumerate(zip(stacks, stores, strict=True)):
+        day = stack.provenance.get("day")
+        seen = str(store)
+        if isinstance(store, Path) and store.is_relative_to(animal):
+            seen = store.relative_to(animal).as_posix()
+        name = str(stack.provenance.get("session", stack.name))
+        rows.append((number, name, day if isinstance(day, int | float) else float("nan"), seen))
+    return make_table(rows, SESSION_COLUMNS)
 
 
 def _write_record(
@@ -115,23 +142,7 @@ def _write_record(
         for session, stack in zip(sessions, stacks, strict=True)
     ]
     animal, field = (str(stacks[0].provenance.get(owner, "")) for owner in ("animal", "field"))
-    with writing(folder):
-        write_analysis_record(folder, analysed, weights, of=(animal, field), told=told)
-
-
-def write_sessions(folder: Path, names: Sequence[str]) -> None:
-    """Write which session each number of the tables is: what a person decides is kept by the sessions' names."""
-    with writing(folder):
-        write_table(make_table(list(enumerate(names)), SESSION_COLUMNS), folder / SESSIONS_FILE)
-
-
-def read_sessions(folder: Path) -> list[str]:
-    """Return the names of the sessions of the tables in a folder, in their order; none when they were not written."""
-    file = folder / SESSIONS_FILE
-    try:
-        return pd.read_csv(file, dtype={"name": str})["name"].to_list() if file.is_file() else []
-    except (OSError, ValueError, KeyError) as error:
-        raise StudyError(f"{file} cannot be read: {error}; analyse the field again") from error
+    write_analysis_record(folder, analysed, weights, of=(animal, field), told=told)
 
 
 def check_one_field(stacks: Sequence[Stack]) -> None:

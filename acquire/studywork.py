@@ -94,13 +94,13 @@ def do_field(work: FieldWork, progress: Progress) -> FieldOutcome:
 
 
 def _do(work: FieldWork, folder: Path, progress: Progress) -> tuple[str, bool]:
-    from acquire.analysing import analyse_stores, with_trouble
+    from acquire.analysing import analyse_stores, review_again, with_trouble
     from acquire.uptodate import read_up_to_date
 
     stores = [as_place(store) for store in work.stores]
     weights = None if work.weights is None else Path(work.weights)
     if not work.again and (record := read_up_to_date(folder, stores, weights)) is not None:
-        return f"up to date, {record.told}", False
+        return "\n".join([f"up to date, {record.told}", *review_again(folder)]), False
     done = analyse_stores(stores, folder, weights=weights, progress=progress)
     return with_trouble(done.told, done.trouble), True
 

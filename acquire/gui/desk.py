@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acquire.errors import RelocationError, RigError, StudyError
 from acquire.gui.status import DARK, DeskStatus, Known
+from acquire.gui.words import in_window
 from analysis.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -205,8 +206,11 @@ class Desk:
         """Read again what is known; for the worker, in the middle of a long verb."""
         from acquire.gui.knowing import know
 
-        with contextlib.suppress(ExperimentError, OSError):
+        try:
             self._known = know(self.study, self.session, self.rig)
+        except (ExperimentError, OSError):  # whoever needs the study hears of it
+            if self.session is None:
+                self._known = self._known.of_the_study
 
     def _guarded(
         self,
@@ -266,14 +270,14 @@ class Desk:
 
     def tell(self, text: str) -> None:
         """Show a sentence that is no error."""
-        self.say(text, False)
+        self._tell(text, False)
 
     def refuse(self, text: str) -> None:
         """Show a sentence that says why something was not done."""
-        self.say(text, True)
+        self._tell(text, True)
 
     def _tell(self, text: str, is_error: bool) -> None:
-        self.say(text, is_error)
+        self.say(in_window(text), is_error)
 
     def look(self) -> None:
         """Ask the motors where they are, when the worker has nothing else to do."""
@@ -373,13 +377,23 @@ class Desk:
         """End the sitting, dark."""
 
         def end() -> None:
-            if self.session is None:
+            session = self.session
+            if session is None:
                 raise StudyError(NO_SESSION)
-            self.session.close()
-            self.session, self.field, self._anaesthesia_s = None, "", None
-            self._accepted.clear()
+            try:
+                session.close()
+            except StudyError as error:  # the light is off: a disk that is gone or full keeps nobody here
+                self._forget_session()
+                raise StudyError(
+                    f"the session was left, dark, but its end is not written down: {error}; then open it and close it"
+                ) from error
+            self._forget_session()
 
         self.do("closing the session", end)
+
+    def _forget_session(self) -> None:
+        self.session, self.field, self._anaesthesia_s = None, "", None
+        self._accepted.clear()
 
     def watch(self, field: str | None = None) -> None:
         """Show what is under the objective until somebody stops it."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from acquire.errors import RelocationError
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.tinted import both_tinted, stretched_bytes
+from acquire.gui.words import in_window
 from analysis.model import Stack, Verdict
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _seen(pixels: Bytes, plane: int) -> Bytes:
 def _advice(session: Session, field_name: str) -> str:
     if session.head_pose(field_name) is None:
         return NOTHING_KNOWN
-    return session.head_advice(field_name).replace(" (--new-session)", "")
+    return in_window(session.head_advice(field_name))
 
 
 # ---- the stage -----------------------------------------------------------------------------------------------------

@@ -62,7 +62,18 @@ class Draft:
         return replace(self, config=config)
 
     def save(self, path: Path) -> tuple[Draft, str]:
-        """Write the file; return what is so now, and what to tell."""
+        """Write the file; return what is so now, and what to tell.
+
+        Raises
+        ------
+        RigError
+            When the file is gone, or says something else than when it was read, or cannot be written.
+        """
+        if read_rig_config(self.source) != self.saved:
+            raise RigError(
+                f"{self.source} was changed by somebody since it was read; nothing was saved: note your changes, "
+                "reopen the rig, and make them again"
+            )
         kept = save_rig_config(self.config, path, template=self.source)
         beside = f"; as it was: {kept.name}" if kept is not None else ""
         return replace(self, source=path, saved=self.config), f"saved {path}{beside}; {REOPEN}"

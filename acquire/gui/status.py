@@ -135,6 +135,12 @@ class Known:
     stacks_left: int | None = None
     cannot: tuple[str, ...] = ()
 
+    @property
+    def of_the_study(self) -> Known:
+        """What of it is known without a session."""
+        kept = ("study", "animals", "groups", "hides_groups", "cannot")
+        return Known(**{name: getattr(self, name) for name in kept})
+
     def field(self, name: str) -> FieldStatus:
         """Return the field of a name."""
         return {field.name: field for field in self.fields}[name]
