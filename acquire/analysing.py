@@ -13,18 +13,20 @@ import pandas as pd
 
 from acquire.errors import StudyError
 from acquire.files import writing
-from analysis.errors import StackError
+from acquire.uptodate import AnalysedStack, write_analysis_record
+from analysis.errors import ExperimentError, StackError
 from analysis.field import FieldAnalysis, analyse_field
+from analysis.fieldtables import scorable_stretches, session_table, write_sessions
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
+from analysis.remote import RemotePath
 from analysis.report import write_field_outputs
+from analysis.reviewtables import REVIEWED_FOLDER, write_reviewed
 from analysis.stack import read_dendrites
-from analysis.tables import make_table, write_table
+from analysis.tables import STRETCHES_FILE, write_table
 
 Progress = Callable[[str, float], None]
-SESSIONS_FILE = "sessions.csv"
-SESSION_COLUMNS = ("session", "name")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +49,34 @@ class Analysed:
 
 
 def analyse_stores(
-    stores: Sequence[Path], folder: Path, *, weights: Path | None = None, progress: Progress | None = None
+    stores: Sequence[Path | RemotePath],
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    progress: Progress | None = None,
 ) -> Analysed:
-    """Compare the stacks of a field of a study, one a session; write tables and pictures."""
+    """Compare the stacks of a field of a study, one a session; write tables, pictures, and of what they were made."""
     with Memory(folder / MEMORY_FOLDER) as memory:
         stacks = [SavedStack(store, memory) for store in stores]
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
-        write_sessions(folder, [str(stack.provenance.get("session", stack.name)) for stack in stacks])
-    return Analysed(analysis, told, memory.trouble)
+        with writing(folder):
+            sessions = _sessions_of(stacks, stores, folder.parent.parent)
+            write_sessions(folder, sessions)
+            _write_record(folder, stacks, list(sessions["name"]), weights, told.replace(f"; {folder}", "", 1))
+    return Analysed(analysis, "\n".join([told, *review_again(folder)]), memory.trouble)
+
+
+def review_again(folder: Path) -> list[str]:
+    """Write the reviewed tables of a field anew; return what is to be told of them, a line each."""
+    try:
+        note = write_reviewed(folder)
+    except ExperimentError as error:  # the machine's tables are whole, whatever the decisions are
+        return [f"warning: {error}"]
+    if note is None:
+        return []
+    told = f"{note.decisions} decisions of {', '.join(note.who) or 'nobody'} are in {folder / REVIEWED_FOLDER}"
+    return [told, *(f"warning: {sentence}" for sentence in note.unplaced)]
 
 
 def analyse_stacks(
@@ -91,6 +112,7 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     """Write tables, pictures and report; return a line of counts."""
     with writing(folder):
         analysis.write_tables(folder, parquet=parquet)
+        write_table(scorable_stretches(analysis, stacks), folder / STRETCHES_FILE)
         write_field_outputs(folder, stacks, analysis)
     fates = analysis.fates["fate"].value_counts()
     counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in Fate)
@@ -99,19 +121,31 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     return "\n".join([told, *(f"warning: {warning}" for warning in analysis.warnings)])
 
 
-def write_sessions(folder: Path, names: Sequence[str]) -> None:
-    """Write which session each number of the tables is: what a person decides is kept by the sessions' names."""
-    with writing(folder):
-        write_table(make_table(list(enumerate(names)), SESSION_COLUMNS), folder / SESSIONS_FILE)
+def _sessions_of(stacks: Sequence[Stack], stores: Sequence[Path | RemotePath], animal: Path) -> pd.DataFrame:
+    """Return which session each number is: what a person decides is kept by the sessions' names."""
+    days = [stack.provenance.get("day") for stack in stacks]
+    return session_table(
+        [str(stack.provenance.get("session", stack.name)) for stack in stacks],
+        [float(day) if isinstance(day, int | float) else float("nan") for day in days],
+        [_seen_from(animal, store) for store in stores],
+    )
 
 
-def read_sessions(folder: Path) -> list[str]:
-    """Return the names of the sessions of the tables in a folder, in their order; none when they were not written."""
-    file = folder / SESSIONS_FILE
-    try:
-        return pd.read_csv(file, dtype={"name": str})["name"].to_list() if file.is_file() else []
-    except (OSError, ValueError, KeyError) as error:
-        raise StudyError(f"{file} cannot be read: {error}; analyse the field again") from error
+def _seen_from(animal: Path, store: Path | RemotePath) -> str:
+    if isinstance(store, Path) and store.is_relative_to(animal):
+        return store.relative_to(animal).as_posix()
+    return str(store)
+
+
+def _write_record(
+    folder: Path, stacks: Sequence[SavedStack], sessions: Sequence[str], weights: Path | None, told: str
+) -> None:
+    analysed = [
+        AnalysedStack(session=session, store=stack.name, fingerprint=stack.fingerprint)
+        for session, stack in zip(sessions, stacks, strict=True)
+    ]
+    animal, field = (str(stacks[0].provenance.get(owner, "")) for owner in ("animal", "field"))
+    write_analysis_record(folder, analysed, weights, of=(animal, field), told=told)
 
 
 def check_one_field(stacks: Sequence[Stack]) -> None:

@@ -284,7 +284,10 @@ def find_config(name_or_path: str | Path) -> Path:
     with resources.as_file(packaged) as file:
         if path.suffix == "" and file.is_file():
             return file
-    raise RigError(f"no rig config {name_or_path}: not a file, and the program brings only 'simulated' and 'demo'")
+    raise RigError(
+        f"no rig config {name_or_path}: there is no such file, and the program brings only 'simulated' and 'demo'; "
+        "put it back, or give another"
+    )
 
 
 def read_rig_config(name_or_path: str | Path) -> RigConfig:

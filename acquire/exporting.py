@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from acquire.analysing import Progress, read_sessions
+from acquire.analysing import Progress
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import said_of_making
@@ -23,7 +23,7 @@ from acquire.store import Study
 from analysis.dictionary import data_dictionary
 from analysis.edits import EDITS_FILE, History, read_edits
 from analysis.errors import StackError
-from analysis.fieldtables import FieldTables, read_tables
+from analysis.fieldtables import FieldTables, read_sessions, read_tables
 from analysis.followed import REVIEWED_BY, AnalysedField
 from analysis.labels import write_labels
 from analysis.marked import MarkedSession, Point, marked_session

@@ -24,6 +24,11 @@ def writing(path: Path) -> Iterator[None]:
     """Turn a full, read-only or missing disk into a StudyError that says what is free and what to do."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise StudyError(
+            f"cannot write {path}: its folder is gone; was its disk taken out, or the folder moved? "
+            "Bring it back and do it again"
+        ) from error
     except OSError as error:
         free = free_bytes(path)
         raise StudyError(

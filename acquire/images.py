@@ -384,6 +384,7 @@ class StackWriter:
                 "channels or region changed; take a new stack"
             )
         record = taken.record.model_copy(update={"crc32": checksum(taken.pixels)})
+        self._refuse_gone()
         with writing(self.path):
             if self._frames is not None:
                 for number, frame in enumerate(taken.frames[: self._frames.shape[0]]):
@@ -392,6 +393,14 @@ class StackWriter:
         self._sync(plane, len(taken.frames))
         append_line(journal_path(self.path), record.model_dump_json())
         self.records = [other for other in self.records if other.plane != plane] + [record]
+
+    def _refuse_gone(self) -> None:
+        # zarr would make its folders anew: on the disk beneath the one that was taken out.
+        if not (self.path / "zarr.json").is_file():
+            raise StudyError(
+                f"{self.path} is gone after {len(self.records)} planes: was its disk taken out, or its folder moved? "
+                "Bring it back and go on with the stack"
+            )
 
     def _sync(self, plane: int, frames: int) -> None:
         """Have the chunks of a plane reach the disk: a pulled plug takes no plane that the journal holds."""
@@ -451,6 +460,7 @@ class StackWriter:
         return {**about, "kind": "frames", "of": self.path.name, "planes": held}
 
     def _update(self, *, complete: bool) -> None:
+        self._refuse_gone()
         with writing(self.path):
             if self._frames_group is not None:
                 self._frames_group.attrs.update({"samefield": self._of_frames(complete)})

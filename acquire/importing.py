@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acquire.analysing import write_sessions
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import said_of_making, software_version, write_foreign_stack
@@ -26,6 +25,7 @@ from acquire.imported import IMPORT_FILE, IMPORTED, ImportedFile, ImportedSessio
 from acquire.model import FieldRecord, SessionRecord, StagePosition, utc_now
 from acquire.store import Study, made_record
 from analysis.errors import StackError
+from analysis.fieldtables import session_table, write_sessions
 from analysis.imported import make_tables
 from analysis.linkedmarks import read_linked_marks
 from analysis.mapmanager import is_map, read_map
@@ -283,7 +283,7 @@ def import_spines(marks: Marks, study_folder: Path, place: Place) -> list[str]:
         with writing(folder):
             for name in TABLE_NAMES:
                 write_table(getattr(made.tables, name), folder / f"{name}.csv", parquet=True)
-        write_sessions(folder, [record.name for record in records])
+            write_sessions(folder, session_table([r.name for r in records], [r.day for r in records]))
         write_import(folder, _import_record(marks, form, records, sessions, made.assumed))
     tables = made.tables
     fates = ", ".join(f"{count} {fate}" for fate, count in tables.fates["fate"].value_counts().items())

@@ -33,6 +33,7 @@ from acquire.model import AnimalRecord, FieldRecord, Record, SessionRecord, Stag
 R = TypeVar("R", bound=Record)
 STUDY_FILE, ANIMAL_FILE, SESSION_FILE = "study.json", "animal.json", "session.json"
 MOST_DAYS = 36_500
+MEND = "mend it, or put it back from your backup; nothing was changed"
 LOG_FILE = "log.jsonl"
 LIGHT_IN_NO_PLANE = "light in no plane"
 
@@ -48,9 +49,13 @@ def read_record(path: Path, kind: type[R]) -> R:
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        raise StudyError(f"{path} cannot be understood: {validation_summary(error)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from error
+        raise StudyError(f"{path} cannot be understood: {validation_summary(error)}; {MEND}") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} cannot be read: it is no text in UTF-8 (byte {error.start}); {MEND}") from error
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be read: {error.strerror or error}; put it back or give the right to read it"
+        ) from error
 
 
 def made_record(kind: type[R], **values: Any) -> R:
@@ -124,12 +129,22 @@ class Study:
     # ---- animals -----------------------------------------------------------------------------------------------
 
     def animal_folder(self, animal: str) -> Path:
-        """Return the folder of an animal, existing or not."""
-        return self.folder / "animals" / animal
+        """Return the folder of an animal, existing or not; refuses to when the whole study is gone."""
+        return self._animals / animal
 
     def animals(self) -> list[str]:
         """Return the ids of all animals, sorted."""
-        return sorted(file.parent.name for file in (self.folder / "animals").glob(f"*/{ANIMAL_FILE}"))
+        return sorted(file.parent.name for file in self._animals.glob(f"*/{ANIMAL_FILE}"))
+
+    @property
+    def _animals(self) -> Path:
+        # Without this, writing would make the folders anew: on the disk beneath the one that was taken out.
+        if not (self.folder / STUDY_FILE).is_file():
+            raise StudyError(
+                f"the study {self.folder} is gone: was its disk taken out, its share unmounted or its folder moved? "
+                "Bring it back under this name and do it again"
+            )
+        return self.folder / "animals"
 
     def animal(self, animal: str) -> AnimalRecord:
         """Read an animal."""

@@ -185,6 +185,11 @@ class History:
         """The decisions about spines that are not undone, in the order of the file."""
         return [edit for edit in self._edits if edit.is_about_a_spine and edit.step not in self._off]
 
+    @property
+    def of_review(self) -> list[Edit]:
+        """Those of them that change the reviewed tables: what a second rater decides alone does not."""
+        return [edit for edit in self.in_force if not edit.second]
+
     def undoable(self, who: str, *, second: bool = False) -> str | None:
         """Return the step that an undo takes back, None when there is none."""
         return _last(self._done.get((who, second)))
@@ -310,7 +315,7 @@ def parse_edits(content: bytes, file: Path) -> tuple[tuple[Edit, ...], tuple[str
         edits.append(_parse_edit(values, f"{file}, line {number}"))
     return tuple(edits), tuple(
         f"{file.name}, line {number} is torn (a power failure or a full disk) and is set aside; "
-        f"the other {len(edits)} decisions are whole."
+        f"the other {len(edits)} decisions are whole: make the one that was lost again."
         for number in torn
     )
 

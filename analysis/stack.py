@@ -22,6 +22,7 @@ from analysis.model import Dendrite, Stack
 from analysis.omezarr import is_zarr, read_zarr
 from analysis.prairie import find_prairie, read_prairie
 from analysis.rawimage import RawImage
+from analysis.remote import RemotePath, as_place, reaching
 from analysis.thorimage import find_thorimage, read_thorimage
 from analysis.tiff import read_tiff
 from analysis.vendors import CZI_SUFFIXES, OLYMPUS_SUFFIXES, read_czi, read_olympus
@@ -60,13 +61,15 @@ class Image:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def read_stack(path: Path | str, *, voxel_um: tuple[float, float, float] | None = None, channel: int = 0) -> Stack:
+def read_stack(
+    path: Path | RemotePath | str, *, voxel_um: tuple[float, float, float] | None = None, channel: int = 0
+) -> Stack:
     """Read one channel of a stack from OME-Zarr, TIFF (OME, ImageJ, ScanImage, LSM) or a microscope's own files.
 
     Parameters
     ----------
     path
-        File, or folder of an OME-Zarr image or of a recording of Prairie View or ThorImage.
+        File, or folder of an OME-Zarr image or of a recording of Prairie View or ThorImage, or the URL of an OME-Zarr.
     voxel_um
         Voxel size (z, y, x), um; None takes what the file says.
     channel
@@ -78,15 +81,16 @@ def read_stack(path: Path | str, *, voxel_um: tuple[float, float, float] | None 
         The file is missing, unreadable or not what was recorded, is no stack of planes, or its voxel size is not known
         or cannot be right.
     """
-    path = Path(path)
+    path = as_place(path)
     with reading(path):
-        raw = _read_known(path)
+        raw = _read_known(path) if isinstance(path, Path) else read_zarr(path)
     pixels = _pick(raw, path.name, "ZYX", channel)
     if len(pixels) < 2:
         raise StackError(f"{path.name} is one plane of {pixels.shape[1]} x {pixels.shape[2]} pixels; give a stack")
     _check_numbers(pixels, path.name)
     voxel = _voxel_um(raw, path.name, voxel_um)
-    return Stack(pixels, voxel, path.name, path, raw.saturation, raw.provenance, raw.count("C"))
+    source = path if isinstance(path, Path) else None
+    return Stack(pixels, voxel, path.name, source, raw.saturation, raw.provenance, raw.count("C"))
 
 
 def read_image(path: Path | str, *, pixel_um: float | None = None, channel: int = 0) -> Image:
@@ -164,8 +168,12 @@ def _dendrite(name: Any, rows: pd.DataFrame, file: str) -> Dendrite:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path | RemotePath) -> Iterator[None]:
     """Turn what the system refuses into a StackError."""
+    if isinstance(path, RemotePath):
+        with reaching(path.url):
+            yield
+        return
     try:
         yield
     except OSError as error:

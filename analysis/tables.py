@@ -18,9 +18,12 @@ SPINE_COLUMNS = (
 DENDRITE_COLUMNS = ("session", "dendrite", "z_um", "y_um", "x_um")
 TRACK_COLUMNS = ("session", "track_id", "head_z_um", "head_y_um", "head_x_um", "state", "present_probability")
 FATE_COLUMNS = ("from_session", "to_session", "track_id", "fate", "probability")
+STRETCH_COLUMNS = ("session", "dendrite", "from_um", "to_um")
+SESSION_COLUMNS = ("session", "name", "day", "stack")
+STRETCHES_FILE, SESSIONS_FILE = "stretches.csv", "sessions.csv"
 
 WHOLE_NUMBERS = ("session", "spine_id", "dendrite", "track_id", "from_session", "to_session")
-WORDS = ("side", "kind", "state", "fate", "name")
+WORDS = ("side", "kind", "state", "fate", "name", "stack")
 FLAGS = ("saturated",)
 DECIMALS = 4
 OVERLAY = re.compile(r"overlay_session\d+\.png")
@@ -36,9 +39,9 @@ def make_table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd
 def write_table(table: pd.DataFrame, file: Path, *, parquet: bool = False) -> None:
     """Write a table as CSV, and as parquet beside it if asked; a reader sees the old file or the whole new one."""
     rounded = table.round(DECIMALS)
-    _write_whole(file, lambda part: rounded.to_csv(part, index=False))
+    write_whole(file, lambda part: rounded.to_csv(part, index=False))
     if parquet:
-        _write_whole(file.with_suffix(".parquet"), lambda part: rounded.to_parquet(part, index=False))
+        write_whole(file.with_suffix(".parquet"), lambda part: rounded.to_parquet(part, index=False))
 
 
 def clear_outputs(folder: Path, tables: Sequence[str] = ()) -> None:
@@ -62,7 +65,8 @@ def clear_outputs(folder: Path, tables: Sequence[str] = ()) -> None:
             ) from error
 
 
-def _write_whole(file: Path, write: Callable[[Path], None]) -> None:
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Have a file written under another name, then renamed: a reader sees the old file or the whole new one."""
     part = file.with_name(f".{file.name}.part")
     try:
         write(part)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from acquire.analysing import SESSIONS_FILE
 from acquire.errors import StudyError
 from acquire.gui.material import Reviewable, list_reviewable, open_material
 from acquire.gui.review import Review
 from analysis.edits import EditKind, read_edits
 from analysis.model import SpineState
+from analysis.tables import SESSIONS_FILE
 from tests.drawn import STATES, A, P, U, drawn, make_drawn_study
 
 FIELD = Reviewable("M1", "F01")

@@ -1,5 +1,6 @@
 """The review in the window: real keys and clicks on the real page; then the file of decisions."""
 
+import dataclasses
 import threading
 import time
 
@@ -17,6 +18,7 @@ from PyQt6.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QTable
 
 from acquire.gui.app import make_window  # noqa: E402
 from acquire.gui.theme import choose_theme  # noqa: E402
+from analysis import reviewtables  # noqa: E402
 from analysis.edits import EditBook, read_edits  # noqa: E402
 from tests.drawn import STATES, A, P, drawn, make_drawn_study  # noqa: E402
 
@@ -417,3 +419,38 @@ def test_the_window_answers_while_somebody_steps(sitting):
         QApplication.processEvents()
         took.append(time.thread_time() - began)
     assert max(took) < 0.1
+
+
+def reviewed(sitting):
+    return sitting.file.parent / "reviewed" / "reviewed.json"
+
+
+def test_leaving_the_page_writes_the_reviewed_tables_beside_the_window(sitting, monkeypatch):
+    written_in = []
+    write = reviewtables.write_reviewed
+    monkeypatch.setattr(
+        "acquire.gui.material.write_reviewed",
+        lambda folder: (written_in.append(threading.current_thread().name), write(folder)),
+    )
+    sitting.key(Qt.Key.Key_B)
+    assert not reviewed(sitting).exists()
+    sitting.window.open_page("Study")
+    sitting.wait(lambda: reviewed(sitting).exists())
+    assert reviewtables.is_fresh(sitting.file.parent)
+    assert all(name.startswith("reading") for name in written_in)
+
+
+def test_the_end_of_a_session_and_of_the_window_write_the_reviewed_tables(sitting):
+    desk = sitting.window.desk
+    sitting.key(Qt.Key.Key_B)
+    record = sitting.study.sessions("M1")[0]
+    desk._known = dataclasses.replace(desk._known, record=record)
+    sitting.window.refresh()
+    desk._known = dataclasses.replace(desk._known, record=None)
+    sitting.window.refresh()
+    sitting.settle()
+    assert reviewtables.read_review_note(sitting.file.parent).decisions == 1
+    sitting.key(Qt.Key.Key_B)
+    sitting.window._leaving = True
+    sitting.window.close()
+    assert reviewtables.read_review_note(sitting.file.parent).decisions == 2

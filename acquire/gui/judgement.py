@@ -53,7 +53,7 @@ def judge(
 ) -> Judgement:
     """Tell what the decisions come to: of the review, or of a second rater alone; ``days`` name the sessions."""
     history = History(book.edits)
-    first_edits = [edit for edit in history.in_force if not edit.second]
+    first_edits = history.of_review
     raters = list(dict.fromkeys(edit.who for edit in reversed(history.in_force) if edit.second))
     rater = who if second or who in raters or not raters else raters[0]
     second_edits = [edit for edit in history.in_force if edit.second and edit.who == rater]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 
 from acquire.errors import StudyError
 from acquire.gui.status import FieldStatus, Known
+from acquire.gui.words import in_window
 from acquire.model import FieldRecord, StackPlan, StagePosition
 from acquire.overview import is_written_after
 from acquire.quality import bad_planes
@@ -31,8 +33,8 @@ def know(study: Study | None, session: Session | None, rig: Rig | None) -> Known
         return known
     animal = study.animal(session.record.animal)
     sessions = study.sessions(animal.id)
-    return Known(
-        **{name: getattr(known, name) for name in ("study", "animals", "groups", "hides_groups", "cannot")},
+    return replace(
+        known,
         group="" if is_blind else animal.group,
         record=session.record,
         fields=tuple(_field_status(session, field) for field in animal.fields),
@@ -81,7 +83,7 @@ def _field_status(session: Session, field: FieldRecord) -> FieldStatus:
             dose_limit_mj=field.plan.dose_limit_mj,
         )
     except (StudyError, OSError) as error:
-        return FieldStatus(name=field.name, position=field.position, is_new=is_new, advice=str(error))
+        return FieldStatus(name=field.name, position=field.position, is_new=is_new, advice=in_window(str(error)))
 
 
 def _prediction(session: Session, field: FieldRecord) -> tuple[StagePosition | None, tuple[float, float, float] | None]:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from acquire.analysing import read_sessions
 from acquire.errors import StudyError
 from acquire.store import Study
 from analysis.edits import EDITS_FILE, EditBook
-from analysis.fieldtables import read_tables
+from analysis.fieldtables import read_sessions, read_tables
 from analysis.followed import AnalysedField
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Floats, Stack
+from analysis.reviewtables import write_reviewed
 
 HALF_WIDTH_UM = 5.0
 HALF_DEPTH_UM = 2.5
@@ -92,6 +92,10 @@ class Material:
     def lengths_um(self) -> dict[int, float]:
         """Length of every dendrite, um."""
         return {name: self.analysed.aligned(name).reference.length_um for name in self.analysed.dendrites}
+
+    def write_reviewed(self) -> None:
+        """Write the tables as they are after the decisions, for other programs."""
+        write_reviewed(self.book.file.parent)
 
     def draw(self, dendrite: int, session: int) -> NDArray[np.uint8] | None:
         """Return one session of a dendrite, straight, shape (across, along); None where the session lacks it."""

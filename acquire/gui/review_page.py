@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PyQt6.QtCore import Qt
-from PyQt6.QtGui import QShowEvent
+from PyQt6.QtGui import QHideEvent, QShowEvent
 from PyQt6.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -90,6 +90,7 @@ class ReviewPage(Page):
         self._asked: set[tuple[int, int]] = set()
         self._raws: dict[int, RawStack] = {}
         self._was_analysing = ""
+        self._had_session = False
         self._is_listed = False
         self._commands = [*self._steps(), *self._decisions(), *self._mending(), *self._looking()]
         self._buttons = {one.name: CommandButton(one) for one in self._commands if one.name in (*STEP, *DECIDE, *MEND)}
@@ -232,6 +233,9 @@ class ReviewPage(Page):
         """List the fields when the study is there, and again after an analysis."""
         is_over = bool(self._was_analysing) and not status.analysing
         self._was_analysing = status.analysing
+        had_session, self._had_session = self._had_session, status.known.record is not None
+        if had_session and not self._had_session:
+            self._write()
         if (is_over or not self._is_listed) and self.desk.study is not None:
             self._list(again=is_over)
 
@@ -239,6 +243,15 @@ class ReviewPage(Page):
         """List the fields that were analysed meanwhile."""
         super().showEvent(event)
         self._is_listed = False
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Have the reviewed tables on the disk when somebody goes to another page, or leaves."""
+        super().hideEvent(event)
+        self._write()
+
+    def _write(self) -> None:
+        if self.review is not None:
+            self._read("writing the reviewed tables", self.review.material.write_reviewed, lambda _none: None)
 
     def _list(self, *, again: bool = False) -> None:
         study = self.desk.study
@@ -301,6 +314,8 @@ class ReviewPage(Page):
     def _open(self, review: Review) -> None:
         if self.review is not None and self.review.material.of == review.material.of:
             review.restore(self.review)
+        else:
+            self._write()  # the field that was open before
         self.review = review
         self._drawn.clear()
         self._asked.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from PyQt6.QtGui import QShowEvent
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QTabWidget, QVBoxLayout
 
 from acquire.config import RigConfig
@@ -92,6 +93,11 @@ class RigPage(Page):
         current = self.tabs.currentWidget()
         if isinstance(current, RigTab):
             current.show_status(status)
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Read a config again that could not be read before."""
+        super().showEvent(event)
+        self._is_reading = False
 
     def show_draft(self, draft: Draft) -> None:
         """Show another draft on every tab."""
