@@ -53,6 +53,7 @@ GRID_UM = tuple(float(step) for step in range(1, int(FARTHEST_UM) + 1))
 NULLS = {"permuted": PERMUTED, "uniform": UNIFORM}
 AGAIN, ELSEWHERE, OLDER = "formed again", "formed elsewhere", "older"
 CLASSES = (AGAIN, ELSEWHERE, OLDER)
+NO_VALUE = "no new spine, or none eliminated earlier"
 LOST_LATER = "spines eliminated in the later phase, % of their class"
 
 
@@ -280,7 +281,7 @@ def _legend(
         f"chance (mean and interval of 95 % of {settings.runs} runs in which it is permuted which spines of a dendrite "
         f"are new). Middle: the same share for other distances, mean of animals; full lines, observed; dashed, "
         f"permuted; dotted, placed anywhere on the judged stretch. New spines on a dendrite without an eliminated one "
-        f"count as far. {tell_numbers(table, 'again_percent', 'new_spines')} {told} "
+        f"count as far. {tell_numbers(table, 'again_percent', 'new_spines', why_none=NO_VALUE)} {told} "
         f"Right: percentage of the "
         f"spines of each class that the later phase eliminated, one line an animal, with mean and s.e.m.: formed again "
         f"(in the phase before, where one had been eliminated), formed elsewhere in the same phase, so of the same "
