@@ -343,6 +343,7 @@ class FindPage(Page):
         if self._is_live():
             self.desk.stop()
         else:
+            self.joystick.setFocus()  # the table would keep the arrow keys
             self.desk.watch()
 
     def _why_not_keep(self) -> str | None:
