@@ -24,6 +24,7 @@ from rich.table import Table
 
 from acquire.errors import StudyError
 from analysis.errors import ExperimentError
+from analysis.jobs import keep_freed_memory
 from analysis.model import Transform, Verdict
 
 LIST_OPTIONS = ("--days", "--field", "--groups")
@@ -432,6 +433,7 @@ def analyse(
         raise typer.BadParameter("give either stacks with --out, or --study")
     if study is not None and spines is not None:
         raise typer.BadParameter("--spines needs stacks with --out, not --study")
+    keep_freed_memory()
     with _progress_bar() as progress:
         if study is not None:
             from acquire.commands import analyse_study

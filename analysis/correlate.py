@@ -7,10 +7,13 @@ means about zero on average everywhere (:func:`flatten`), so that no local mean 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
+
+from analysis.jobs import two_at_a_time
 
 Image = NDArray[np.float32]
 THREADS = 2
@@ -51,8 +54,10 @@ def flatten(image: Image, small: ArrayLike, large: ArrayLike) -> Image:
     noise = max(middle - low, 0.02 * float(image.max() - low), 1e-12)
     logged = np.log1p(np.maximum(image - low, 0) / np.float32(noise))
     fine, coarse = (np.asarray(sigma, dtype=float) for sigma in (small, large))
-    smooth = ndimage.gaussian_filter(logged, fine, truncate=3.0)
-    smooth -= ndimage.gaussian_filter(logged, coarse, truncate=2.5)
+    blurs = [partial(ndimage.gaussian_filter, logged, fine, truncate=3.0)]
+    blurs.append(partial(ndimage.gaussian_filter, logged, coarse, truncate=2.5))
+    smooth, wide = two_at_a_time(blurs)
+    smooth -= wide
     overall = float(np.std(smooth))
     if not np.isfinite(overall) or overall < 1e-6:
         return np.zeros_like(smooth)
