@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from acquire.errors import StudyError
 from acquire.files import writing
 from analysis.errors import StackError
 from analysis.field import FieldAnalysis, analyse_field
+from analysis.jobs import two_at_a_time
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
@@ -51,7 +53,7 @@ def analyse_stores(
 ) -> Analysed:
     """Compare the stacks of a field of a study, one a session; write tables and pictures."""
     with Memory(folder / MEMORY_FOLDER) as memory:
-        stacks = [SavedStack(store, memory) for store in stores]
+        stacks = two_at_a_time([partial(SavedStack, store, memory) for store in stores])
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
         write_sessions(folder, [str(stack.provenance.get("session", stack.name)) for stack in stacks])
@@ -78,7 +80,7 @@ def analyse_stacks(
     traced = read_dendrites(dendrites) if dendrites is not None else None
     marks = read_marks(spines) if spines is not None else None
     with Memory(folder / MEMORY_FOLDER) as memory:
-        stacks = [SavedStack(path, memory, voxel_um) for path in paths]
+        stacks = two_at_a_time([partial(SavedStack, path, memory, voxel_um) for path in paths])
         check_one_field(stacks)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)

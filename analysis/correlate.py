@@ -169,8 +169,11 @@ def _window_sums(image: Image, size: Sequence[int]) -> Image:
     """Sum over the window that starts at each voxel; shape shrinks by size - 1."""
     sums: NDArray[np.floating] = image.astype(np.float64)
     for axis, n in enumerate(size):
-        total = np.cumsum(sums, axis=axis)
-        total = np.concatenate([np.zeros_like(np.take(total, [0], axis=axis)), total], axis=axis)
-        upper = np.take(total, np.arange(n, total.shape[axis]), axis=axis)
-        sums = upper - np.take(total, np.arange(0, total.shape[axis] - n), axis=axis)
+        shape = list(sums.shape)
+        shape[axis] += 1
+        total = np.empty(shape)
+        rows = np.moveaxis(total, axis, 0)
+        rows[0] = 0
+        np.cumsum(sums, axis=axis, out=np.moveaxis(rows[1:], 0, axis))
+        sums = np.moveaxis(rows[n:] - rows[:-n], 0, axis)
     return sums.astype(np.float32)

@@ -9,6 +9,7 @@ It knows nothing of dendrites or spines, and works in the frames of the two stac
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -133,15 +134,19 @@ def register_stacks(
     found, margin, height = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=NEAR_PEAK_UM)
     reversed_today = replace(coarse_today, values=np.ascontiguousarray(coarse_today.values[::-1]))
     as_turned = [Transform.rigid(yaw_deg=found.yaw_deg - start.yaw_deg, centre_zyx_um=centre_um)]
-    flipped = search_motion(coarse, reversed_today, start, as_turned, reach_um=reach_um, near_um=NEAR_PEAK_UM)
-    score = 0.0
-    for plan in BLOCKS:
-        refined = refine_motion(fine, fine_today, found, plan)
-        found, score = refined.motion, refined.score
-    stretched = stretch_motion(fine, fine_today, found, STRETCHED)
-    agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=AXIS_WEIGHT)
+    search_reversed = partial(search_motion, coarse, reversed_today, start, as_turned, reach_um=reach_um)
+    with ThreadPoolExecutor(max_workers=1) as beside:  # what the steps of the refinement need not wait for
+        flipped = beside.submit(search_reversed, near_um=NEAR_PEAK_UM)
+        score = 0.0
+        for plan in BLOCKS:
+            refined = refine_motion(fine, fine_today, found, plan)
+            found, score = refined.motion, refined.score
+        in_halves = partial(search_halves, reach_um=reach_um, axis_weight=AXIS_WEIGHT)
+        halves = beside.submit(in_halves, coarse, coarse_today, found)
+        stretched = stretch_motion(fine, fine_today, found, STRETCHED)
+    agreement_um, overlap = halves.result()
     probability = estimate_probability(score, margin, agreement_um, overlap)
-    is_reversed = flipped.height > height
+    is_reversed = flipped.result().height > height
     if is_reversed:
         probability = min(probability, REVERSED_PROBABILITY)
     verdict = judge(probability, agreement_um)

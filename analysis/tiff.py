@@ -34,6 +34,7 @@ UNREADABLE = (
     zlib.error,
 )
 BEYOND_END = re.compile(r"invalid ((page|value) offset|offset to)")  # what tifffile logs before it goes on
+THREADS = 2  # that unpack planes
 UNNAMED_AXES = str.maketrans("IQR", "ZZZ")  # pages in a row, when nothing says what they are
 
 
@@ -71,7 +72,7 @@ def _read(tiff: tifffile.TiffFile, path: Path) -> RawImage:
     alike = [other for other in tiff.series if other.shape == series.shape]
     if len(alike) > 1:
         raise StackError(f"{path.name} holds {len(alike)} images of the same size; save each field as its own file")
-    image = RawImage(np.asarray(series.asarray()), series.axes.translate(UNNAMED_AXES))
+    image = RawImage(np.asarray(series.asarray(maxworkers=THREADS)), series.axes.translate(UNNAMED_AXES))
     image = replace(image, saturation=integer_saturation(image.pixels.dtype))
     if tiff.is_ome:
         return _with_ome(image, str(tiff.ome_metadata))
