@@ -22,6 +22,7 @@ from rich.table import Table
 
 from acquire.errors import StudyError, tell_unexpected
 from analysis.errors import ExperimentError
+from analysis.jobs import keep_freed_memory
 from analysis.model import Transform, Verdict
 
 FORMAT_OPTION = "--format"
@@ -445,6 +446,7 @@ def analyse(
         raise typer.BadParameter("--spines needs stacks with --out, not --study")
     if study is None and (scheduler is not None or workers is not None or again):
         raise typer.BadParameter("--scheduler, --workers and --again are for --study")
+    keep_freed_memory()
     with _progress_bar() as progress:
         if study is not None:
             from acquire.commands import analyse_study

@@ -26,7 +26,7 @@ from analysis.remote import RemotePath
 from analysis.stack import read_stack, reading
 
 HELD_BYTES = 800_000_000  # of pixels at a time: one stack of 1024 x 1024 x 70 voxels has 75 to 150 MB
-KIND = b"samefield memory 1\n"
+KIND = b"samefield memory 2\n"
 SUFFIX = ".memory"
 MEMORY_FOLDER = "cache"
 """Name of the folder beside the tables of a field."""
