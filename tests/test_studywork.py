@@ -451,3 +451,14 @@ def test_a_study_on_a_web_server_is_read_and_its_tables_are_kept_here(study, exp
 def test_a_url_without_a_study_is_told(url, says):
     with pytest.raises((StudyError, StackError), match=says):
         analyse(url)
+
+
+def test_where_nothing_can_be_written_the_tables_go_elsewhere(in_memory, expected, tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "pipe_file", refuse)
+    with pytest.raises(StudyError, match=r"cannot be written; give --out DIR for the tables .*read only"):
+        analyse(in_memory)
+    analyse(in_memory, animal="M2", out=tmp_path)
+    assert tables_in(tmp_path / "M2" / "F01") == expected["M2", "F01"]
