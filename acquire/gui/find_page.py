@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import (
     QAbstractItemView,
-    QButtonGroup,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
@@ -37,7 +36,7 @@ from acquire.gui.finding_view import (
     tell_search,
     why_not_accept,
 )
-from acquire.gui.page import CommandButton, Page, quiet, row_table, titled, wrapped
+from acquire.gui.page import CommandButton, OneOf, Page, quiet, row_table, titled, wrapped
 from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.theme import colour_of
@@ -96,8 +95,8 @@ class FindPage(Page):
         table.itemSelectionChanged.connect(self._chosen)
         return table
 
-    def _exclusive(self, *names: str) -> QButtonGroup:
-        group = QButtonGroup(self)
+    def _exclusive(self, *names: str) -> OneOf:
+        group = OneOf(self)
         for name in names:
             self._buttons[name].setCheckable(True)
             group.addButton(self._buttons[name])
@@ -105,7 +104,7 @@ class FindPage(Page):
         return group
 
     def _steps_to_choose(self) -> dict[float, CommandButton]:
-        group, buttons = QButtonGroup(self), {}
+        group, buttons = OneOf(self), {}
         for step_um in STEPS_UM:
             choose = Command(f"step-{step_um:g}", f"{step_um:g}", "", "", partial(self._choose_step, step_um))
             buttons[step_um] = CommandButton(choose)

@@ -137,7 +137,7 @@ class ReviewPage(Page):
         for line, names in enumerate(rows):
             for column, name in enumerate(names):
                 button = self._buttons[name]
-                button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+                button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys with the rows
                 button.setStyleSheet(TIGHT)
                 button.setCheckable(name in SWITCHES)
                 grid.addWidget(button, line, column)
