@@ -36,8 +36,9 @@ from acquire.gui.finding_view import (
     tell_search,
     why_not_accept,
 )
+from acquire.gui.flicker import FLICKER
 from acquire.gui.page import CommandButton, OneOf, Page, quiet, row_table, titled, wrapped
-from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
+from acquire.gui.planes import BOTH, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.theme import colour_of
 from acquire.gui.words import MARKS

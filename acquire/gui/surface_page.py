@@ -24,7 +24,8 @@ from PyQt6.QtWidgets import (
 
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_SESSION, Desk
-from acquire.gui.map_picture import BOTH, FLICKER, MAP, MapPicture
+from acquire.gui.flicker import FLICKER
+from acquire.gui.map_picture import BOTH, MAP, MapPicture
 from acquire.gui.map_view import (
     CANDIDATE,
     MapView,
