@@ -13,7 +13,7 @@ from PyQt6.QtGui import QImage, QPainter, QWheelEvent
 from PyQt6.QtWidgets import QVBoxLayout, QWidget
 
 from acquire.gui.theme import theme
-from acquire.gui.tinted import TABLED, WHITE, Colours, Tint, packed
+from acquire.gui.tinted import TABLED, WHITE, Colours, Tint, look_up, packed
 
 Image = NDArray[Any]  # grey, of 8 or 16 bits or broken numbers; or red, green, blue of 8 bits
 DARKEST, BRIGHTEST = 1.0, 99.7  # percentiles of a thinned image that are drawn black and white
@@ -33,6 +33,7 @@ class ShownImage(pg.GraphicsObject):  # type: ignore[misc]
         self._tint = Tint(0.0, float(WHITE))
         self._tabled: tuple[Tint, np.dtype[Any]] | None = None
         self._table: Colours = np.zeros(0, np.uint32)
+        self._paper: Colours = np.zeros((0, 0), np.uint32)
         self._colours: Colours | None = None
 
     def show_image(self, image: Image, tint: Tint) -> None:
@@ -71,7 +72,10 @@ class ShownImage(pg.GraphicsObject):  # type: ignore[misc]
             return self._tint.colours(image)
         if self._tabled != (self._tint, image.dtype):
             self._tabled, self._table = (self._tint, image.dtype), self._tint.table(image.dtype)
-        return np.take(self._table, image, mode="wrap")
+        if self._paper.shape != image.shape:
+            self._paper = np.empty(image.shape, np.uint32)
+        look_up(self._table, image, self._paper)
+        return self._paper
 
 
 class Picture(QWidget):
