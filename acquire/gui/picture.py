@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from acquire.gui.tinted import TABLED, WHITE, Colours, Tint, look_up, packed
 Image = NDArray[Any]  # grey, of 8 or 16 bits or broken numbers; or red, green, blue of 8 bits
 DARKEST, BRIGHTEST = 1.0, 99.7  # percentiles of a thinned image that are drawn black and white
 THINNED = 64  # along each side: enough to know how bright a frame is
-FOLLOWED_EVERY = 5  # images: from one to the next the brightness hardly changes
+FOLLOWED_EVERY_S = 0.15  # meanwhile the brightness hardly changes
 RGB = QImage.Format.Format_RGB32
 STEADY = 0.7  # of the last levels that stays: the picture does not flicker
 
@@ -94,7 +95,7 @@ class Picture(QWidget):
         self.view.addItem(self.item)
         self._warning = int(theme().light_on.removeprefix("#"), 16)
         self._levels: tuple[float, float] | None = None
-        self._images = 0
+        self._followed_s = 0.0
         self._extent: tuple[float, float, int, int] | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -124,11 +125,12 @@ class Picture(QWidget):
         black, white = (0.0, float(WHITE)) if image.ndim == 3 else levels or self._followed(image)
         self.item.show_image(image, Tint(black, white, saturation, self._warning))
         self._fit((*(um or image.shape[:2]), *image.shape[:2]))
-        self._images += 1
 
     def _followed(self, image: Image) -> tuple[float, float]:
-        if self._levels is not None and self._images % FOLLOWED_EVERY:
+        now_s = time.monotonic()
+        if self._levels is not None and now_s - self._followed_s < FOLLOWED_EVERY_S:
             return self._levels
+        self._followed_s = now_s
         rows, columns = (max(1, size // THINNED) for size in image.shape)
         black, white = (float(value) for value in np.percentile(image[::rows, ::columns], (DARKEST, BRIGHTEST)))
         if self._levels is not None:
