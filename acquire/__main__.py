@@ -6,10 +6,8 @@ import json
 import math
 import signal
 import sys
-import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,11 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from acquire.errors import StudyError
+from acquire.errors import StudyError, tell_unexpected
 from analysis.errors import ExperimentError
 from analysis.model import Transform, Verdict
 
-LIST_OPTIONS = ("--days", "--field", "--groups")
+FORMAT_OPTION = "--format"
+LIST_OPTIONS = ("--days", "--field", "--groups", FORMAT_OPTION)
 LANDMARK_OPTION, LANDMARK_VALUES = "--landmark", 3
 LONGEST_INTERVAL_S = 86400.0
 CLOSING_S = 3.0
@@ -423,28 +422,60 @@ def analyse(
     ] = None,
     spines: Annotated[Path | None, typer.Option(help="CSV of spines marked by a person: link these.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Spine network trained on your own stacks (.onnx).")] = None,
-    study: Annotated[Path | None, typer.Option(help="Analyse the fields of a study instead.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Analyse the fields of a study instead: its folder, or a URL (s3://...).")
+    ] = None,
     animal: Annotated[str | None, typer.Option(help="Only this animal of the study.")] = None,
     fields: FieldsOption = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Analyse the study on this dask cluster, e.g. tcp://10.0.0.5:8786.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Analyse so many fields of the study at a time, each in its own process.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Analyse also fields that are up to date.")] = False,
 ) -> None:
-    """Detect, match and compare spines: in any lab's stacks of one field, or in a study."""
+    """Detect, match and compare spines: in any lab's stacks of one field, or in a study.
+
+    A study goes on past a field that cannot be analysed, and ends with exit code 1, its name and the reason.
+    """
     if (study is None) == (not stacks):
         raise typer.BadParameter("give either stacks with --out, or --study")
     if study is not None and spines is not None:
         raise typer.BadParameter("--spines needs stacks with --out, not --study")
+    if study is None and (scheduler is not None or workers is not None or again):
+        raise typer.BadParameter("--scheduler, --workers and --again are for --study")
     with _progress_bar() as progress:
         if study is not None:
             from acquire.commands import analyse_study
+            from acquire.planning import StudyAnalysis
 
-            summaries = analyse_study(study, animal, fields, progress, weights=weights)
+            asked = StudyAnalysis(animal, tuple(fields or ()), folder, weights, again, scheduler, workers)
+            analyse_study(study, asked, progress, partial(out.print, markup=False))
         elif folder is None:
             raise typer.BadParameter("--out says where the tables go")
         else:
             from acquire.analysing import analyse_stacks
 
             own = {"spines": spines, "weights": weights}
-            summaries = [analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress, **own)]
-    for line in summaries:
+            out.print(analyse_stacks(stacks or [], folder, dendrites, voxel_um, progress, **own))
+
+
+@app.command()
+def figures(
+    study: Annotated[Path, typer.Option(help="The study, analysed.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where figures.html, pictures, tables and statistics.json go.")],
+    settings: Annotated[Path | None, typer.Option(help="TOML of what is chosen differently (see the guide).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all that is drawn at random.")] = None,
+    runs: Annotated[int | None, typer.Option(min=100, help="Runs of each null; 10,000 when not given.")] = None,
+) -> None:
+    """Draw every figure of a study, with the tables and the statistics behind it."""
+    from acquire.studyfigures import draw_study, read_settings
+
+    chosen = read_settings(settings, seed=seed, runs=runs)
+    with _progress_bar() as progress:
+        told = draw_study(study, folder, chosen, progress)
+    for line in told:
         out.print(line)
 
 
@@ -528,6 +559,100 @@ def check_rig(rig: Annotated[str, typer.Argument(metavar="RIG", help="A rig conf
         out.print(f"note: {line}")
 
 
+@app.command("simulate-study")
+def simulate_study(
+    study: Annotated[Path, typer.Argument(help="The folder to make.")],
+    animals: Annotated[int, typer.Option(min=1, max=100, help="In every group.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Which study is drawn.")] = 0,
+    null: Annotated[bool, typer.Option("--null", help="A study without any effect: all groups alike.")] = False,
+) -> None:
+    """Make a study of tables alone, with known effects, to see what 'samefield figures' says of it."""
+    from acquire.planting import plant_on_disk
+    from analysis.study.plan import PlantedPlan, null_plan
+
+    tables = plant_on_disk(study, null_plan() if null else PlantedPlan(), animals=animals, seed=seed)
+    out.print(f"made {study}: {len(tables.animals)} simulated animals in {len(tables.groups)} groups")
+
+
+@app.command()
+def export(
+    study: StudyOption,
+    folder: Annotated[Path, typer.Option("--out", help="Where the files go; the study is only read.")],
+    animal: Annotated[str | None, typer.Option(help="Only this animal.")] = None,
+    fields: FieldsOption = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(FORMAT_OPTION, help="imagej, swc, labels, tables, nwb; one or several. All but nwb if none."),
+    ] = None,
+    as_analysed: Annotated[bool, typer.Option("--as-analysed", help="Without the decisions of the review.")] = False,
+    with_image: Annotated[bool, typer.Option("--with-image", help="Copy the stack beside its labels.")] = False,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size of sessions without a stack, um."),
+    ] = None,
+) -> None:
+    """Write spines and dendrites for other programs: ImageJ ROIs, SWC, OME-Zarr labels, tables, NWB."""
+    from acquire.exporting import USUAL, ExportPlan, Format, export_study
+
+    try:
+        asked = tuple(dict.fromkeys(Format(name) for name in formats)) if formats else USUAL
+    except ValueError as error:
+        raise typer.BadParameter(f"{FORMAT_OPTION}: {error}; give some of {', '.join(Format)}") from error
+    plan = ExportPlan(asked, animal, tuple(fields) if fields else None, as_analysed, with_image, voxel_um)
+    with _progress_bar() as progress:
+        told = export_study(study, folder, plan, progress)
+    for line in told:
+        out.print(line, markup=False)
+
+
+@app.command("import")
+def import_(
+    stack: Annotated[Path, typer.Argument(help="A stack of any program: a file, or the folder of a recording.")],
+    study: StudyOption,
+    animal: AnimalOption,
+    field: Annotated[str, typer.Option("--field", help="The field; made when the animal has none of that name.")],
+    day: Annotated[
+        float | None, typer.Option("--day", help="Days since the first session; else from the file.")
+    ] = None,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
+    ] = None,
+) -> None:
+    """Take a stack of another program into a study."""
+    from acquire.importing import Place, import_stack
+
+    for line in import_stack(stack, study, Place(animal, field, day), voxel_um=voxel_um):
+        out.print(line, markup=False)
+
+
+@app.command("import-spines")
+def import_spines(
+    files: Annotated[list[Path], typer.Argument(help="One for all sessions, or one a session in the order of time.")],
+    study: StudyOption,
+    animal: AnimalOption,
+    field: Annotated[str, typer.Option("--field", help="The field; made when the animal has none of that name.")],
+    form: Annotated[
+        str | None, typer.Option(FORMAT_OPTION, help="csv, imagej, swc or mapmanager; else by the name.")
+    ] = None,
+    days: Annotated[list[float] | None, typer.Option("--days", help="Day of each session, e.g. --days 0 4 8.")] = None,
+    dendrites: Annotated[Path | None, typer.Option(help="CSV of the dendrites, beside a CSV of spines.")] = None,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
+    ] = None,
+) -> None:
+    """Take spines marked in another program into a study, as an analysed field."""
+    from acquire.importing import MarkFormat, Marks, Place
+    from acquire.importing import import_spines as take_in
+
+    try:
+        known = None if form is None else MarkFormat(form)
+    except ValueError as error:
+        raise typer.BadParameter(f"{FORMAT_OPTION}: {error}; give one of {', '.join(MarkFormat)}") from error
+    marks = Marks(tuple(files), known, dendrites, tuple(days) if days else None, voxel_um)
+    for line in take_in(marks, study, Place(animal, field)):
+        out.print(line, markup=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -578,17 +703,7 @@ def _usage(error: Exception) -> str:
 
 
 def _report_unexpected(error: Exception) -> int:
-    details = "".join(traceback.format_exception(error))
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="samefield-error-", suffix=".log", delete=False, encoding="utf-8"
-        ) as log:
-            log.write(details)
-        where = f"details in {log.name}"
-    except OSError as unwritten:
-        where = f"details cannot be written: {unwritten.strerror}"
-    text = " ".join(str(error).split())
-    err.print(f"error: unexpected {type(error).__name__}: {text} ({where})", markup=False)
+    err.print(f"error: {tell_unexpected(error)}", markup=False)
     return 1
 
 

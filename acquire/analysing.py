@@ -9,17 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from acquire.errors import StudyError
 from acquire.files import writing
+from acquire.uptodate import AnalysedStack, write_analysis_record
 from analysis.errors import ExperimentError, StackError
 from analysis.field import FieldAnalysis, analyse_field
-from analysis.fieldtables import write_sessions
+from analysis.fieldtables import scorable_stretches, session_table, write_sessions
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
+from analysis.remote import RemotePath
 from analysis.report import write_field_outputs
 from analysis.reviewtables import REVIEWED_FOLDER, write_reviewed
 from analysis.stack import read_dendrites
+from analysis.tables import STRETCHES_FILE, write_table
 
 Progress = Callable[[str, float], None]
 
@@ -44,15 +49,21 @@ class Analysed:
 
 
 def analyse_stores(
-    stores: Sequence[Path], folder: Path, *, weights: Path | None = None, progress: Progress | None = None
+    stores: Sequence[Path | RemotePath],
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    progress: Progress | None = None,
 ) -> Analysed:
-    """Compare the stacks of a field of a study, one a session; write tables and pictures."""
+    """Compare the stacks of a field of a study, one a session; write tables, pictures, and of what they were made."""
     with Memory(folder / MEMORY_FOLDER) as memory:
         stacks = [SavedStack(store, memory) for store in stores]
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
         with writing(folder):
-            write_sessions(folder, [str(stack.provenance.get("session", stack.name)) for stack in stacks])
+            sessions = _sessions_of(stacks, stores, folder.parent.parent)
+            write_sessions(folder, sessions)
+            _write_record(folder, stacks, list(sessions["name"]), weights, told.replace(f"; {folder}", "", 1))
     return Analysed(analysis, "\n".join([told, *review_again(folder)]), memory.trouble)
 
 
@@ -101,12 +112,40 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     """Write tables, pictures and report; return a line of counts."""
     with writing(folder):
         analysis.write_tables(folder, parquet=parquet)
+        write_table(scorable_stretches(analysis, stacks), folder / STRETCHES_FILE)
         write_field_outputs(folder, stacks, analysis)
     fates = analysis.fates["fate"].value_counts()
     counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in Fate)
     dendrites = analysis.dendrites["dendrite"].nunique()
     told = f"{len(stacks)} sessions, {dendrites} dendrites, {len(analysis.spines)} spines seen; {counts}; {folder}"
     return "\n".join([told, *(f"warning: {warning}" for warning in analysis.warnings)])
+
+
+def _sessions_of(stacks: Sequence[Stack], stores: Sequence[Path | RemotePath], animal: Path) -> pd.DataFrame:
+    """Return which session each number is: what a person decides is kept by the sessions' names."""
+    days = [stack.provenance.get("day") for stack in stacks]
+    return session_table(
+        [str(stack.provenance.get("session", stack.name)) for stack in stacks],
+        [float(day) if isinstance(day, int | float) else float("nan") for day in days],
+        [_seen_from(animal, store) for store in stores],
+    )
+
+
+def _seen_from(animal: Path, store: Path | RemotePath) -> str:
+    if isinstance(store, Path) and store.is_relative_to(animal):
+        return store.relative_to(animal).as_posix()
+    return str(store)
+
+
+def _write_record(
+    folder: Path, stacks: Sequence[SavedStack], sessions: Sequence[str], weights: Path | None, told: str
+) -> None:
+    analysed = [
+        AnalysedStack(session=session, store=stack.name, fingerprint=stack.fingerprint)
+        for session, stack in zip(sessions, stacks, strict=True)
+    ]
+    animal, field = (str(stacks[0].provenance.get(owner, "")) for owner in ("animal", "field"))
+    write_analysis_record(folder, analysed, weights, of=(animal, field), told=told)
 
 
 def check_one_field(stacks: Sequence[Stack]) -> None:

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from acquire.aligning import LEAST_PAIRS
-from acquire.analysing import Progress, analyse_stores, with_trouble
+from acquire.analysing import Progress
+from acquire.cluster import do_fields
 from acquire.config import RigConfig
 from acquire.errors import RelocationError, StudyError
 from acquire.finding import RELOCATION_FILE, search_picture
 from acquire.landmarks import AlignmentRecord
 from acquire.marking import NO_SESSION, LandmarkBook
 from acquire.model import Light, RelocationRecord
-from acquire.place import judge_left_stacks
+from acquire.planning import StudyAnalysis, plan_analysis
 from acquire.quality import bad_planes, name_planes
 from acquire.relocate import searched
 from acquire.session import Session, can_be_stopped
 from acquire.store import Study, read_record
+from acquire.studywork import refuse_failed
 from acquire.surface import check_photograph
 from analysis.errors import StackError
 from analysis.model import Stack, Verdict
@@ -335,33 +337,24 @@ def _say_quality(session: Session, name: str, say: Callable[[str], None]) -> Non
 
 
 def analyse_study(
-    folder: Path,
-    animal: str | None,
-    fields: Sequence[str] | None,
-    progress: Progress,
-    *,
-    weights: Path | None = None,
-) -> list[str]:
-    """Analyse the fields of a study that have stacks; return what is to be told of them."""
-    told: list[str] = []
-    with Study(folder) as study:
-        for each in [study.animal(animal).id] if animal else study.animals():
-            for name in fields or [field.name for field in study.animal(each).fields]:
-                told += _analyse_field_of(study, each, name, weights, progress)
-    if not told:
-        raise StudyError(f"{folder} has no complete stack to analyse; take one with 'samefield acquire'")
-    return told
+    folder: str, asked: StudyAnalysis, progress: Progress, say: Callable[[str], None] = lambda _line: None
+) -> None:
+    """Analyse the fields of a study that have stacks; say what came of each as soon as it is known.
 
-
-def _analyse_field_of(study: Study, animal: str, name: str, weights: Path | None, progress: Progress) -> list[str]:
-    judge_left_stacks(study, animal, study.field(animal, name))
-    left_out = study.left_out(animal, name)
-    told = [f"warning: {store} is cut short, damaged, or of another place, and is not compared" for store in left_out]
-    if stores := study.stacks(animal, name):
-        folder = study.analysis_folder(animal, name)
-        done = analyse_stores([store for _, store in stores], folder, weights=weights, progress=progress)
-        told.append(with_trouble(f"{animal} {name}: {done.told}", done.trouble))
-    return told
+    Raises
+    ------
+    StudyError
+        At the end, with names and reasons, when fields could not be analysed.
+    """
+    with plan_analysis(folder, asked) as plan:
+        for line in plan.told:
+            say(line)
+        failed = list(plan.failed)
+        for outcome in do_fields(plan.works, progress, scheduler=asked.scheduler, workers=asked.workers):
+            say(f"{outcome.name}: {outcome.fault or outcome.told}")
+            if outcome.fault is not None:
+                failed.append((outcome.name, outcome.fault))
+    refuse_failed(failed, plan.total)
 
 
 def tell_registration(found: StackRegistration, stacks: Sequence[Stack], channel: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
+import traceback
 from collections.abc import Iterator
 
 from pydantic import ValidationError
@@ -46,6 +48,19 @@ def asking(action: str) -> Iterator[None]:
         yield
     except DEVICE_FAULTS as error:
         raise RigError(f"{action} failed: {' '.join(str(error).split())}") from error
+
+
+def tell_unexpected(error: Exception) -> str:
+    """Return one line about an error that nobody foresaw; the rest goes to a log that the line names."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="samefield-error-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write("".join(traceback.format_exception(error)))
+        where = f"details in {log.name}"
+    except OSError as unwritten:
+        where = f"details cannot be written: {unwritten.strerror}"
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())} ({where})"
 
 
 NAME_RULE = "a name has letters, digits, - and _, begins with a letter or digit, and has at most 64 of them"

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
 
+from analysis.jobs import own_threads
+
 Image = NDArray[np.float32]
-THREADS = 2
+THREADS = own_threads()
 WINDOWS_AT_ONCE = 16  # bounds the memory
 LEAST_ENERGY = 0.05  # of an average window: emptier windows correlate less
 

@@ -7,3 +7,7 @@ class ExperimentError(Exception):
 
 class StackError(ExperimentError):
     """An image file that cannot be used: unreadable, empty, without voxel size, or of another field."""
+
+
+class StudyTablesError(ExperimentError):
+    """Tables of a study that cannot be used: missing, of another version, or in contradiction with themselves."""

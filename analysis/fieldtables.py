@@ -16,14 +16,22 @@ from scipy.spatial import cKDTree
 
 from analysis.centreline import is_within
 from analysis.errors import StackError
-from analysis.model import Dendrite, Fate, Stack
-from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table, write_table
+from analysis.model import Dendrite, Fate, Floats, Stack
+from analysis.tables import (
+    DENDRITE_COLUMNS,
+    FATE_COLUMNS,
+    SESSION_COLUMNS,
+    SESSIONS_FILE,
+    SPINE_COLUMNS,
+    STRETCH_COLUMNS,
+    TRACK_COLUMNS,
+    make_table,
+    write_table,
+)
 
 HEAD = ["head_z_um", "head_y_um", "head_x_um"]
 POINT = ["z_um", "y_um", "x_um"]
 SHAFT_RADIUS_UM = 0.5
-SESSIONS_FILE = "sessions.csv"
-SESSION_COLUMNS = ("session", "name")
 
 
 class FieldTables(Protocol):
@@ -87,24 +95,48 @@ def _read_table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise StackError(f"{file} cannot be read: {said}; analyse the field first, or again") from error
 
 
-def write_sessions(folder: Path, names: Sequence[str]) -> None:
-    """Write which session each number of the tables is: what a person decides is kept by the sessions' names."""
-    write_table(make_table(list(enumerate(names)), SESSION_COLUMNS), folder / SESSIONS_FILE)
+def write_sessions(folder: Path, sessions: pd.DataFrame) -> None:
+    """Write which session each number of the tables is: ``session, name, day, stack``.
+
+    ``day`` may be empty; ``stack`` is where its stack lies, seen from the animal's folder, and may be empty.
+    """
+    write_table(sessions, folder / SESSIONS_FILE)
 
 
-def read_sessions(folder: Path) -> list[str]:
-    """Return the names of the sessions of the tables in a folder, in their order; none when they were not written.
+def session_table(
+    names: Sequence[str], days: Sequence[float] | None = None, stacks: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the table for :func:`write_sessions`; days and stacks stay empty where they are not known."""
+    days = [float("nan")] * len(names) if days is None else days
+    stacks = [""] * len(names) if stacks is None else stacks
+    rows = [(number, *row) for number, row in enumerate(zip(names, days, stacks, strict=True))]
+    return make_table(rows, SESSION_COLUMNS)
+
+
+def read_session_table(folder: Path) -> pd.DataFrame:
+    """Return which session each number of the tables in a folder is; no rows when that was not written.
 
     Raises
     ------
     StackError
-        When they were written and cannot be read.
+        When it was written and cannot be read.
     """
     file = folder / SESSIONS_FILE
+    if not file.is_file():
+        return make_table([], SESSION_COLUMNS)
     try:
-        return pd.read_csv(file, dtype={"name": str})["name"].to_list() if file.is_file() else []
+        written = pd.read_csv(file, dtype={"name": str, "stack": str})
+        table = written[["session", "name"]].copy()
+        table["day"] = written["day"].astype(float) if "day" in written else float("nan")
+        table["stack"] = written["stack"].fillna("") if "stack" in written else ""
     except (OSError, ValueError, KeyError) as error:
         raise StackError(f"{file} cannot be read: {error}; analyse the field again") from error
+    return table
+
+
+def read_sessions(folder: Path) -> list[str]:
+    """Return the names of the sessions of the tables in a folder, in their order; raises StackError as the table."""
+    return [str(name) for name in read_session_table(folder)["name"]]
 
 
 def session_dendrites(tables: FieldTables, session: int) -> dict[int, Dendrite]:
@@ -192,6 +224,26 @@ def session_densities(tables: FieldTables, sessions: int, stacks: Sequence[Stack
             count, length = int((seen["dendrite"] == name).sum()), _length_um(dendrite, stacks[session : session + 1])
             rows.append((session, name, length, count, count / length if length else float("nan")))
     return pd.DataFrame(rows, columns=["session", "dendrite", "length_um", "spines", "density_per_um"])
+
+
+def scorable_stretches(tables: FieldTables, stacks: Sequence[Stack]) -> pd.DataFrame:
+    """Return the pieces of every dendrite that lie within the stack of a session.
+
+    Returns
+    -------
+    One row a piece: ``session, dendrite, from_um, to_um``, along the dendrite as it lies in its first session, which is
+    where ``along_um`` of a spine is told, too.
+    """
+    rows = []
+    along_um: dict[int, Floats] = {}
+    for session, stack in enumerate(stacks):
+        for name, dendrite in session_dendrites(tables, session).items():
+            reference_um = along_um.setdefault(name, dendrite.along_um)
+            inside = np.concatenate([[False], is_within(stack, dendrite.points_zyx_um), [False]])
+            starts, ends = (np.flatnonzero(np.diff(inside.astype(int)) == step) for step in (1, -1))
+            pieces = zip(reference_um[starts], reference_um[ends - 1], strict=True)
+            rows += [(session, name, float(start), float(end)) for start, end in pieces if end > start]
+    return make_table(rows, STRETCH_COLUMNS)
 
 
 def _length_um(dendrite: Dendrite, stacks: Sequence[Stack]) -> float:

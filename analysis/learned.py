@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter
 
 from analysis.errors import StackError
+from analysis.jobs import own_share
 from analysis.straighten import DEPTH_STEP_UM, STEP_UM, StraightenedDendrite
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ def _network(weights: Path | None) -> _Network | None:
     except ImportError:
         return None
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = own_share()
     options.enable_cpu_mem_arena = False  # it would keep what the longest dendrite took
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a rig computes other things meanwhile
     try:

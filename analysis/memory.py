@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from analysis.model import Stack
 from analysis.packing import fingerprint, pack, unpack
+from analysis.remote import RemotePath
 from analysis.stack import read_stack, reading
 
 HELD_BYTES = 800_000_000  # of pixels at a time: one stack of 1024 x 1024 x 70 voxels has 75 to 150 MB
@@ -31,6 +32,7 @@ MEMORY_FOLDER = "cache"
 """Name of the folder beside the tables of a field."""
 LIBRARIES = ("numpy", "scipy", "scikit-image")
 _CHUNK_BYTES = 1 << 22
+DESCRIPTIONS = (".xml", ".oif")  # files that only describe a recording: its pixels lie in files beside them
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +68,7 @@ class Memory:
         compute
             Gives the answer.
         """
-        key = fingerprint(name, inputs, _fingerprint_of_package())
+        key = fingerprint(name, inputs, fingerprint_of_package())
         file = self._folder / f"{name.rpartition('.')[2].strip('_')}-{key}{SUFFIX}"
         self._asked.add(file)
         head = KIND + key.encode()
@@ -128,7 +130,7 @@ class SavedStack(Stack):
     Parameters
     ----------
     path
-        File, or folder of an OME-Zarr image.
+        File, or folder of an OME-Zarr image, or the URL of such a folder.
     memory
         Where answers are kept.
     voxel_um
@@ -140,15 +142,19 @@ class SavedStack(Stack):
         As of :func:`~analysis.stack.read_stack`.
     """
 
-    source: Path
+    source: Path | None
     fingerprint: str
+    _path: Path | RemotePath
     _memory: Memory
     _given_um: tuple[float, float, float] | None
     _shape: tuple[int, ...]
 
-    def __init__(self, path: Path, memory: Memory, voxel_um: tuple[float, float, float] | None = None) -> None:
-        of = fingerprint(_fingerprint_of_file(path), voxel_um)
-        self.__dict__.update(source=path, fingerprint=of, _memory=memory, _given_um=voxel_um)
+    def __init__(
+        self, path: Path | RemotePath, memory: Memory, voxel_um: tuple[float, float, float] | None = None
+    ) -> None:
+        of = fingerprint(fingerprint_of_file(path), voxel_um)
+        source = path if isinstance(path, Path) else None
+        self.__dict__.update(source=source, fingerprint=of, _path=path, _memory=memory, _given_um=voxel_um)
         said = memory.recall("said", of, lambda: _Said.of(self._held()))
         self.__dict__.update(
             name=path.name,
@@ -180,8 +186,7 @@ class SavedStack(Stack):
         )
 
     def _held(self) -> Stack:
-        path = self.source
-        return self._memory.hold(self.fingerprint, lambda: read_stack(path, voxel_um=self._given_um))
+        return self._memory.hold(self.fingerprint, lambda: read_stack(self._path, voxel_um=self._given_um))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,9 +219,12 @@ def _checksum(packed: bytes) -> bytes:
     return blake2b(packed, digest_size=16).digest()
 
 
-def _fingerprint_of_file(path: Path) -> str:
+def fingerprint_of_file(path: Path | RemotePath) -> str:
     """Return what stands for the contents of a file or of all files of a folder, wherever it lies."""
+    if isinstance(path, RemotePath):
+        return path.fingerprint()
     digest = blake2b(digest_size=20)
+    path = path.parent if path.suffix.lower() in DESCRIPTIONS else path
     with reading(path):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if not file.is_file():
@@ -229,7 +237,7 @@ def _fingerprint_of_file(path: Path) -> str:
 
 
 @cache
-def _fingerprint_of_package() -> str:
+def fingerprint_of_package() -> str:
     """Return what stands for this package, its weights, and the libraries that compute for it."""
     folder = Path(__file__).parent
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]

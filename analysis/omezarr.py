@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from analysis.errors import StackError
 from analysis.rawimage import RawImage, integer_saturation, length_um
+from analysis.remote import RemotePath
 
 if TYPE_CHECKING:
     import zarr
+    from zarr.storage import FsspecStore
 
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, NotImplementedError)
 LAYOUT = "bioformats2raw.layout"  # a folder of images, the first of them named 0
@@ -26,7 +28,7 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray"))
 
 
-def read_zarr(path: Path) -> RawImage:
+def read_zarr(path: Path | RemotePath) -> RawImage:
     """Read the finest level of the image of a store.
 
     Raises
@@ -63,7 +65,30 @@ def read_zarr(path: Path) -> RawImage:
     return RawImage(pixels, axes, size_um, saturation, provenance)
 
 
-def _refuse_changed(path: Path, pixels: NDArray[Any], provenance: Mapping[str, Any]) -> None:
+def look_at_zarr(path: Path | RemotePath) -> RawImage:
+    """Return what a store says of its image, as :func:`read_zarr`, with zeros that take no memory for its pixels.
+
+    Raises
+    ------
+    StackError
+        The store cannot be read, or does not say its voxel size along z, y and x.
+    """
+    group = _open_image(path)
+    attributes = dict(group.attrs)
+    multiscale = _multiscale(path, attributes)
+    dataset = multiscale["datasets"][0]
+    try:
+        shape = group[dataset["path"]].shape  # type: ignore[union-attr]
+        axes = _axes(multiscale.get("axes"), len(shape))
+        size_um = _sizes_um(multiscale, dataset, axes)
+    except UNREADABLE as error:
+        raise StackError(f"{path.name} cannot be read: {_line(error)}; copy it again from its source") from error
+    if missing := [axis for axis in "ZYX" if axis not in size_um]:
+        raise StackError(f"{path.name} has no voxel size along {', '.join(missing).lower()}; import it with --voxel-um")
+    return RawImage(np.broadcast_to(np.uint8(0), shape), axes, size_um)
+
+
+def _refuse_changed(path: Path | RemotePath, pixels: NDArray[Any], provenance: Mapping[str, Any]) -> None:
     """Compare a stack of ours with the checksums that were taken before it went to the disk.
 
     A plane whose file is gone reads as zeros and would look like lost spines. A dark plane has no file either: only the
@@ -85,7 +110,7 @@ def _refuse_changed(path: Path, pixels: NDArray[Any], provenance: Mapping[str, A
         )
 
 
-def _refuse_lacking(path: Path, array: zarr.Array[Any]) -> None:
+def _refuse_lacking(path: Path | RemotePath, array: zarr.Array[Any]) -> None:
     lacking = array.nchunks - array.nchunks_initialized
     if lacking:
         raise StackError(f"{path.name} lacks {lacking} of its {array.nchunks} files of pixels; copy it again")
@@ -103,21 +128,25 @@ def _named(planes: Sequence[int]) -> str:
     return f"plane{'s' if len(planes) > 1 else ''} {', '.join(map(str, planes[:5]))}{more}"
 
 
-def _open_image(path: Path) -> zarr.Group:
+def _open_image(path: Path | RemotePath) -> zarr.Group:
     import zarr  # not at the top: an analysis of other files need not wait for it
 
     try:
-        group = zarr.open_group(path, mode="r")
+        group = zarr.open_group(_store(path), mode="r")
         attributes = dict(group.attrs)
         described = attributes.get("ome", attributes)
         if isinstance(described, Mapping) and "multiscales" not in described and LAYOUT in described:
-            group = zarr.open_group(path / "0", mode="r")
+            group = zarr.open_group(_store(path / "0"), mode="r")
     except UNREADABLE as error:
         raise StackError(f"{path.name} is no readable OME-Zarr image: {_line(error)}") from error
     return group
 
 
-def _multiscale(path: Path, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+def _store(path: Path | RemotePath) -> Path | FsspecStore:
+    return path.store() if isinstance(path, RemotePath) else path
+
+
+def _multiscale(path: Path | RemotePath, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     described = attributes.get("ome", attributes)
     try:
         multiscale: Mapping[str, Any] = described["multiscales"][0]

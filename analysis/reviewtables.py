@@ -18,10 +18,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from analysis.edits import EDITS_FILE, Edit, EditBook, History
 from analysis.errors import StackError
-from analysis.fieldtables import SESSIONS_FILE, SavedTables, read_sessions, read_tables, write_sessions
+from analysis.fieldtables import SavedTables, read_session_table, read_sessions, read_tables, write_sessions
 from analysis.followed import AnalysedField, FieldReview
 from analysis.reviewed import apply_edits
-from analysis.tables import write_table, write_whole
+from analysis.tables import SESSIONS_FILE, write_table, write_whole
 
 REVIEWED_FOLDER, NOTE_FILE = "reviewed", "reviewed.json"
 TABLES = ("spines", "dendrites", "tracks", "fates")
@@ -73,7 +73,7 @@ def read_reviewed(folder: Path) -> SavedTables:
     EditError
         When the file of decisions cannot be understood.
     """
-    review = _apply(folder, EditBook(folder / EDITS_FILE))
+    review = review_of(folder)
     return SavedTables(review.spines, review.dendrites, review.tracks, review.fates, review.warnings)
 
 
@@ -137,7 +137,7 @@ def _write(folder: Path, target: Path) -> ReviewNote | None:
     if _is_made_of(folder, made_of):
         return read_review_note(folder)
     book = EditBook(folder / EDITS_FILE)
-    review, sessions = _apply(folder, book), read_sessions(folder)
+    review, sessions = _apply(folder, book), read_session_table(folder)
     (target / NOTE_FILE).unlink(missing_ok=True)
     for name in TABLES:
         write_table(getattr(review, name), target / f"{name}.csv", parquet=True)
@@ -145,6 +145,11 @@ def _write(folder: Path, target: Path) -> ReviewNote | None:
     made = _note(_decisions(book), (*review.unplaced, *book.trouble), made_of)
     write_whole(target / NOTE_FILE, lambda part: part.write_text(made.model_dump_json(indent=2), encoding="utf-8"))
     return made
+
+
+def review_of(folder: Path) -> FieldReview:
+    """Return what :func:`read_reviewed` returns, and with it every spine and the decisions that found none."""
+    return _apply(folder, EditBook(folder / EDITS_FILE))
 
 
 def _apply(folder: Path, book: EditBook) -> FieldReview:

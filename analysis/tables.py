@@ -18,9 +18,12 @@ SPINE_COLUMNS = (
 DENDRITE_COLUMNS = ("session", "dendrite", "z_um", "y_um", "x_um")
 TRACK_COLUMNS = ("session", "track_id", "head_z_um", "head_y_um", "head_x_um", "state", "present_probability")
 FATE_COLUMNS = ("from_session", "to_session", "track_id", "fate", "probability")
+STRETCH_COLUMNS = ("session", "dendrite", "from_um", "to_um")
+SESSION_COLUMNS = ("session", "name", "day", "stack")
+STRETCHES_FILE, SESSIONS_FILE = "stretches.csv", "sessions.csv"
 
 WHOLE_NUMBERS = ("session", "spine_id", "dendrite", "track_id", "from_session", "to_session")
-WORDS = ("side", "kind", "state", "fate", "name")
+WORDS = ("side", "kind", "state", "fate", "name", "stack")
 FLAGS = ("saturated",)
 DECIMALS = 4
 OVERLAY = re.compile(r"overlay_session\d+\.png")

@@ -125,7 +125,7 @@ def test_what_is_damaged_or_foreign_is_computed_again(files, fresh, grown, tmp_p
 def test_another_version_of_the_analysis_remembers_nothing(files, grown, tmp_path, monkeypatch):
     shutil.copytree(grown, tmp_path / "cache")
     before = {file.name for file in (tmp_path / "cache").iterdir()}
-    monkeypatch.setattr(analysis.memory, "_fingerprint_of_package", lambda: "another")
+    monkeypatch.setattr(analysis.memory, "fingerprint_of_package", lambda: "another")
     remembered(files[:1], tmp_path / "cache", tmp_path / "out")
     assert not before & {file.name for file in (tmp_path / "cache").iterdir()}
 

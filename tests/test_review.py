@@ -6,8 +6,8 @@ from acquire.errors import StudyError
 from acquire.gui.material import Reviewable, list_reviewable, open_material
 from acquire.gui.review import Review
 from analysis.edits import EditKind, read_edits
-from analysis.fieldtables import SESSIONS_FILE
 from analysis.model import SpineState
+from analysis.tables import SESSIONS_FILE
 from tests.drawn import STATES, A, P, U, drawn, make_drawn_study
 
 FIELD = Reviewable("M1", "F01")

@@ -13,10 +13,12 @@ import analysis.reviewtables as written
 from acquire import analysing
 from acquire.analysing import review_again
 from acquire.commands import analyse_study
+from acquire.planning import StudyAnalysis
 from analysis.edits import EDITS_FILE, Edit, EditBook, EditError, EditKind, Place, new_step
 from analysis.errors import StackError
-from analysis.fieldtables import SESSIONS_FILE, read_sessions, read_tables, write_sessions
+from analysis.fieldtables import read_sessions, read_tables, session_table, write_sessions
 from analysis.reviewtables import TABLES, is_fresh, read_review_note, read_reviewed, write_reviewed
+from analysis.tables import SESSIONS_FILE
 from tests.drawn import NAMES, STATES, drawn, make_drawn_study, write_tables
 
 DRAWN = drawn()
@@ -30,7 +32,7 @@ def folder(tmp_path):
 
 def make_folder(folder):
     write_tables(DRAWN, folder)
-    write_sessions(folder, NAMES)
+    write_sessions(folder, session_table(NAMES))
     return folder
 
 
@@ -209,6 +211,7 @@ def test_a_study_that_is_analysed_has_its_reviewed_tables(tmp_path, monkeypatch)
         folder, names = study.analysis_folder("M1", "F01"), [one.name for one in study.sessions("M1")]
     seen = [place.model_copy(update={"session": name}) for name, place in zip(names, DRAWN.places(4), strict=False)]
     EditBook(folder / EDITS_FILE).append(Edit.now("ann", EditKind.REJECT, spine=tuple(seen)))
-    (told,) = analyse_study(tmp_path / "study", None, None, lambda *_: None)
-    assert told == f"M1 F01: 7 spines\n1 decisions of ann are in {folder / 'reviewed'}"
+    told = []
+    analyse_study(str(tmp_path / "study"), StudyAnalysis(), lambda *_: None, told.append)
+    assert told == [f"M1 F01: 7 spines\n1 decisions of ann are in {folder / 'reviewed'}"]
     assert 4 not in set(read_tables(folder / "reviewed").tracks["track_id"])

@@ -27,7 +27,7 @@ from analysis.errors import ExperimentError
 
 if TYPE_CHECKING:
     from acquire.analysing import Analysed
-    from acquire.live import LiveView
+    from acquire.live import View
     from acquire.model import Finding, RelocationRecord
     from acquire.rig import Rig
     from acquire.session import Session
@@ -41,7 +41,7 @@ NO_RIG = "the rig is not open"
 NO_SESSION = "open a session first"
 NO_FIELD = "choose a field first"
 REOPEN_LATER = "close the session first: devices that start anew may stand elsewhere"
-MOVING, LIVE = "moving", "live"
+MOVING, LIVE, LIVE_SURFACE = "moving", "live", "live surface"
 
 
 def _ignore(_result: object) -> None:
@@ -84,7 +84,7 @@ class Desk:
         self.study: Study | None = None
         self.rig: Rig | None = None
         self.session: Session | None = None
-        self.live: LiveView | None = None
+        self.live: View | None = None
         self.field = ""
         self._is_blind = False
         self._stops = 0
@@ -112,7 +112,7 @@ class Desk:
     @property
     def status(self) -> DeskStatus:
         """Everything that is in sight, without asking a device or a disk."""
-        rig, (told, share) = self.rig, self._progress
+        rig, live, (told, share) = self.rig, self.live, self._progress
         return DeskStatus(
             known=self._known,
             sight=DARK if rig is None else rig.sight,
@@ -130,6 +130,7 @@ class Desk:
             sitting_s=None if self._anaesthesia_s is None else time.monotonic() - self._anaesthesia_s,
             alarms=() if rig is None else tuple(rig.alarms),
             accepted=frozenset(name for name in self._accepted if self.is_accepted(name)),
+            live_power=None if live is None else live.power,
         )
 
     @property
@@ -462,17 +463,32 @@ class Desk:
             self.tell(NO_SESSION if rig is not None else NO_RIG)
             return
         plan = session.study.record.plan if field is None else session.study.field(session.record.animal, field).plan
-        view = LiveView(rig, plan, plan.power_mw, tell=lambda why: self._bring(functools.partial(self.refuse, why)))
+        view = LiveView(rig, plan, plan.power_mw, tell=self._refuse_later)
+        self._show_live(LIVE, view, lambda: session.watch(view, field or self.field or None))
 
+    def watch_surface(self) -> None:
+        """Show what the surface camera sees until somebody stops it; the laser stays off."""
+        from acquire.live import SurfaceView
+
+        if self.rig is None:
+            self.tell(NO_RIG)
+            return
+        view = SurfaceView(self.rig, tell=self._refuse_later)
+        self._show_live(LIVE_SURFACE, view, view.run)
+
+    def _refuse_later(self, why: str) -> None:
+        self._bring(functools.partial(self.refuse, why))
+
+    def _show_live(self, what: str, view: View, run: Callable[[], str]) -> None:
         def show() -> str:
             self.live = view
             try:
-                return session.watch(view, field or self.field or None)
+                return run()
             finally:
                 self.live = None
 
         self._after_live = None
-        self.do(LIVE, show, self._end_live)
+        self.do(what, show, self._end_live)
 
     def _end_live(self, told: str) -> None:
         self.tell(told)

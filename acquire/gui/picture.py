@@ -2,19 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
+from PyQt6.QtCore import QEvent, QObject, QRectF, Qt
+from PyQt6.QtGui import QImage, QPainter, QWheelEvent
 from PyQt6.QtWidgets import QVBoxLayout, QWidget
 
 from acquire.gui.theme import theme
+from acquire.gui.tinted import TABLED, WHITE, Colours, Tint, packed
 
-Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+Image = NDArray[Any]  # grey, of 8 or 16 bits or broken numbers; or red, green, blue of 8 bits
 DARKEST, BRIGHTEST = 1.0, 99.7  # percentiles of a thinned image that are drawn black and white
 THINNED = 64  # along each side: enough to know how bright a frame is
 FOLLOWED_EVERY = 5  # images: from one to the next the brightness hardly changes
+RGB = QImage.Format.Format_RGB32
 STEADY = 0.7  # of the last levels that stays: the picture does not flicker
-SATURATED = 255  # the last of the colours
+
+
+class ShownImage(pg.GraphicsObject):  # type: ignore[misc]
+    """An image in a view. Its colours are looked up when it is painted: frames that nobody sees cost nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image: Image | None = None
+        self._rect = QRectF()
+        self._tint = Tint(0.0, float(WHITE))
+        self._tabled: tuple[Tint, np.dtype[Any]] | None = None
+        self._table: Colours = np.zeros(0, np.uint32)
+        self._colours: Colours | None = None
+
+    def show_image(self, image: Image, tint: Tint) -> None:
+        """Show an image, shape (y, x) or, in colours already, (y, x, 3)."""
+        self.image, self._tint, self._colours = image, tint, None
+        self.update()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.image = self._colours = None
+        self.update()
+
+    def lay(self, height: float, width: float) -> None:
+        """Say where it lies in the view: from the origin as far as this."""
+        self.prepareGeometryChange()
+        self._rect = QRectF(0.0, 0.0, width, height)
+
+    def boundingRect(self) -> QRectF:  # noqa: N802 - Qt's name
+        """Return where it lies."""
+        return self._rect
+
+    def paint(self, painter: QPainter | None, *_: object) -> None:
+        """Draw it."""
+        if painter is None or self.image is None:
+            return
+        if self._colours is None:
+            self._colours = self._looked_up(self.image)
+        height, width = self._colours.shape
+        pixels = QImage(self._colours.data, width, height, 4 * width, RGB)  # type: ignore[call-overload]
+        painter.drawImage(self._rect, pixels)
+
+    def _looked_up(self, image: Image) -> Colours:
+        if image.ndim == 3:
+            return packed(image)
+        if image.dtype not in TABLED:
+            return self._tint.colours(image)
+        if self._tabled != (self._tint, image.dtype):
+            self._tabled, self._table = (self._tint, image.dtype), self._tint.table(image.dtype)
+        return np.take(self._table, image, mode="wrap")
 
 
 class Picture(QWidget):
@@ -29,9 +86,9 @@ class Picture(QWidget):
         self._graphics = pg.GraphicsLayoutWidget()
         self._graphics.setBackground(theme().background)
         self.view = self._graphics.addViewBox(lockAspect=True, invertY=True)
-        self.item = pg.ImageItem(axisOrder="row-major")
+        self.item = ShownImage()
         self.view.addItem(self.item)
-        self._colours = _colours(theme().light_on)
+        self._warning = int(theme().light_on.removeprefix("#"), 16)
         self._levels: tuple[float, float] | None = None
         self._images = 0
         self._extent: tuple[float, float, int, int] | None = None
@@ -60,15 +117,8 @@ class Picture(QWidget):
         um
             Its height and width, um, so that the coordinates of the view are um; pixels when not given.
         """
-        if image.ndim == 3:
-            self.item.setImage(image, levels=(0, 255), lut=None)
-        elif saturation is not None and image.max() >= saturation:
-            black, white = levels or self._followed(image)
-            greys = pg.rescaleData(image, (SATURATED - 1) / (white - black), black, np.uint8, (0, SATURATED - 1))
-            np.copyto(greys, np.uint8(SATURATED), where=image >= image.dtype.type(np.ceil(saturation)))
-            self.item.setImage(greys, levels=(0, SATURATED), lut=self._colours)
-        else:
-            self.item.setImage(image, levels=levels or self._followed(image), lut=None)
+        black, white = (0.0, float(WHITE)) if image.ndim == 3 else levels or self._followed(image)
+        self.item.show_image(image, Tint(black, white, saturation, self._warning))
         self._fit((*(um or image.shape[:2]), *image.shape[:2]))
         self._images += 1
 
@@ -93,11 +143,24 @@ class Picture(QWidget):
         if extent == self._extent:
             return
         self._extent, (height, width, _, _) = extent, extent
-        self.item.setRect(0.0, 0.0, float(width), float(height))
+        self.item.lay(float(height), float(width))
         self.view.setRange(xRange=(0, width), yRange=(0, height), padding=0.01)
 
 
-def _colours(warning: str) -> NDArray[np.uint8]:
-    """Return greys, the last colour the warning's."""
-    table = np.repeat(np.linspace(0, 255, SATURATED).astype(np.uint8)[:, None], 3, axis=1)
-    return np.vstack([table, [[int(warning[first : first + 2], 16) for first in (1, 3, 5)]]]).astype(np.uint8)
+class TurnedPicture(Picture):
+    """A picture whose mouse wheel turns something else, 1 or -1; with Ctrl it zooms."""
+
+    def __init__(self, name: str, turn: Callable[[int], object]) -> None:
+        super().__init__(name)
+        self._turn = turn
+        self._port = self._graphics.viewport()
+        if self._port is not None:
+            self._port.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Take the wheel for what it turns."""
+        if isinstance(event, QWheelEvent) and not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            way = 1 if event.angleDelta().y() < 0 else -1
+            self._turn(way)
+            return True
+        return super().eventFilter(watched, event)

@@ -1,11 +1,12 @@
-"""Pictures as the screen shows them: grey levels in bytes, and two on top of each other in two colours.
+"""Pictures as the screen shows them: the colour of every pixel, grey levels in bytes, and two on top of each other.
 
 The colours are magenta and green, both together white: red and green that nearly all people can tell apart. Knows no
-Qt; slow, for what reads beside the window.
+Qt; what makes bytes is slow, for what reads beside the window.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,48 @@ Bytes = NDArray[np.uint8]
 DARKEST, BRIGHTEST = 0.5, 99.7
 MAGENTA_GREEN = np.array([[255, 38, 255], [0, 255, 38]], dtype=np.uint32)  # of a level of 255 in the first, the second
 THINNED = 7  # along each side: enough to know how bright a stack is
+OPAQUE, GREY, WHITE = 0xFF000000, 0x010101, 255
+Colours = NDArray[np.uint32]  # 0xffrrggbb, as the screen keeps them
+TABLED = (np.uint8, np.uint16)  # few enough values for a colour each
+
+
+@dataclass(frozen=True)
+class Tint:
+    """How grey levels become colours.
+
+    Parameters
+    ----------
+    black, white
+        Levels that are drawn black and white.
+    saturation
+        From here on pixels have the warning's colour; None when the detector's limit is not known.
+    warning
+        The warning's colour, 0xrrggbb.
+    """
+
+    black: float
+    white: float
+    saturation: float | None = None
+    warning: int = 0
+
+    def colours(self, levels: NDArray[Any]) -> Colours:
+        """Return the colour of each level."""
+        span = max(self.white - self.black, 1e-9)
+        greys = np.nan_to_num(np.clip((levels - self.black) / span * WHITE, 0, WHITE)).astype(np.uint32)
+        colours = np.asarray(OPAQUE + greys * GREY, dtype=np.uint32)
+        if self.saturation is not None:
+            colours[levels >= self.saturation] = OPAQUE + self.warning
+        return colours
+
+    def table(self, dtype: np.dtype[Any]) -> Colours:
+        """Return the colour of each value of 8 or 16 bits."""
+        return self.colours(np.arange(np.iinfo(dtype).max + 1))
+
+
+def packed(image: Bytes) -> Colours:
+    """Return red, green and blue, shape (y, x, 3), as one colour a pixel."""
+    red, green, blue = (image[..., channel].astype(np.uint32) for channel in range(3))
+    return np.asarray(OPAQUE + (red << 16) + (green << 8) + blue, dtype=np.uint32)
 
 
 def stretched_bytes(image: NDArray[Any], gamma: float = 1.0) -> Bytes:

@@ -1,0 +1,175 @@
+"""What became of every spine between two sessions: the one place where new, eliminated and stable are counted.
+
+A spine counts in an interval when it was scorable in both its sessions: unscorable is never lost and never gained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.model import Fate, SpineKind, SpineState
+from analysis.study.finding import NotComputable
+from analysis.study.tables import DENDRITE_KEY, SPINE_KEY, StudyTables
+
+WITHIN_DAYS = 0.5
+"""Sessions this near to the days of a phase belong to it, days."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The sessions of one animal in one phase: from ``sessions[0]`` to ``sessions[-1]``, at least two."""
+
+    name: str
+    task: str
+    animal: str
+    group: str
+    sessions: tuple[int, ...]
+    days: tuple[float, ...]
+
+
+def phases_of(tables: StudyTables, *, same_day: float = 0.25) -> list[Phase]:
+    """Return the phases of every animal, in their order in time; those with fewer than two sessions are left out.
+
+    Where no phases are given there is one, ``first interval``: from the first session to the next of a later day.
+    """
+    found = []
+    for row in tables.animals.itertuples():
+        sessions = tables.sessions[tables.sessions["animal"] == row.animal].sort_values("session")
+        days = sessions["day"].to_numpy(dtype=float)
+        for name, task, first, last in _windows(tables.phases, str(row.group), days, same_day):
+            inside = (days >= first - WITHIN_DAYS) & (days <= last + WITHIN_DAYS)
+            if days[inside].size and np.ptp(days[inside]) > same_day:
+                numbers = tuple(int(number) for number in sessions["session"][inside])
+                held = tuple(float(day) for day in days[inside])
+                found.append(Phase(name, task, str(row.animal), str(row.group), numbers, held))
+    return found
+
+
+def session_days(sessions: pd.DataFrame, *, same_day: float = 0.25) -> pd.DataFrame:
+    """Return the sessions with the day that each stands for.
+
+    Returns
+    -------
+    ``animal, session, day`` sorted, ``is_repeat`` (taken within ``same_day`` of the animal's first session of that day)
+    and ``nominal_day``: the day as a whole number, so that animals can be put together; with one decimal where an
+    animal has separate sessions on one whole day. A repeat has the nominal day of the session that it repeats.
+    """
+    table = sessions[["animal", "session", "day"]].sort_values(["animal", "session"], ignore_index=True)
+    table["day"] = table["day"].astype(float)
+    opens = np.zeros(len(table), dtype=int)
+    last_animal, opened = None, 0
+    for place, (animal, day) in enumerate(zip(table["animal"], table["day"], strict=True)):
+        if animal != last_animal or day > table["day"].iloc[opened] + same_day:
+            last_animal, opened = animal, place
+        opens[place] = opened
+    table["is_repeat"] = opens != np.arange(len(table))
+    kept = table[~table["is_repeat"]]
+    digits = 1 if kept.assign(day=kept["day"].round()).duplicated(["animal", "day"]).any() else 0
+    table["nominal_day"] = table["day"].round(digits).to_numpy()[opens]
+    return table
+
+
+def consecutive_intervals(tables: StudyTables, *, same_day: float = 0.25) -> list[Phase]:
+    """Return every interval from one session of an animal to its next of a later day, named ``day 0-4``."""
+    groups = dict(zip(tables.animals["animal"], tables.animals["group"], strict=True))
+    days = session_days(tables.sessions, same_day=same_day)
+    found = []
+    for animal, rows in days[~days["is_repeat"] & days["animal"].isin(list(groups))].groupby("animal", sort=False):
+        sessions, nominal, held = (rows[column].tolist() for column in ("session", "nominal_day", "day"))
+        for place in range(len(rows) - 1):
+            name = f"day {nominal[place]:g}-{nominal[place + 1]:g}"
+            both = slice(place, place + 2)
+            group = str(groups[animal])
+            found.append(Phase(name, "", str(animal), group, tuple(map(int, sessions[both])), tuple(held[both])))
+    return found
+
+
+def _windows(
+    phases: pd.DataFrame, group: str, days: NDArray[np.float64], same_day: float
+) -> Iterator[tuple[str, str, float, float]]:
+    if phases.empty:
+        later = days[days > days[0] + same_day] if len(days) else days
+        if len(later):
+            yield "first interval", "", float(days[0]), float(later[0])
+        return
+    for row in phases[phases["group"].isin(["", group])].sort_values("first_day").to_dict("records"):
+        yield str(row["phase"]), str(row["task"]), float(row["first_day"]), float(row["last_day"])
+
+
+def phase_names(phases: list[Phase]) -> list[str]:
+    """Return the names of phases, in their order in time."""
+    return list(dict.fromkeys(phase.name for phase in sorted(phases, key=lambda phase: phase.days[0])))
+
+
+def fates_between(spines: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
+    """Return what became of the spines of one animal from one session to another.
+
+    Parameters
+    ----------
+    spines
+        Rows of one animal, as in :class:`StudyTables`.
+    first, last
+        The sessions.
+
+    Returns
+    -------
+    One row a spine that is present in one of them: ``animal, field, dendrite, track, along_um, fate`` (stable, gained,
+    lost, unscorable), ``kind`` (where it is present; in the last if in both), sorted by dendrite and place.
+    """
+    before, after = spines[spines["session"] == first], spines[spines["session"] == last]
+    both = before.merge(after, on=SPINE_KEY, suffixes=("_first", "_last"))
+    was, is_now = (both[f"state_{when}"].astype(str) for when in ("first", "last"))
+    present, absent, unscorable = (
+        state.value for state in (SpineState.PRESENT, SpineState.ABSENT, SpineState.UNSCORABLE)
+    )
+    table = both[SPINE_KEY].assign(along_um=both["along_um_last"].astype(float))
+    table["fate"] = np.select(
+        [
+            (was == unscorable) | (is_now == unscorable),
+            (was == present) & (is_now == present),
+            (was == absent) & (is_now == present),
+            (was == present) & (is_now == absent),
+        ],
+        [Fate.UNSCORABLE.value, Fate.STABLE.value, Fate.GAINED.value, Fate.LOST.value],
+        default="",
+    )
+    table["kind"] = both["kind_last"].where(is_now == present, both["kind_first"]).astype(str)
+    kept = table["fate"].ne("") & ((was == present) | (is_now == present))
+    return table[kept].sort_values([*DENDRITE_KEY, "along_um", "track"], ignore_index=True)
+
+
+def phase_fates(tables: StudyTables, phases: list[Phase], *, with_filopodia: bool = False) -> pd.DataFrame:
+    """Return :func:`fates_between` the ends of every phase, with ``phase, task, group`` and ``formed``.
+
+    ``formed`` is the first session of the phase in which a gained spine is present, -1 for others. Filopodia are left
+    out (of all fates) unless asked for: a spine is judged by its kind at the end of the phase, or before it is lost.
+
+    Raises
+    ------
+    NotComputable
+        No animal has two sessions in a phase.
+    """
+    by_animal = dict(list(tables.spines.groupby("animal", sort=False)))
+    parts = []
+    for phase in phases:
+        spines = by_animal.get(phase.animal)
+        if spines is None:
+            continue
+        table = fates_between(spines, phase.sessions[0], phase.sessions[-1])
+        formed = _first_seen(spines, phase.sessions).reindex(pd.MultiIndex.from_frame(table[SPINE_KEY])).to_numpy()
+        table["formed"] = np.where(table["fate"] == Fate.GAINED.value, formed, -1).astype(int)
+        parts.append(table.assign(phase=phase.name, task=phase.task, group=phase.group))
+    if not parts:
+        raise NotComputable("no animal has sessions on two days of a phase; fates need two views of a field")
+    table = pd.concat(parts, ignore_index=True)
+    return table if with_filopodia else table[table["kind"] != SpineKind.FILOPODIUM.value].reset_index(drop=True)
+
+
+def _first_seen(spines: pd.DataFrame, sessions: tuple[int, ...]) -> pd.Series:
+    seen = spines[spines["session"].isin(sessions) & spines["state"].astype(str).eq(SpineState.PRESENT.value)]
+    return seen.groupby(SPINE_KEY)["session"].min()
