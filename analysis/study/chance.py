@@ -34,6 +34,7 @@ from analysis.study.shares import (
     mean_of_animals,
     percent_clustered,
     read_material,
+    turn_names,
 )
 from analysis.study.tables import StudyTables
 
@@ -130,7 +131,7 @@ def _draw(
     chance: pd.DataFrame, table: pd.DataFrame, runs: dict[tuple[str, str], dict[str, Floats]], settings: StudySettings
 ) -> Figure:
     names = condition_names(table)
-    figure, axes = charts.panels(len(runs) + 1, width_in=2.5)
+    figure, axes = charts.panels(len(runs) + 1, width_in=max(2.5, 0.4 * len(names) + 0.8))
     distance = f"within {settings.cluster_distance_um:g} um"
     for panel, ((null, definition), drawn) in zip(axes, runs.items(), strict=False):
         rows = chance[(chance["null"] == null) & (chance["definition"] == definition)]
@@ -141,6 +142,7 @@ def _draw(
     shown = table[(table["null"] == "permuted") & (table["definition"] == "1")]
     last.axhline(0, color=charts.NULL, linewidth=1, zorder=0)
     charts.draw_animals(last, as_groups(shown), "beyond_chance_percent", groups=names, label="beyond chance, % points")
+    turn_names(last, names)
     last.set_title("no stable spine between,\nbeyond permuted")
     return figure
 
@@ -165,5 +167,6 @@ def _draw_runs(axes: Axes, rows: pd.DataFrame, drawn: dict[str, Floats], names: 
             color=charts.group_colour(name, names), markeredgecolor=charts.INK, markeredgewidth=0.5,
         )  # fmt: skip
     axes.set_xticks(range(len(names)), [charts.wrapped(name) for name in names])
+    turn_names(axes, names)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylim(bottom=-2)

@@ -183,6 +183,21 @@ def tell_chance(chance: pd.DataFrame) -> str:
     return f"Against chance: {told}." if told else "Nothing could be put against chance."
 
 
+MOST_UPRIGHT = 5
+"""Names of so many conditions stand upright under their places; more are turned."""
+
+
+def panel_width(names: Sequence[str]) -> float:
+    """Return the width of a panel that has a place for every condition, inches."""
+    return max(charts.PANEL_IN[0], 0.5 * len(names) + 0.8)
+
+
+def turn_names(axes: Axes, names: Sequence[str]) -> None:
+    """Turn the names under the places where there are too many to stand upright."""
+    if len(names) > MOST_UPRIGHT:
+        axes.set_xticks(range(len(names)), list(names), rotation=35, ha="right", rotation_mode="anchor")
+
+
 def draw_chance(axes: Axes, chance: pd.DataFrame, names: Sequence[str]) -> None:
     """Draw the interval and the mean of chance behind the animals of each condition."""
     for number, row in enumerate(chance.to_dict("records")):
