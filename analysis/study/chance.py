@@ -38,6 +38,8 @@ from analysis.study.shares import (
 )
 from analysis.study.tables import StudyTables
 
+MANY = 6
+"""Conditions from which on the panels stand in two rows."""
 NULLS = {"permuted": PERMUTED, "uniform": UNIFORM}
 
 
@@ -131,14 +133,18 @@ def _draw(
     chance: pd.DataFrame, table: pd.DataFrame, runs: dict[tuple[str, str], dict[str, Floats]], settings: StudySettings
 ) -> Figure:
     names = condition_names(table)
-    figure, axes = charts.panels(len(runs) + 1, width_in=max(2.5, 0.4 * len(names) + 0.8))
+    count = len(runs) + 1
+    columns = count if len(names) < MANY else -(-count // 2)
+    figure, axes = charts.panels(columns, -(-count // columns), width_in=max(2.5, 0.4 * len(names) + 0.8))
+    for empty in axes[count:]:
+        empty.set_axis_off()
     distance = f"within {settings.cluster_distance_um:g} um"
     for panel, ((null, definition), drawn) in zip(axes, runs.items(), strict=False):
         rows = chance[(chance["null"] == null) & (chance["definition"] == definition)]
         _draw_runs(panel, rows, drawn, names)
         panel.set_title(f"{'no stable spine between' if definition == '1' else distance},\n{null}")
         panel.set_ylabel("new spines in clusters, %")
-    last = axes[-1]
+    last = axes[count - 1]
     shown = table[(table["null"] == "permuted") & (table["definition"] == "1")]
     last.axhline(0, color=charts.NULL, linewidth=1, zorder=0)
     charts.draw_animals(last, as_groups(shown), "beyond_chance_percent", groups=names, label="beyond chance, % points")

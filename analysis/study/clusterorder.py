@@ -80,7 +80,7 @@ def cluster_order(tables: StudyTables, settings: StudySettings) -> Finding:
             **{k[:-8] + "_chance": v for k, v in parts.items()},
         },
         statistics=tuple(lines),
-        draw=lambda: _draw(of_animals, by_day, parts),
+        draw=lambda: _draw(of_animals, by_day, parts, condition_names(material.units)),
     )
 
 
@@ -197,8 +197,9 @@ def _legend(
     )
 
 
-def _draw(of_animals: pd.DataFrame, by_day: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> Figure:
-    names = condition_names(of_animals)
+def _draw(
+    of_animals: pd.DataFrame, by_day: pd.DataFrame, parts: dict[str, pd.DataFrame], names: Sequence[str]
+) -> Figure:
     figure, (left, middle, right) = charts.panels(3, width_in=panel_width(names), height_in=3.0)
     for name in condition_names(by_day):
         rows, colour = by_day[by_day["condition"] == name], charts.group_colour(name, names)

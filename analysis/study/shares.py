@@ -183,8 +183,8 @@ def tell_chance(chance: pd.DataFrame) -> str:
     return f"Against chance: {told}." if told else "Nothing could be put against chance."
 
 
-MOST_UPRIGHT = 5
-"""Names of so many conditions stand upright under their places; more are turned."""
+MOST_UPRIGHT, LONGEST_UPRIGHT = 4, 10
+"""Names of so many conditions, or of so many letters a line, stand upright under their places; others are turned."""
 
 
 def panel_width(names: Sequence[str]) -> float:
@@ -194,7 +194,8 @@ def panel_width(names: Sequence[str]) -> float:
 
 def turn_names(axes: Axes, names: Sequence[str]) -> None:
     """Turn the names under the places where there are too many to stand upright."""
-    if len(names) > MOST_UPRIGHT:
+    longest = max((len(line) for name in names for line in charts.wrapped(name).split("\n")), default=0)
+    if len(names) > MOST_UPRIGHT + 1 or (len(names) > MOST_UPRIGHT and longest > LONGEST_UPRIGHT):
         axes.set_xticks(range(len(names)), list(names), rotation=35, ha="right", rotation_mode="anchor")
 
 

@@ -337,4 +337,5 @@ def _draw_means(axes: Axes, animals: pd.DataFrame, curves: pd.DataFrame, names: 
     axes.set_xticks(range(len(CLASSES)), [charts.wrapped(kind, 8) for kind in CLASSES], fontsize=6.5)
     axes.set_ylabel("distance to the nearest\nstable spine, um")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best", fontsize=5.5)
+    if len(names) <= MOST_COLUMNS:
+        axes.legend(loc="best")  # beyond, the colours are those of the panels
