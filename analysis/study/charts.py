@@ -65,8 +65,9 @@ def group_colour(group: str, groups: Sequence[str]) -> str:
 
 
 def group_marker(group: str, groups: Sequence[str]) -> str:
-    """Return the marker of a group: colour never tells alone."""
-    return MARKERS[list(groups).index(group) % len(MARKERS)]
+    """Return the marker of a group: colour never tells alone, and groups of one colour have different ones."""
+    place = list(groups).index(group)
+    return MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
 
 
 def draw_animals(axes: Axes, table: pd.DataFrame, value: str, *, groups: Sequence[str], label: str) -> None:

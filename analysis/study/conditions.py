@@ -1,8 +1,8 @@
 """A condition is a group in a phase: what stands side by side in the figures, and is compared.
 
-Where every group has one phase only (trained early, trained late, control) a condition is the group, and all are
-compared with all. Where animals are seen in several phases, groups are compared within a phase, and phases within a
-group by what changed in each animal.
+Of groups with one phase only (trained early, trained late, control) a condition is the group, and all of these are
+compared with all. Groups that are seen in several phases are compared within each phase, and their phases by what
+changed in each animal.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def conditions_of(phases: Sequence[Phase]) -> pd.DataFrame:
         raise NotComputable("no animal has sessions on two days of a phase; a new spine needs two views of its field")
     rows = [(phase.animal, phase.group, phase.name, phase.task) for phase in phases]
     table = pd.DataFrame(rows, columns=["animal", "group", "phase", "task"])
-    several = table.groupby("group")["phase"].nunique().max() > 1
+    several = table.groupby("group")["phase"].transform("nunique") > 1
     table["condition"] = [
-        ", ".join(word for word in (group, phase if several else "") if word) or ALL_ANIMALS
-        for group, phase in zip(table["group"], table["phase"], strict=True)
+        ", ".join(word for word in (group, phase if is_one_of_several else "") if word) or ALL_ANIMALS
+        for group, phase, is_one_of_several in zip(table["group"], table["phase"], several, strict=True)
     ]
     groups, names = list(dict.fromkeys(table["group"])), phase_names(list(phases))
     place = table["group"].map(groups.index) * len(names) + table["phase"].map(names.index)
@@ -64,10 +64,9 @@ def compare_conditions(
     value, measure, spines, runs, seed
         As of ``compare_groups``.
     """
-    if not table["animal"].duplicated().any():
-        return compare_groups(as_groups(table), value, measure, spines=spines, runs=runs, seed=seed)
-    lines = []
-    for _, rows in table.groupby("phase", sort=False):
+    several = table.groupby("group")["phase"].transform("nunique") > 1
+    lines = compare_groups(as_groups(table[~several]), value, measure, spines=spines, runs=runs, seed=seed)
+    for _, rows in table[several].groupby("phase", sort=False):
         lines += compare_groups(as_groups(rows), value, measure, spines=spines, runs=runs, seed=seed)
     return lines + compare_phases(table, value, measure, spines=spines, runs=runs, seed=seed)
 

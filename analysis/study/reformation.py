@@ -44,6 +44,7 @@ from analysis.study.shares import (
     ratio,
     read_material,
     tell_chance,
+    turn_names,
     unit_of,
 )
 from analysis.study.tables import SPINE_KEY, StudyTables
@@ -301,6 +302,7 @@ def _draw(
     label = f"new spines within {settings.reformation_distance_um:g} um\nof an eliminated one, %"
     charts.draw_animals(left, as_groups(table), "again_percent", groups=names, label=label)
     left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
+    turn_names(left, names)
     left.legend(loc="best")
     middle.axvline(settings.reformation_distance_um, color=charts.NULL, linewidth=1, zorder=0)
     for name in names:
@@ -313,7 +315,7 @@ def _draw(
     middle.set_xlabel("distance to the nearest eliminated spine, um")
     middle.set_ylabel("new spines within it, %")
     middle.set_ylim(bottom=0)
-    figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=max(2, len(names)))
+    figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, max(2, len(names))))
     _draw_classes(right, fates, names)
     return figure
 

@@ -273,18 +273,23 @@ def _legend(shown: pd.DataFrame, statistics: Sequence[Statistic], settings: Stud
     )
 
 
+MOST_COLUMNS = 4
 LINES = {ALL: ("-", 1.8), LONE: ("-", 0.8), CLUSTERED: ("--", 1.2), SUCCEDENT: (":", 1.4)}
 
 
 def _draw(curves: pd.DataFrame, animals: pd.DataFrame, settings: StudySettings) -> Figure:
     names = condition_names(animals)
     shown = [name for name in names if (curves["condition"] == name).any()]
-    figure, axes = charts.panels(len(shown) + 1, width_in=2.8, height_in=2.9)
+    count = len(shown) + 1
+    columns = min(MOST_COLUMNS, count)
+    figure, axes = charts.panels(columns, -(-count // columns), width_in=2.9, height_in=2.8)
+    for empty in axes[count:]:
+        empty.set_axis_off()
     for panel, name in zip(axes, shown, strict=False):
         _draw_curves(panel, curves[curves["condition"] == name], charts.group_colour(name, names), settings)
         panel.set_title(name)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
-    _draw_means(axes[-1], animals, curves, names)
+    _draw_means(axes[count - 1], animals, curves, names)
     return figure
 
 
@@ -312,7 +317,7 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, colour: str, settings: StudyS
 
 def _draw_means(axes: Axes, animals: pd.DataFrame, curves: pd.DataFrame, names: Sequence[str]) -> None:
     for number, name in enumerate(names):
-        shift = 0.26 * (number - (len(names) - 1) / 2)
+        shift = min(0.26, 0.8 / len(names)) * (number - (len(names) - 1) / 2)
         colour, marker = charts.group_colour(name, names), charts.group_marker(name, names)
         for place, kind in enumerate(CLASSES):
             rows = animals[(animals["condition"] == name) & (animals["kind"] == kind)]
@@ -332,4 +337,5 @@ def _draw_means(axes: Axes, animals: pd.DataFrame, curves: pd.DataFrame, names: 
     axes.set_xticks(range(len(CLASSES)), [charts.wrapped(kind, 8) for kind in CLASSES], fontsize=6.5)
     axes.set_ylabel("distance to the nearest\nstable spine, um")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best")
+    if len(names) <= MOST_COLUMNS:
+        axes.legend(loc="best")  # beyond, the colours are those of the panels
