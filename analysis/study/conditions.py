@@ -8,16 +8,13 @@ group by what changed in each animal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.study.finding import NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, compare_groups, holm
+from analysis.study.inference import compare_groups, compare_paired, holm
 from analysis.study.intervals import Phase, phase_names
 
 ALL_ANIMALS = "all animals"
@@ -79,7 +76,7 @@ def compare_phases(
     table: pd.DataFrame, value: str, measure: str, *, spines: str | None = None, runs: int = 10_000, seed: int = 0
 ) -> list[Statistic]:
     """Compare every pair of phases within a group by what changed in each animal; P corrected after Holm."""
-    lines: dict[str, list[Statistic]] = {}
+    lines: dict[int, list[Statistic]] = {}
     for _, rows in table[table[value].notna()].groupby("group", sort=False):
         for first, second in combinations(dict.fromkeys(rows["condition"]), 2):
             both = rows[rows["condition"] == first].merge(rows[rows["condition"] == second], on="animal")
@@ -87,31 +84,12 @@ def compare_phases(
                 continue
             x, y = (both[f"{value}_{side}"].to_numpy(dtype=float) for side in ("x", "y"))
             count = int(both[f"{spines}_x"].sum() + both[f"{spines}_y"].sum()) if spines else 0
-            plain = Statistic(measure, f"{first} against {second}", "", len(both), count, float((x - y).mean()))
-            for kind, line in enumerate(paired_tests(x, y, plain, runs, seed)):
-                lines.setdefault(str(kind), []).append(line)
+            tests = compare_paired(
+                x, y, measure, f"{first} against {second}", n_spines=count, runs=runs, seed=seed
+            )  # fmt: skip
+            for kind, line in enumerate(tests):
+                lines.setdefault(kind, []).append(line)
     return [line for part in lines.values() for line in holm(part)]
-
-
-def paired_tests(
-    x: NDArray[np.float64], y: NDArray[np.float64], plain: Statistic, runs: int, seed: int
-) -> list[Statistic]:
-    """Return the permutation of signs and the paired t test of x - y, one value of each an animal."""
-    flipped = stats.permutation_test(
-        [x.tolist(), y.tolist()], lambda a, b, axis: np.mean(a - b, axis=axis), permutation_type="samples",
-        vectorized=True, n_resamples=runs, rng=np.random.default_rng(seed),
-    )  # fmt: skip
-    ways = f"exact, {2 ** len(x)} ways" if 2 ** len(x) <= runs else f"{runs} drawn"
-    lines = [replace(plain, test=f"paired permutation of signs ({ways})", p=float(flipped.pvalue))]
-    if np.ptp(x - y) == 0:
-        return [*lines, replace(plain, test="paired t")]
-    result = stats.ttest_rel(x, y)
-    interval = result.confidence_interval(CONFIDENCE)
-    low, high = float(interval.low), float(interval.high)
-    return [
-        replace(lines[0], low=low, high=high),
-        replace(plain, test="paired t", low=low, high=high, p=float(result.pvalue)),
-    ]
 
 
 def tell_numbers(table: pd.DataFrame, value: str, spines: str, noun: str = "new spines", why_none: str = "") -> str:

@@ -7,6 +7,7 @@ by the smallest margin within which the rates would be called equal.
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from itertools import combinations
 
@@ -147,8 +148,10 @@ def two_one_sided(
         difference = float(x.mean() - y.mean())
         return difference, difference, float(abs(difference) >= margin)
     test = stats.ttest_rel if paired else partial(stats.ttest_ind, equal_var=False)
-    above, below = test(x + margin, y, alternative="greater"), test(x - margin, y, alternative="less")
-    interval = test(x, y).confidence_interval(1 - 2 * ALPHA)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Precision loss", category=RuntimeWarning)  # equal in one group
+        above, below = test(x + margin, y, alternative="greater"), test(x - margin, y, alternative="less")
+        interval = test(x, y).confidence_interval(1 - 2 * ALPHA)
     return float(interval.low), float(interval.high), float(max(above.pvalue, below.pvalue))
 
 

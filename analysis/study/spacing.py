@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from analysis.model import Fate
 from analysis.study import charts
 from analysis.study.clusters import ALONE, FIRST, ROUNDING_UM, SUCCEDENT, cluster_members, cluster_roles, dendrite_key
-from analysis.study.conditions import as_groups, compare_conditions, condition_names, paired_tests, tell_numbers
+from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
 from analysis.study.dendrites import Dendrites, Floats, judged_pieces, read_dendrites, read_pieces
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, against_null, group_means, holm, mean_sem
+from analysis.study.inference import CONFIDENCE, against_null, compare_paired, group_means, holm, mean_sem
 from analysis.study.nulls import NewSpines, observed_spines, uniform_spines
 from analysis.study.settings import StudySettings
 from analysis.study.shares import mean_of_animals, ratio, read_material, unit_of
@@ -242,8 +242,10 @@ def _compare_classes(animals: pd.DataFrame, settings: StudySettings) -> list[Sta
             x, y = pair.to_numpy(dtype=float).T
             count = int(wide.loc[pair.index, [("new_spines", first), ("new_spines", second)]].to_numpy().sum())
             words = f"{first} against {second}: {condition}"
-            plain = Statistic(MEASURE, words, "", len(pair), count, float((x - y).mean()))
-            for place, line in enumerate(paired_tests(x, y, plain, settings.runs, settings.seed)):
+            tests = compare_paired(
+                x, y, MEASURE, words, n_spines=count, runs=settings.runs, seed=settings.seed
+            )  # fmt: skip
+            for place, line in enumerate(tests):
                 kinds.setdefault(place, []).append(line)
     return [line for lines in kinds.values() for line in holm(lines)]
 
