@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acquire.channels import Exposure, exposures_of
-from acquire.config import PowerCalibration, PropertyRole, RigConfig, Roles
+from acquire.config import PropertyRole, RigConfig, Roles
 from acquire.core import ChannelCore
 from acquire.errors import DEVICE_FAULTS, RigError, StudyError
 from acquire.light import LightPath
@@ -253,12 +253,18 @@ class Rig:
         table = self.config.power
         if table is None:
             raise RigError(f"rig {self.config.name} has no power table; add [power] to its config")
-        if refusal := self._why_not_power(power_mw, power_mw, table):
+        if refusal := self._why_not_power(power_mw, power_mw):
             raise RigError(refusal)
         return table.value_at(power_mw)
 
-    def _why_not_power(self, least_mw: float, most_mw: float, table: PowerCalibration) -> str | None:
-        low_mw, high_mw = table.power_mw[0], min(self.config.limits.power_mw, table.power_mw[-1])
+    @property
+    def power_range_mw(self) -> tuple[float, float]:
+        """Least and most power at the sample that limit and table allow, mW."""
+        table, limit_mw = self.config.power, self.config.limits.power_mw
+        return (0.0, limit_mw) if table is None else (table.power_mw[0], min(limit_mw, table.power_mw[-1]))
+
+    def _why_not_power(self, least_mw: float, most_mw: float) -> str | None:
+        low_mw, high_mw = self.power_range_mw
         for power_mw in (most_mw, least_mw):
             if not low_mw <= power_mw <= high_mw:
                 return (
@@ -342,7 +348,7 @@ class Rig:
         if too_far or self.config.power is None:
             return too_far
         ends_mw = plan.plane_power_mw(0), plan.plane_power_mw(plan.planes - 1)
-        return self._why_not_power(min(ends_mw), max(ends_mw), self.config.power)
+        return self._why_not_power(min(ends_mw), max(ends_mw))
 
     @property
     def z_range_um(self) -> tuple[float, float]:

@@ -35,3 +35,25 @@ class RigSight:
     position: StagePosition | None
     frame: NDArray[np.uint16] | None
     frames: int
+
+
+@dataclass(frozen=True)
+class LivePower:
+    """The power of a live view, and how far it may be changed.
+
+    Parameters
+    ----------
+    asked_mw
+        Power at the sample that was asked for, mW.
+    least_mw, most_mw
+        What rig and animal allow, mW.
+    """
+
+    asked_mw: float
+    least_mw: float
+    most_mw: float
+
+    @property
+    def says(self) -> str:
+        """The power, and the most that it may be, in words."""
+        return f"{self.asked_mw:.1f} of {self.most_mw:.1f} mW"

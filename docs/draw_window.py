@@ -65,6 +65,19 @@ class Sitting:
         self.show(page)
         self.snap(name or page.lower())
 
+    def live(self, page: str, button: str, name: str) -> None:
+        """Keep a picture of a live view, and end it."""
+        self.show(page)
+        desk = self.window.desk
+        pressed = self.window.page(page).findChild(QPushButton, button)
+        self.window.refresh()
+        if not pressed.isEnabled():
+            raise RuntimeError(f"{button} of {page}: {pressed.toolTip()}")
+        pressed.click()
+        self.wait(lambda: desk.live is not None, more_s=2.0)
+        self.snap(name)
+        self.do(desk.stop)
+
     def snap(self, name: str) -> None:
         """Keep a picture of the window as it is."""
         self.window.refresh()
@@ -98,6 +111,7 @@ def later_day(sitting: Sitting) -> None:
     sitting.do(lambda: desk.open_session("M042", day=4.0, new=True))
     sitting.press("Session", "check-rig")
     sitting.draw("Session")
+    sitting.live("Surface", "live-surface", "live-surface")
     sitting.press("Surface", "map-surface")
     sitting.draw("Surface")
     for name in ("F01", "F02"):
@@ -105,8 +119,10 @@ def later_day(sitting: Sitting) -> None:
         sitting.press("Find", "find")
     sitting.wait(more_s=READING_S)
     sitting.draw("Find")
+    sitting.live("Find", "live", "live-find")
     sitting.show("Take")
     desk.choose("F01")
+    sitting.live("Take", "live-view", "live")
     sitting.show("Take")
     sitting.window.page("Take").findChild(QPushButton, "take").click()
     sitting.wait(lambda: desk.status.share > 0.5 or not desk.is_busy, more_s=0.0)

@@ -5,14 +5,22 @@ from functools import cache
 
 import numpy as np
 import pytest
+from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 from analysis.study import charts
+from analysis.study.chance import clustering_against_chance
 from analysis.study.clustering import clustered_share
+from analysis.study.clusterorder import cluster_order
+from analysis.study.clustersizes import cluster_sizes, count_sizes
+from analysis.study.dendrites import read_dendrites
+from analysis.study.distances import clustered_share_by_distance, existing_between
 from analysis.study.finding import NotComputable
 from analysis.study.intervals import phase_fates, phases_of
 from analysis.study.missed import NEVER_SEEN, SINGLE_VIEWS
+from analysis.study.nulls import observed_spines
+from analysis.study.regimes import clustering_by_task, two_one_sided
 from analysis.study.settings import StudySettings
-from tests.toy_study import loop_members, toy_study
+from tests.toy_study import dendrite, loop_members, toy_study
 
 SETTINGS = StudySettings(runs=400)
 
@@ -99,3 +107,127 @@ def test_animals_seen_in_several_phases_are_compared_with_themselves():
     assert ("early, early against early, late", "paired t") in told
     assert not any(line.comparison == "control, early against early, late" for line in finding.statistics)
     assert drawn_well(finding)
+
+
+def fates_of(animal, **kinds):
+    fates = phase_fates(study(), phases_of(study()), **kinds)
+    return fates[fates["animal"] == animal].reset_index(drop=True)
+
+
+def test_shares_at_every_distance_are_those_of_a_loop_and_rise_with_it():
+    finding = found(clustered_share_by_distance)
+    sweep = finding.tables["sweep"]
+    for row in sweep[sweep["animal"].isin(["control-2", "early-1"]) & sweep["distance_um"].isin([2, 5])].itertuples():
+        _, _, near = loop_members(fates_of(row.animal, with_filopodia=row.with_filopodia), row.distance_um)
+        assert row.near_percent == pytest.approx(100 * np.mean([bool(others) for others in near.values()]))
+    for _, rows in sweep.groupby(["animal", "with_filopodia"]):
+        assert (rows.sort_values("distance_um")[["near_percent", "chance_percent"]].diff().dropna() >= 0).all(axis=None)
+    assert sweep["new_spines"][sweep["with_filopodia"]].sum() > sweep["new_spines"][~sweep["with_filopodia"]].sum()
+    main = finding.tables[""]
+    between = finding.tables["between"].groupby("animal")["near_percent"].sum()
+    assert between.to_dict() == pytest.approx(
+        main[~main["with_filopodia"]].set_index("animal")["near_percent"].to_dict()
+    )
+    assert drawn_well(finding)
+
+
+def test_stable_spines_between_near_new_ones_are_counted_on_the_better_side():
+    rows = [("s", 0), ("N", 1), ("s", 2), ("N", 3), ("s", 4), ("s", 4.5), ("N", 5), ("s", 20), ("N", 30)]
+    fates = dendrite("".join(letter for letter, _ in rows), places=[place for _, place in rows])
+    (block,) = observed_spines(read_dendrites(fates))
+    assert [int(count[0, 0]) for count in existing_between(5.0)(block)] == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("links", "sizes"),
+    [([1, 0, 1, 1, 0, 1, 1, 1, 1], [1, 1, 1]), ([0, 0], [0, 0, 0]), ([1], [1, 0, 0]), ([], [0, 0, 0])],
+)
+def test_chains_are_counted_by_their_length(links, sizes):
+    counted = count_sizes(lambda block: np.array(links, dtype=bool)[None, None])(None)
+    assert [int(count[0, 0]) for count in counted] == sizes
+
+
+def test_sizes_of_clusters_add_up_to_the_clustered_spines():
+    finding = found(cluster_sizes)
+    clusters = finding.tables[""]
+    table = found(clustered_share).tables[""]
+    by_animal = clusters[clusters["definition"] == "1"].groupby("animal")["size"].sum()
+    assert by_animal.to_dict() == {k: v for k, v in table.set_index("animal")["clustered_spines"].items() if v}
+    counts = finding.tables["counts"].groupby("definition")["clusters"].sum()
+    assert counts.to_dict() == clusters.groupby("definition").size().to_dict()
+    assert drawn_well(finding)
+
+
+def test_the_order_of_a_cluster_is_that_of_the_sessions_in_which_its_spines_are_first_seen():
+    finding = found(cluster_order)
+    days = study().sessions.set_index(["animal", "session"])["day"]
+    fates = fates_of("early-1")
+    partner, _, _ = loop_members(fates, 5.0)
+    clusters = {tuple(sorted({number, *others})) for number, others in partner.items() if others}
+    assert all(len(partner[number]) == len(members) - 1 for members in clusters for number in members)
+    expected = sorted(sorted(days["early-1", fates["formed"][number]] for number in members) for members in clusters)
+    rows = finding.tables[""].query("animal == 'early-1'").sort_values(["first_day", "second_day"])
+    assert [days_[0] for days_ in expected] == rows["first_day"].tolist()
+    assert sorted(days_[1] for days_ in expected) == sorted(rows["second_day"])
+    by_day = finding.tables["by_day"]
+    assert by_day.groupby("condition")["second_day_percent"].max().tolist() == [100.0] * 2  # none in controls
+    assert (by_day["first_day_percent"] >= by_day["second_day_percent"]).all()
+    assert drawn_well(finding)
+
+
+def test_the_order_needs_a_session_between():
+    with pytest.raises(NotComputable, match="two views only"):
+        cluster_order(toy_study(days=(0.0, 4.0), share_new=0.1, animals=2), SETTINGS)
+
+
+def test_both_nulls_and_both_definitions_are_asked():
+    finding = found(clustering_against_chance)
+    chance = finding.tables[""].set_index(["null", "definition", "condition"])
+    assert len(chance) == 12
+    assert (chance.xs("early", level="condition")["p"] < 0.01).all()
+    assert (chance.xs("control", level="condition")["p"] > 0.01).all()
+    beyond = [line for line in finding.statistics if line.comparison == "control against early"]
+    assert {line.measure.split("(")[-1] for line in beyond} == {"permuted)", "uniform)"}
+    assert drawn_well(finding)
+
+
+def test_without_stretches_the_uniform_null_is_left_out_with_the_reason():
+    tables = study()
+    finding = clustering_against_chance(replace(tables, stretches=tables.stretches.iloc[:0]), SETTINGS)
+    assert set(finding.tables[""]["null"]) == {"permuted"}
+    assert "Uniform placement is left out: no stretch" in finding.legend
+    assert drawn_well(finding)
+
+
+def test_the_same_seed_gives_the_same_finding():
+    again = clustering_against_chance(toy_study(share_new=0.06, dendrites=5, animals=4), SETTINGS)
+    assert again.statistics == found(clustering_against_chance).statistics
+
+
+TASKS = [("early", "control", 0, 4, "none"), ("early", "early", 0, 4, "reaching"), ("early", "late", 0, 4, "two tasks")]
+
+
+def test_clustering_by_task_says_whether_formation_is_equal():
+    tables = toy_study(share_new=0.06, dendrites=5, animals=4, phases=TASKS)
+    wide = clustering_by_task(tables, StudySettings(runs=400, equal_formation_percent=40.0))
+    narrow = clustering_by_task(tables, StudySettings(runs=400, equal_formation_percent=0.01))
+    table = wide.tables[""].set_index("animal")
+    fates = fates_of("early-0")
+    before = fates["fate"].isin(["stable", "lost"]).sum()
+    assert table.loc["early-0", "formed_percent"] == pytest.approx(100 * (fates["fate"] == "gained").sum() / before)
+    for finding, is_equal in ((wide, True), (narrow, False)):
+        lines = [line for line in finding.statistics if " equal to " in line.comparison]
+        assert [line.p_corrected < 0.05 for line in lines] == [is_equal] * 3
+        assert ("not shown to be equal" in finding.legend) != is_equal
+        assert drawn_well(finding)
+    with pytest.raises(NotComputable, match="one task only"):
+        clustering_by_task(study(), SETTINGS)
+
+
+def test_equivalence_is_that_of_statsmodels():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(10, 2, 8), rng.normal(10.5, 3, 8)
+    assert two_one_sided(x, y, 2.5)[2] == pytest.approx(ttost_ind(x, y, -2.5, 2.5, usevar="unequal")[0])
+    assert two_one_sided(x, y, 2.5, paired=True)[2] == pytest.approx(ttost_paired(x, y, -2.5, 2.5)[0])
+    low, high, p = two_one_sided(x, y, 2.5)
+    assert (p < 0.05) == (low > -2.5 and high < 2.5)

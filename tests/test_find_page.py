@@ -155,7 +155,12 @@ def test_a_new_field_is_kept_from_the_live_view(window):
     show()
     assert "LIVE" in page.planes.names[1].text()
     before = desk.rig.sight.position
+    power_mw = desk.status.live_power.asked_mw
     press(window, Key.Key_Plus)
+    assert desk.status.live_power.asked_mw == power_mw + 1.0
+    assert f"{power_mw + 1.0:.1f} of " in page.joystick.power.text()
+    press(window, Key.Key_Up, Qt.KeyboardModifier.ControlModifier)
+    assert page.joystick._step_um == 20.0
     press(window, Key.Key_Down)
     wait_until(lambda: desk.rig.sight.position != before)
     page.name.setFocus()

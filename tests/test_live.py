@@ -7,9 +7,10 @@ import pytest
 
 from acquire.config import RigConfig, read_rig_config
 from acquire.errors import RigError
-from acquire.live import LiveView
+from acquire.live import LiveView, SurfaceView
 from acquire.model import StackPlan
 from acquire.opening import open_rig
+from acquire.sight import LivePower
 
 PLAN = StackPlan(field_of_view_um=60.0, pixels=64, power_mw=10.0)
 
@@ -168,3 +169,61 @@ def test_what_is_seen_of_the_rig_asks_no_device(rig, monkeypatch):
     assert sight.position is not None
     assert not sight.is_lit
     monkeypatch.undo()
+
+
+def test_the_power_goes_in_steps_as_far_as_rig_and_animal_allow(rig):
+    view = LiveView(rig, PLAN, 10.0)
+    least_mw, most_mw = rig.power_range_mw
+    assert view.power == LivePower(10.0, least_mw, most_mw)
+    view.limit_power(11.5)
+    assert view.power.says == "10.0 of 11.5 mW"
+    view.step_power(1)
+    view.step_power(1)
+    assert view.power_mw == 11.5
+    with pytest.raises(RigError, match=r"11\.5 mW is the most that rig and animal allow"):
+        view.step_power(1)
+    view.step_power(-1)
+    assert view.power_mw == 10.5
+    view.set_power(least_mw)
+    with pytest.raises(RigError, match="is the least"):
+        view.step_power(-1)
+
+
+def test_a_power_set_before_the_limit_was_known_is_held_to_it(rig):
+    view = LiveView(rig, PLAN, 10.0, untouched_s=0.3)
+    view.limit_power(1.0)
+    view._power_mw = 10.0  # another thread was faster
+    powers = []
+    snap = rig.snap
+    rig.snap = lambda: powers.append(rig.sight.power_mw) or snap()
+    try:
+        view.run()
+    finally:
+        del rig.snap
+    assert max(powers) == pytest.approx(1.0, rel=0.05)
+
+
+def test_the_surface_camera_is_watched_with_the_laser_closed(rig, monkeypatch):
+    view, lit, ended = SurfaceView(rig), [], []
+    snap = rig.snap
+    monkeypatch.setattr(
+        rig, "snap", lambda camera: lit.append(rig.core.getShutterOpen("Shutter") or rig.sight.is_lit) or snap(camera)
+    )
+    thread = threading.Thread(target=lambda: ended.append(view.run()))
+    here = rig.position()
+    thread.start()
+    until(lambda: view.camera_frame is not None and view.camera_frame[1] > 2)
+    assert view.camera_frame[0].ndim == 2
+    view.nudge(x_um=5.0)
+    until(lambda: rig.sight.position.x_um > here.x_um + 4.5)
+    assert view.power is None
+    with pytest.raises(RigError, match="the laser is off in this view"):
+        view.step_power(1)
+    rig.stop()
+    thread.join(20.0)
+    assert ended == ["stopped"]
+    assert not any(lit)
+    assert rig.core.getCameraDevice() == "Scanner"
+    monkeypatch.undo()
+    rig.move_to(here)
+    assert SurfaceView(rig, 0.1).run() == "the live view ended: nobody touched anything for 0 s"

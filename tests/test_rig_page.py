@@ -16,6 +16,7 @@ from acquire.config import read_rig_config  # noqa: E402
 from acquire.errors import RigError  # noqa: E402
 from acquire.gui.desk import Desk  # noqa: E402
 from acquire.gui.rig_page import RigPage  # noqa: E402
+from acquire.gui.rig_save import RUNNING, WAITING  # noqa: E402
 from acquire.gui.rig_view import Draft, limit_texts, limits_of, matching, plan_of, readings_of  # noqa: E402
 from acquire.gui.theme import choose_theme  # noqa: E402
 from acquire.gui.window import Bringer  # noqa: E402
@@ -62,6 +63,12 @@ class Sitting:
             assert time.monotonic() - began_s < limit_s
             time.sleep(0.01)
             quiet = 0 if self.desk.is_busy or self.page.draft is None else quiet + 1
+
+    def wait(self, is_so, limit_s=60.0):
+        began_s = time.monotonic()
+        while not is_so():
+            assert time.monotonic() - began_s < limit_s, self.said
+            self.settle()
 
     def turn_to(self, tab):
         self.page.tabs.setCurrentWidget(tab)
@@ -166,7 +173,7 @@ def test_a_wrong_orientation_is_found_told_applied_and_saved(sitting):
     sitting.turn_to(page.save_tab)
     assert page.save_tab.changes.count() == 2
     sitting.press(page.save_tab, "save-rig")
-    assert "it holds from when the rig is opened next" in sitting.said[-1][0]
+    assert "it holds when the rig is reopened: press Reopen" in sitting.said[-1][0]
     assert page.draft.changes == ()
     saved = read_rig_config(sitting.file)
     assert saved.orientation.stage_from_image == ((-1.0, 0.0), (0.0, -1.0))
@@ -309,3 +316,65 @@ def test_what_is_typed_is_read_or_refused():
     zoom, gain = DeviceProperty("Scanner", "Zoom", "1", role="zoom"), DeviceProperty("PMT", "Gain", "1")
     assert matching([zoom, gain], "scan ZOOM") == [zoom]
     assert matching([zoom, gain], "") == [zoom, gain]
+
+
+# ---- what was saved comes into force -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(sitting):
+    """A rig page whose power limit was saved as 41 mW."""
+    before = sitting.file.read_text(encoding="utf-8")
+    page = sitting.page
+    sitting.turn_to(page.limits_tab)
+    page.limits_tab.lines["power_mw"].setText("41")
+    sitting.press(page.limits_tab, "apply-limits")
+    sitting.turn_to(page.save_tab)
+    sitting.press(page.save_tab, "save-rig")
+    sitting.wait(lambda: page.draft.changes == ())
+    yield sitting
+    sitting.file.write_text(before, encoding="utf-8")
+
+
+def test_what_was_saved_comes_into_force_by_one_button(saved):
+    desk, tab = saved.desk, saved.page.save_tab
+    assert tab.force.text() == WAITING
+    assert desk.rig.config.limits.power_mw != 41.0
+    desk.rig.open_light()
+    old = desk.rig
+    saved.press(tab, "reopen-rig")
+    saved.wait(lambda: "is open, dark" in saved.said[-1][0])
+    assert not old.sight.is_lit
+    assert desk.rig is not old
+    assert desk.rig.config.limits.power_mw == 41.0
+    assert not desk.status.sight.is_lit
+    saved.wait(lambda: tab.force.text() == RUNNING)
+
+
+def test_a_config_that_is_damaged_leaves_the_rig_open(saved):
+    desk, tab = saved.desk, saved.page.save_tab
+    old, text = desk.rig, saved.file.read_text(encoding="utf-8")
+    saved.file.write_text("[limits", encoding="utf-8")
+    saved.press(tab, "reopen-rig")
+    assert "is no valid TOML" in saved.said[-1][0]
+    assert desk.rig is old
+    saved.file.write_text(text, encoding="utf-8")
+
+
+def test_a_rig_is_not_reopened_under_a_session(saved):
+    saved.desk.session = object()
+    assert saved.why_not(saved.page.save_tab, "reopen-rig").startswith("close the session first")
+    saved.desk.session = None
+
+
+def test_what_two_people_changed_is_brought_together(sitting):
+    draft = sitting.page.draft
+    ours = draft.changed(draft.config.model_copy(update={"surface_pixel_um": 3.0}))
+    before = sitting.file.read_text(encoding="utf-8")
+    sitting.file.write_text(before.replace("power_mw = 50.0", "power_mw = 44.0"), encoding="utf-8")
+    again = ours.read_again()
+    assert again.saved.limits.power_mw == 44.0
+    assert (again.config.limits.power_mw, again.config.surface_pixel_um) == (44.0, 3.0)
+    assert len(again.changes) == 1
+    again.save(sitting.file)
+    sitting.file.write_text(before, encoding="utf-8")

@@ -106,6 +106,7 @@ class Desk:
 
     def __init__(self, study):
         self.study, self.added, self.said = study, [], []
+        self.is_blind = False
 
     def read(self, _what, verb, then):
         then(verb())
@@ -191,7 +192,7 @@ def test_the_window_brings_an_animal_to_the_page_where_it_is_opened(study, qtbot
     window.show()
     window.desk.study = study
     window.desk.do("reading", lambda: None)
-    qtbot.waitUntil(lambda: window.desk.status.known.animals == ("M1", "M2"))
+    qtbot.waitUntil(lambda: window.desk.status.known.animals == ("M1", "M2"), timeout=60_000)
     window.open_page("Study")
     page = window.page("Study")
     qtbot.waitUntil(lambda: page.model.rowCount() == 2)
@@ -202,5 +203,5 @@ def test_the_window_brings_an_animal_to_the_page_where_it_is_opened(study, qtbot
     window.open_page("Study")
     page.animal.setText("M9")
     page.findChild(object, "add-to-study").click()
-    qtbot.waitUntil(lambda: page.model.table.animals == ("M1", "M2", "M9"))
+    qtbot.waitUntil(lambda: page.model.table.animals == ("M1", "M2", "M9"), timeout=60_000)
     window.close()

@@ -56,7 +56,8 @@ class ClosePage(Page):
         else:
             self.report.setText("\n".join(_line(field) for field in fields) or "No field yet.")
             self.left.setText("\n".join(_left(field) for field in fields if _left(field)) or "Nothing.")
-        links = [f'<a href="{field.report.as_uri()}">{field.name}</a>' for field in fields if field.report is not None]
+        shown = () if status.is_blind else fields  # a report names animal and days
+        links = [f'<a href="{field.report.as_uri()}">{field.name}</a>' for field in shown if field.report is not None]
         self.reports.setText("&nbsp;&nbsp; ".join(links) or "None yet.")
         for button in self._buttons:
             button.refresh()

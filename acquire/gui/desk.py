@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from acquire.errors import RelocationError, RigError, StudyError
 from acquire.gui.status import DARK, DeskStatus, Known
-from acquire.gui.words import in_window
+from acquire.gui.words import in_window, without_names
 from analysis.errors import ExperimentError
 
 if TYPE_CHECKING:
     from acquire.analysing import Analysed
-    from acquire.live import LiveView
+    from acquire.live import View
     from acquire.model import RelocationRecord
     from acquire.rig import Rig
     from acquire.session import Session
@@ -40,7 +40,8 @@ BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
 NO_SESSION = "open a session first"
 NO_FIELD = "choose a field first"
-MOVING, LIVE = "moving", "live"
+REOPEN_LATER = "close the session first: devices that start anew may stand elsewhere"
+MOVING, LIVE, LIVE_SURFACE = "moving", "live", "live surface"
 
 
 def _ignore(_result: object) -> None:
@@ -83,9 +84,9 @@ class Desk:
         self.study: Study | None = None
         self.rig: Rig | None = None
         self.session: Session | None = None
-        self.live: LiveView | None = None
+        self.live: View | None = None
         self.field = ""
-        self.is_blind = False
+        self._is_blind = False
         self._stops = 0
         self.say: Callable[[str, bool], object] = lambda _text, _is_error: None
         self._bring = bring
@@ -111,25 +112,43 @@ class Desk:
     @property
     def status(self) -> DeskStatus:
         """Everything that is in sight, without asking a device or a disk."""
-        rig, (told, share) = self.rig, self._progress
+        rig, live, (told, share) = self.rig, self.live, self._progress
         return DeskStatus(
             known=self._known,
             sight=DARK if rig is None else rig.sight,
             rig="" if rig is None else rig.config.name,
             surface_z_um=None if rig is None else rig.surface_z_um,
             deeper_is=1 if rig is None else rig.config.orientation.deeper_is,
-            doing=self._doing,
-            told=told,
+            doing=self._shown(self._doing),
+            told=self._shown(told),
             share=share,
             left_s=self._left_s(share),
             is_paused=self._is_paused,
-            analysing=self._analysing,
+            analysing=self._shown(self._analysing),
             field=self.field,
             is_blind=self.is_blind,
             sitting_s=None if self._anaesthesia_s is None else time.monotonic() - self._anaesthesia_s,
             alarms=() if rig is None else tuple(rig.alarms),
             accepted=frozenset(name for name in self._accepted if self.is_accepted(name)),
+            live_power=None if live is None else live.power,
         )
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether somebody reviews without knowing animal, group and day: no sentence of the window names them."""
+        return self._is_blind
+
+    @is_blind.setter
+    def is_blind(self, is_blind: bool) -> None:
+        begins, self._is_blind = is_blind and not self._is_blind, is_blind
+        if begins:
+            self.tell("")  # what was said before may name them
+
+    def _shown(self, text: str) -> str:
+        if not self._is_blind:
+            return text
+        groups = () if self.study is None else self.study.record.groups
+        return without_names(text, (*self._known.animals, *groups))
 
     def _left_s(self, share: float) -> float | None:
         took_s = time.monotonic() - self._began_s
@@ -157,7 +176,7 @@ class Desk:
 
     def why_not_study(self) -> str | None:
         """Say why the worker cannot do anything now, even without the rig; None when it can."""
-        return BUSY.format(doing=self._doing) if self._doing else None
+        return BUSY.format(doing=self._shown(self._doing)) if self._doing else None
 
     # ---- doing -------------------------------------------------------------------------------------------------
 
@@ -277,7 +296,7 @@ class Desk:
         self._tell(text, True)
 
     def _tell(self, text: str, is_error: bool) -> None:
-        self.say(in_window(text), is_error)
+        self.say(self._shown(in_window(text)), is_error)
 
     def look(self) -> None:
         """Ask the motors where they are, when the worker has nothing else to do."""
@@ -325,6 +344,32 @@ class Desk:
         if self.study is None and any(self.folder.glob("study.json")):
             self.study = Study(self.folder)
         self.rig = open_rig(read_rig_config(self.rig_name))
+
+    def reopen(self, rig_name: str, then: Callable[[], object] = lambda: None) -> None:
+        """Close the rig, dark, and open it with what its config says now; ``then`` is called when it is open."""
+
+        def reopen() -> None:
+            from acquire.config import read_rig_config
+
+            read_rig_config(rig_name)  # what cannot be read leaves the open rig as it is
+            old, self.rig = self.rig, None
+            if old is not None:
+                old.close()
+            self.rig_name = rig_name
+            self._open()
+
+        def tell(_opened: None) -> None:
+            self.tell(f"{rig_name} is open, dark, with what its file says")
+            then()
+
+        if refusal := self.why_not_reopen():
+            self.refuse(refusal)
+        else:
+            self.do(f"reopening {rig_name}", reopen, tell)
+
+    def why_not_reopen(self) -> str | None:
+        """Say why the rig cannot be closed and opened again now; None when it can."""
+        return self.why_not_study() or (None if self.session is None else REOPEN_LATER)
 
     def new_study(self, name: str, groups: tuple[str, ...] = (), *, blind: bool = False) -> None:
         """Make the study in its folder; a blind one shows no groups."""
@@ -404,17 +449,32 @@ class Desk:
             self.tell(NO_SESSION if rig is not None else NO_RIG)
             return
         plan = session.study.record.plan if field is None else session.study.field(session.record.animal, field).plan
-        view = LiveView(rig, plan, plan.power_mw, tell=lambda why: self._bring(functools.partial(self.refuse, why)))
+        view = LiveView(rig, plan, plan.power_mw, tell=self._refuse_later)
+        self._show_live(LIVE, view, lambda: session.watch(view, field or self.field or None))
 
+    def watch_surface(self) -> None:
+        """Show what the surface camera sees until somebody stops it; the laser stays off."""
+        from acquire.live import SurfaceView
+
+        if self.rig is None:
+            self.tell(NO_RIG)
+            return
+        view = SurfaceView(self.rig, tell=self._refuse_later)
+        self._show_live(LIVE_SURFACE, view, view.run)
+
+    def _refuse_later(self, why: str) -> None:
+        self._bring(functools.partial(self.refuse, why))
+
+    def _show_live(self, what: str, view: View, run: Callable[[], str]) -> None:
         def show() -> str:
             self.live = view
             try:
-                return session.watch(view, field or self.field or None)
+                return run()
             finally:
                 self.live = None
 
         self._after_live = None
-        self.do(LIVE, show, self._end_live)
+        self.do(what, show, self._end_live)
 
     def _end_live(self, told: str) -> None:
         self.tell(told)

@@ -10,7 +10,6 @@ from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
-    QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -25,19 +24,17 @@ from PyQt6.QtWidgets import (
 from acquire.gui.commands import Command
 from acquire.gui.desk import LIVE, NO_FIELD, Desk
 from acquire.gui.finding_view import (
-    STEPS_UM,
-    WAYS,
     FieldRow,
     SearchPictures,
     field_rows,
-    other_step_um,
     read_pictures,
-    stage_step_um,
     tell_found,
     tell_search,
     why_not_accept,
 )
-from acquire.gui.page import CommandButton, Page, quiet, row_table, titled, wrapped
+from acquire.gui.joystick import HELP, Joystick
+from acquire.gui.live_picture import Poller
+from acquire.gui.page import CommandButton, Page, row_table, titled, wrapped
 from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.theme import colour_of
@@ -49,9 +46,6 @@ if TYPE_CHECKING:
 SIDE_PX = 404
 COLUMNS = ("", "Field", "Verdict", "x  y  z today", "± xy, z")
 NO_FIELDS = "the animal has no field yet: go live, move to a good place, keep it"
-MOVE = "Move the stage, as the image shows it: arrow keys, wheel for depth while live; step, um: - and +"
-ARROWS = {"Left": "←", "Right": "→", "Up": "↑", "Down": "↓", "PgUp": "z ↑", "PgDown": "z ↓"}
-WHEEL_UM = 1.0  # of depth for a click of the wheel
 
 
 class FindPage(Page):
@@ -63,7 +57,8 @@ class FindPage(Page):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self.table = self._table()
-        self.planes = Planes(self._focus)
+        self.joystick = Joystick(desk, desk.why_not_nudge)
+        self.planes = Planes(self.joystick.turn)
         self.headline = QLabel()
         self.headline.setObjectName("headline")
         self.headline.setWordWrap(True)
@@ -73,18 +68,17 @@ class FindPage(Page):
         self.name = QLineEdit()
         self.name.setObjectName("new-field-name")
         self.name.setPlaceholderText("next free name")
-        self._step_um = STEPS_UM[1]
         self._rows: list[FieldRow] = []
         self._seen: object = None
         self._wanted: tuple[str, object] = ("", None)
         self._frames = 0
-        commands = self.commands()
+        commands = self._own_commands()
         self._buttons = {each.name: CommandButton(each, show_key=_is_letter(each.key)) for each in commands}
         for name in ("find", "keep-field"):
             self._buttons[name].setProperty("primary", True)
         self._groups = [self._exclusive("show-sides", "show-both", "show-flicker")]
-        self._step_buttons = self._steps_to_choose()
         self._build()
+        self._poller = Poller(self, self._look)
 
     def _table(self) -> QTableWidget:
         table = row_table("fields", COLUMNS)
@@ -104,18 +98,6 @@ class FindPage(Page):
         self._buttons[names[0]].setChecked(True)
         return group
 
-    def _steps_to_choose(self) -> dict[float, CommandButton]:
-        group, buttons = QButtonGroup(self), {}
-        for step_um in STEPS_UM:
-            choose = Command(f"step-{step_um:g}", f"{step_um:g}", "", "", partial(self._choose_step, step_um))
-            buttons[step_um] = CommandButton(choose)
-            buttons[step_um].setCheckable(True)
-            buttons[step_um].setToolTip("step of the arrow keys, um  [- and + choose another]")
-            group.addButton(buttons[step_um])
-        self._groups.append(group)
-        buttons[self._step_um].setChecked(True)
-        return buttons
-
     def _build(self) -> None:
         title = QLabel("Find")
         title.setObjectName("title")
@@ -134,8 +116,8 @@ class FindPage(Page):
         left.setFixedWidth(SIDE_PX)
         side.setContentsMargins(0, 0, 0, 0)
         below = QHBoxLayout()
-        below.addWidget(titled(MOVE, self._pad()), 1)
-        below.addWidget(titled("New field", self._keeping()), 1)
+        below.addWidget(titled(HELP, self.joystick), 1)
+        below.addWidget(titled("New field, live view", self._keeping()), 1)
         right = QVBoxLayout()
         right.addLayout(self._button_row("show-sides", "show-both", "show-flicker", "plane-up", "plane-down"))
         right.addWidget(self.planes, 1)
@@ -152,33 +134,21 @@ class FindPage(Page):
             row.addWidget(self._buttons[name])
         return row
 
-    def _pad(self) -> QWidget:
-        pad = QWidget()
-        grid = QGridLayout(pad)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(4)
-        for column, key in enumerate(ARROWS):
-            grid.addWidget(self._buttons[f"nudge-{key.lower()}"], 0, column)
-        for column, button in enumerate(self._step_buttons.values()):
-            grid.addWidget(button, 1, column)
-        grid.addWidget(quiet("um"), 1, len(self._step_buttons))
-        return pad
-
     def _keeping(self) -> QWidget:
         keeping = QWidget()
         layout = QVBoxLayout(keeping)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.name)
         layout.addLayout(self._button_row("live", "keep-field"))
+        layout.addWidget(self.joystick.power_row)
         return keeping
 
     def commands(self) -> Sequence[Command]:
         """Find, compare, accept, move, keep."""
+        return (*self._own_commands(), *self.joystick.commands())
+
+    def _own_commands(self) -> Sequence[Command]:
         show, plane = self.planes.show_as, self.planes.move_plane
-        nudges = [
-            Command(f"nudge-{key.lower()}", ARROWS[key], key, "", partial(self._nudge, key), self.desk.why_not_nudge)
-            for key in WAYS
-        ]
         return (
             Command("find", "Find", "F", "mdi6.crosshairs", self._find, self._why_not_find),
             Command("find-all", "Find all", "Shift+F", "mdi6.playlist-play", self._find_all, self._why_not_all),
@@ -191,9 +161,6 @@ class FindPage(Page):
             Command("plane-down", "Deeper", ".", "mdi6.chevron-down", partial(plane, 1), self._why_not_seen),
             Command("next-field", "Next field", "N", "", partial(self._step_field, 1)),
             Command("previous-field", "Previous field", "P", "", partial(self._step_field, -1)),
-            Command("smaller-step", "Smaller step", "-", "", partial(self._other_step, larger=False)),
-            Command("larger-step", "Larger step", "+", "", partial(self._other_step, larger=True)),
-            *nudges,
             Command("live", "Live", "L", "mdi6.play-circle-outline", self._live, self._why_not_live),
             Command("keep-field", "Keep this field", "K", "mdi6.content-save-outline", self._keep, self._why_not_keep),
         )
@@ -214,6 +181,7 @@ class FindPage(Page):
         self._show_live(status)
         live = self._buttons["live"]
         live.setText("End live  L" if status.doing == LIVE else "Live  L")
+        self.joystick.show_status(status)
         for button in self._buttons.values():
             button.refresh()
 
@@ -266,6 +234,10 @@ class FindPage(Page):
             return
         self.planes.show_pictures(pictures)
         self.advice.setText("" if pictures is None else pictures.advice)
+
+    def _look(self) -> None:
+        if self.desk.live is not None:
+            self._show_live(self.desk.status)
 
     def _show_live(self, status: DeskStatus) -> None:
         if status.doing != LIVE:
@@ -360,23 +332,6 @@ class FindPage(Page):
         return None if pictures is not None and pictures.today is not None else "there is no picture of today yet"
 
     # ---- moving, keeping ---------------------------------------------------------------------------------------
-
-    def _nudge(self, key: str) -> None:
-        rig = self.desk.rig
-        if rig is not None:
-            self.desk.nudge(*stage_step_um(rig.config.orientation, key, self._step_um))
-
-    def _focus(self, way: int) -> None:
-        rig = self.desk.rig
-        if rig is not None:
-            self.desk.nudge(*stage_step_um(rig.config.orientation, "PgDown" if way > 0 else "PgUp", WHEEL_UM))
-
-    def _choose_step(self, step_um: float) -> None:
-        self._step_um = step_um
-        self._step_buttons[step_um].setChecked(True)
-
-    def _other_step(self, *, larger: bool) -> None:
-        self._choose_step(other_step_um(self._step_um, larger=larger))
 
     def _is_live(self) -> bool:
         return self.desk.status.doing == LIVE

@@ -5,6 +5,7 @@ Pictures are read beside the worker; knows no Qt. What takes long to import is i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from acquire.errors import RelocationError
+from acquire.errors import RelocationError, RigError
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.tinted import both_tinted, stretched_bytes
 from acquire.gui.words import in_window
@@ -252,6 +253,23 @@ def stage_step_um(orientation: Orientation, key: str, step_um: float) -> tuple[f
     """Return the stage's step (x, y, z) that moves what is seen the way of an arrow key, um."""
     z, y, x = (way * step_um for way in WAYS[key])
     return orientation.stage_offset_um((z, y, x))
+
+
+def read_power_mw(typed: str) -> float:
+    """Return a power that was typed, mW.
+
+    Raises
+    ------
+    RigError
+        When it is no number above 0.
+    """
+    try:
+        power_mw = float(typed.replace(",", "."))
+    except ValueError:
+        power_mw = math.nan
+    if not 0 < power_mw < math.inf:
+        raise RigError(f"power {typed!r} is no positive number; give mW at the sample")
+    return power_mw
 
 
 def other_step_um(step_um: float, *, larger: bool) -> float:

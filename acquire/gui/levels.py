@@ -40,6 +40,11 @@ class Levels:
             return f"✗ {self.saturated:.1%} saturated: less power or gain"
         return f"✓ {self.saturated:.2%} saturated"
 
+    @property
+    def says_brightest(self) -> str:
+        """The brightest pixel in words, for a camera whose limit is not known."""
+        return f"brightest {self.top:.0f}"
+
 
 def levels_of(frame: NDArray[np.uint16], saturation: float | None) -> Levels:
     """Count the brightness of a frame, shape (y, x)."""

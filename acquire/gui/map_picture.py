@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pyqtgraph as pg
-from PyQt6.QtCore import QRectF, Qt, QTimer, pyqtSignal
+from PyQt6.QtCore import QEvent, QRectF, Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import QKeyEvent, QPen
 from PyQt6.QtWidgets import QGraphicsEllipseItem, QGraphicsItem, QGraphicsRectItem
 
@@ -160,6 +160,14 @@ class MapPicture(Picture):
         if self._cross is not None:
             self.view.removeItem(self._cross)
             self._cross = None
+
+    def event(self, event: QEvent | None) -> bool:
+        """Keep the arrow keys for the cross while there is one; else they are the joystick's."""
+        is_asked = event is not None and event.type() == QEvent.Type.ShortcutOverride and self._cross is not None
+        if is_asked and isinstance(event, QKeyEvent) and event.key() in ARROWS:
+            event.accept()
+            return True
+        return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
         """Move the cross, keep it."""

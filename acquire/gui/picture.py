@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PyQt6.QtCore import QRectF
-from PyQt6.QtGui import QImage, QPainter
+from PyQt6.QtCore import QEvent, QObject, QRectF, Qt
+from PyQt6.QtGui import QImage, QPainter, QWheelEvent
 from PyQt6.QtWidgets import QVBoxLayout, QWidget
 
 from acquire.gui.theme import theme
@@ -144,3 +145,22 @@ class Picture(QWidget):
         self._extent, (height, width, _, _) = extent, extent
         self.item.lay(float(height), float(width))
         self.view.setRange(xRange=(0, width), yRange=(0, height), padding=0.01)
+
+
+class TurnedPicture(Picture):
+    """A picture whose mouse wheel turns something else, 1 or -1; with Ctrl it zooms."""
+
+    def __init__(self, name: str, turn: Callable[[int], object]) -> None:
+        super().__init__(name)
+        self._turn = turn
+        self._port = self._graphics.viewport()
+        if self._port is not None:
+            self._port.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Take the wheel for what it turns."""
+        if isinstance(event, QWheelEvent) and not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            way = 1 if event.angleDelta().y() < 0 else -1
+            self._turn(way)
+            return True
+        return super().eventFilter(watched, event)

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PyQt6.QtCore import QEvent, QObject, Qt, QTimer
-from PyQt6.QtGui import QWheelEvent
+from PyQt6.QtCore import Qt, QTimer
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from acquire.gui.finding_view import ALL_PLANES, SearchPictures
 from acquire.gui.page import quiet
-from acquire.gui.picture import Image, Picture
+from acquire.gui.picture import Image, TurnedPicture
 
 SIDE_BY_SIDE, BOTH, FLICKER = "side by side", "both", "flicker"
 FLICKER_MS = 450
 NO_PICTURE, NOT_YET = "reference", "today: not looked for yet"
-
-
-class PlanePicture(Picture):
-    """A picture whose mouse wheel goes through planes; with Ctrl it zooms."""
-
-    def __init__(self, name: str, turn: Callable[[int], object]) -> None:
-        super().__init__(name)
-        self._turn = turn
-        self._port = self._graphics.viewport()
-        if self._port is not None:
-            self._port.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Take the wheel for what it turns."""
-        if isinstance(event, QWheelEvent) and not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
-            way = 1 if event.angleDelta().y() < 0 else -1
-            self._turn(way)
-            return True
-        return super().eventFilter(watched, event)
 
 
 class Planes(QWidget):
@@ -52,7 +32,7 @@ class Planes(QWidget):
         self.slider.setObjectName("plane")
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.slider.valueChanged.connect(self._show)
-        self.reference, self.today = (PlanePicture(name, self._turn) for name in ("reference", "today"))
+        self.reference, self.today = (TurnedPicture(name, self._turn) for name in ("reference", "today"))
         self.names = QLabel(NO_PICTURE), QLabel(NOT_YET)
         self.plane = quiet()
         self._pictures: SearchPictures | None = None

@@ -17,6 +17,9 @@ EXPLAINED = (
     "Only pixel sizes, power, limits and orientation are written; comments, order and everything else of the file "
     "stay. The file as it was is kept beside it, dated. A config that travels with the program is never overwritten."
 )
+RUNNING = "The rig runs with what the file says."
+WAITING = "! The rig still runs with what the file said when it was opened: Reopen closes the light and opens it anew."
+CLOSED = "The rig is not open."
 NOTHING = "nothing was changed"
 NO_PATH = "say where: the config that is open travels with the program and is never overwritten"
 
@@ -30,6 +33,7 @@ class SaveTab(RigTab):
     def make(self) -> None:
         """Make what the tab holds, but for its buttons."""
         self.source = wrapped("", "save-source")
+        self.force = wrapped("", "save-force")
         self.path = line("save-path", "my-rig.toml")
         self.path.textChanged.connect(self.refresh)
         self.changes = QListWidget()
@@ -48,11 +52,19 @@ class SaveTab(RigTab):
         layout.addWidget(self.source)
         layout.addWidget(self.changes, 1)
         layout.addLayout(target)
+        running = QHBoxLayout()
+        running.addWidget(self.force, 1)
+        running.addWidget(self.buttons["reopen-rig"])
+        layout.addLayout(running)
         layout.addWidget(quiet(EXPLAINED))
 
     def commands(self) -> Sequence[Command]:
-        """Save."""
-        return (Command("save-rig", "Save", "Ctrl+S", self.icon, self._save, self._why_not),)
+        """Save, and have the rig run with it."""
+        why_not = self.desk.why_not_reopen
+        return (
+            Command("save-rig", "Save", "Ctrl+S", self.icon, self._save, self._why_not),
+            Command("reopen-rig", "Reopen the rig", "Ctrl+R", "mdi6.restart", self._reopen, why_not),
+        )
 
     def primary(self) -> Sequence[str]:
         """Return the button that stands out."""
@@ -67,6 +79,15 @@ class SaveTab(RigTab):
         self.changes.clear()
         self.changes.addItems(draft.changes or (NOTHING,))
 
+    def refresh(self) -> None:
+        """Ask every button whether it can be pressed; say whether the rig runs with what the file says."""
+        super().refresh()
+        rig, draft = self.desk.rig, self.draft
+        if rig is None:
+            self.force.setText(CLOSED)
+        elif draft is not None:
+            self.force.setText(RUNNING if draft.is_in_force(rig.config) else WAITING)
+
     def _why_not(self) -> str | None:
         if self.draft is None:
             return NO_DRAFT
@@ -79,6 +100,14 @@ class SaveTab(RigTab):
         draft, path = self.draft, Path(self.path.text().strip()).expanduser()
         if draft is not None:
             self.desk.read(f"saving {path.name}", lambda: draft.save(path), self._was_saved)
+
+    def _reopen(self) -> None:
+        own = "" if self.draft is None else self.draft.own_path
+        self.desk.reopen(own or self.desk.rig_name, self._read_again)
+
+    def _read_again(self) -> None:
+        if self.draft is not None:
+            self.desk.read("the rig config", self.draft.read_again, self.saved)
 
     def _was_saved(self, done: tuple[Draft, str]) -> None:
         draft, told = done

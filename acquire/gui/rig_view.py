@@ -18,7 +18,7 @@ from acquire.rigfile import CALIBRATED, save_rig_config, travels_with_program
 if TYPE_CHECKING:
     from acquire.properties import DeviceProperty
 
-REOPEN = "it holds from when the rig is opened next"
+REOPEN = "it holds when the rig is reopened: press Reopen"
 LIMIT_FIELDS = ("x_low", "x_high", "y_low", "y_high", "z_low", "z_high", "power_mw", "retract_um", "retract_beyond_um")
 LIMIT_NAMES = {
     "x_low": "x from (um)",
@@ -71,12 +71,26 @@ class Draft:
         """
         if read_rig_config(self.source) != self.saved:
             raise RigError(
-                f"{self.source} was changed by somebody since it was read; nothing was saved: note your changes, "
-                "reopen the rig, and make them again"
+                f"{self.source} was changed by somebody since it was read; nothing was saved: reopen the rig, "
+                "see what both changed, and save again"
             )
         kept = save_rig_config(self.config, path, template=self.source)
         beside = f"; as it was: {kept.name}" if kept is not None else ""
         return replace(self, source=path, saved=self.config), f"saved {path}{beside}; {REOPEN}"
+
+    def read_again(self) -> Draft:
+        """Return the draft over what its file says now; the parts that were changed here stay changed."""
+        saved = read_rig_config(self.source)
+        mine = {
+            name: getattr(self.config, name)
+            for name in CALIBRATED
+            if getattr(self.config, name) != getattr(self.saved, name)
+        }
+        return replace(self, saved=saved, config=saved.model_copy(update=mine))
+
+    def is_in_force(self, running: RigConfig) -> bool:
+        """Tell whether an open rig runs with what the file says."""
+        return all(getattr(self.saved, name) == getattr(running, name) for name in CALIBRATED)
 
     @property
     def changes(self) -> tuple[str, ...]:

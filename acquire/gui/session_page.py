@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NO_STUDY = "make the study first"
 NO_ANIMAL = "choose an animal first"
 NO_NAME = "give it a name first"
+BLIND = "hidden: somebody reviews blind"
+END_BLIND = "somebody reviews blind, and no animal is named; end blind first (Review, Ctrl+B)"
 
 
 class SessionPage(Page):
@@ -57,6 +59,7 @@ class SessionPage(Page):
         self.cannot = quiet()
         self.state = wrapped("", "session-state")
         self._known_animals: tuple[str, ...] | None = None
+        self._was_chosen = ""
         self._buttons = {
             command.name: CommandButton(command, show_key=bool(command.key)) for command in self.commands()
         }
@@ -113,13 +116,11 @@ class SessionPage(Page):
     def show_status(self, status: DeskStatus) -> None:
         """Show a snapshot."""
         known = status.known
-        if known.animals != self._known_animals:
-            self._known_animals, chosen = known.animals, self.animal.currentText()
-            self.animal.clear()
-            self.animal.addItems(known.animals)
-            self.animal.setCurrentText(chosen)
-            self.group.clear()
-            self.group.addItems(["", *known.groups])
+        animals = () if status.is_blind else known.animals
+        if animals != self._known_animals:
+            self._show_animals(animals, () if status.is_blind else known.groups)
+        self.animal.setEnabled(not status.is_blind)
+        self.animal.setPlaceholderText(BLIND if status.is_blind else "")
         self._newcomer.setRowVisible(self.group, not known.hides_groups)
         self._study_panel.setVisible(not known.study)
         self._animal_panel.setVisible(bool(known.study))  # both at once are higher than 768 pixels
@@ -127,6 +128,15 @@ class SessionPage(Page):
         self.state.setText("" if known.record is None else _tell_session(known.record, is_blind=status.is_blind))
         for button in self._buttons.values():
             button.refresh()
+
+    def _show_animals(self, animals: tuple[str, ...], groups: Sequence[str]) -> None:
+        self._known_animals, self._was_chosen = animals, self.animal.currentText() or self._was_chosen
+        self.animal.clear()
+        self.animal.addItems(animals)
+        if self._was_chosen in animals:
+            self.animal.setCurrentText(self._was_chosen)
+        self.group.clear()
+        self.group.addItems(["", *groups])
 
     def choose(self, animal: str) -> None:
         """Choose an animal of the list."""
@@ -138,6 +148,8 @@ class SessionPage(Page):
         self.desk.who = who
 
     def _why_not_open(self) -> str | None:
+        if self.desk.is_blind:
+            return END_BLIND
         if self.desk.session is not None:
             return f"session {self.desk.session.record.name} is open; close it first"
         return self.desk.why_not() or (None if self.animal.currentText() else NO_ANIMAL)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acquire.sight import RigSight
+from acquire.sight import LivePower, RigSight
 from analysis.model import Verdict
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ class DeskStatus:
         What the guards of the light had to do.
     accepted
         Fields whose search ended unsure, and that somebody took for the field all the same.
+    live_power
+        Power of the live view; None when there is none to change.
     """
 
     known: Known = field(default_factory=Known)
@@ -200,6 +202,7 @@ class DeskStatus:
     sitting_s: float | None = None
     alarms: tuple[str, ...] = ()
     accepted: frozenset[str] = frozenset()
+    live_power: LivePower | None = None
 
     def is_done(self, page: str) -> bool:
         """Whether the work of a page is done in this session."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NO_STUDY = "make the study first, on the page Session"
 NOTHING_CHOSEN = "choose an animal in the table first"
+BLIND = "hidden while somebody reviews blind (Review, Ctrl+B ends it)"
 LEGEND = "✓ whole and comparable    ! something is lacking    ✗ cannot be read    Point at a cell for each field"
 LINE_PX = 130
 NEXT_PX, DAY_PX = 260, 212
@@ -178,10 +179,19 @@ class StudyPage(Page):
 
     def show_status(self, status: DeskStatus) -> None:
         """Show a snapshot; what is on disk is read anew after every verb."""
-        if status.known is not self._known and not self._is_reading and self.desk.study is not None:
+        if status.is_blind:
+            self._hide()
+        elif status.known is not self._known and not self._is_reading and self.desk.study is not None:
             self._known = status.known
             self.read()
         self._refresh_buttons()
+
+    def _hide(self) -> None:
+        """Show nothing of the study to one who is blind; afterwards it is read again."""
+        if self.model.table.rows:
+            self.show_overview(StudyOverview(""))
+        self._known = None
+        self.summary.setText(BLIND)
 
     def read(self) -> None:
         """Read the study, beside the rig."""
@@ -189,7 +199,7 @@ class StudyPage(Page):
         if study is None or self._is_reading:
             return
         self._is_reading = True
-        self.desk.read("the study", lambda: self._read_once(study), self.show_overview)
+        self.desk.read("the study", lambda: self._read_once(study), self._show_read)
 
     def _read_once(self, study: Study) -> StudyOverview:
         from acquire.overview import study_overview
@@ -198,6 +208,10 @@ class StudyPage(Page):
             return study_overview(study)
         finally:
             self._is_reading = False
+
+    def _show_read(self, overview: StudyOverview) -> None:
+        if not self.desk.is_blind:
+            self.show_overview(overview)
 
     def show_overview(self, overview: StudyOverview) -> None:
         """Show what was read; the choice stays where it was."""
@@ -245,6 +259,8 @@ class StudyPage(Page):
         self.on_open(self.model.table.animals[row])
 
     def _why_not_read(self) -> str | None:
+        if self.desk.is_blind:
+            return BLIND
         return NO_STUDY if self.desk.study is None else None
 
     def _why_not_add(self) -> str | None:

@@ -35,6 +35,7 @@ from acquire.gui.map_view import (
 )
 from acquire.gui.page import CommandButton, Page, polish, quiet, row_table, titled, wrapped
 from acquire.gui.status import DeskStatus
+from acquire.gui.surface_live import SurfaceLive
 from acquire.gui.theme import colour_of
 from acquire.gui.words import MARKS
 from analysis.errors import ExperimentError
@@ -67,6 +68,7 @@ class SurfacePage(Page):
         self.map.placed.connect(self._put)
         self.map.dragged.connect(self._drag)
         self.map.chosen.connect(self._choose)
+        self.live = SurfaceLive(desk, self.map)
         self.hint = quiet()
         self.verdict = QLabel()
         self.verdict.setObjectName("verdict")
@@ -80,7 +82,7 @@ class SurfacePage(Page):
         self._view: MapView | None = None
         self._moving = ""
         self._seen: object = None
-        commands = self.commands()
+        commands = self._own_commands()
         self._buttons = {each.name: CommandButton(each, show_key=len(each.key) == 1) for each in commands}
         self._buttons["map-surface"].setProperty("primary", True)
         self._modes = self._mode_buttons()
@@ -105,11 +107,11 @@ class SurfacePage(Page):
     def _build(self) -> None:
         title = QLabel("Surface")
         title.setObjectName("title")
-        above = _row(title, *self._named("show-map", "show-both", "show-flicker"))
+        above = _row(title, self.live.button, *self._named("show-map", "show-both", "show-flicker"))
         above.insertStretch(1)
         left = QVBoxLayout()
         left.addLayout(above)
-        left.addWidget(self.map, 1)
+        left.addWidget(self.live, 1)
         left.addWidget(self.hint)
         tiles = _row(*self._named("map-surface"), quiet("rows"), self.rows, quiet("columns"), self.columns)
         tiles.setStretch(0, 1)
@@ -147,7 +149,10 @@ class SurfacePage(Page):
         return [self._buttons[name] for name in names]
 
     def commands(self) -> Sequence[Command]:
-        """Map, show, mark, align."""
+        """Map, show, mark, align, watch."""
+        return (*self._own_commands(), *self.live.commands())
+
+    def _own_commands(self) -> Sequence[Command]:
         show = self.map.show_as
         return (
             Command("map-surface", "Map the vessels", "Ctrl+M", "mdi6.camera", self._map, self._why_not_map),
@@ -173,6 +178,8 @@ class SurfacePage(Page):
         if seen != self._seen and not status.doing:
             self._seen = seen
             self._read()
+        self.live.show_status(status)
+        self.hint.setVisible(not self.live.is_on)
         self._making.setVisible(not known.has_surface)
         self._photo.setVisible(not known.has_map)
         for button in self._buttons.values():
@@ -259,12 +266,15 @@ class SurfacePage(Page):
     # ---- mapping -----------------------------------------------------------------------------------------------
 
     def _why_not_map(self) -> str | None:
-        if refusal := self.desk.why_not(session=True):
+        if not self.live.is_on and (refusal := self.desk.why_not(session=True)):
             return refusal
         is_mapped = self.desk.status.known.has_surface
         return "this session has its image of the vessels; begin a new one for another" if is_mapped else None
 
     def _map(self) -> None:
+        self.desk.after_live(self._map_now)
+
+    def _map_now(self) -> None:
         session, tiles = self.desk.session, (self.rows.value(), self.columns.value())
         if session is not None:
             self.desk.do("mapping the vessels", lambda: session.map_surface(tiles), self._mapped)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QListWidget, QVBoxLayout, QWidget
 
 from acquire.gui.commands import Command
-from acquire.gui.desk import Desk
+from acquire.gui.desk import LIVE, Desk
+from acquire.gui.joystick import Joystick
 from acquire.gui.live_picture import LivePicture
 from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
 from acquire.gui.status import DeskStatus, FieldStatus
@@ -41,10 +42,11 @@ class TakePage(Page):
         self.power = QComboBox()
         self.power.setObjectName("power")
         self.power.addItems(["as planned"])
-        self.live = LivePicture(desk)
+        self.joystick = Joystick(desk, in_a_row=True)
+        self.live = LivePicture(desk, self.joystick.turn)
         self._proposal: PowerProposal | None = None
         self._listed: tuple[str, ...] = ()
-        self._buttons = [CommandButton(one, primary=one.name == "take", show_key=True) for one in self.commands()]
+        self._buttons = [CommandButton(one, primary=one.name == "take", show_key=True) for one in self._own_commands()]
         self._build()
 
     def _build(self) -> None:
@@ -73,10 +75,17 @@ class TakePage(Page):
         row.setContentsMargins(20, 16, 20, 16)
         row.setSpacing(14)
         row.addWidget(side)
-        row.addWidget(self.live, 1)
+        looking = QVBoxLayout()
+        looking.addWidget(self.live, 1)
+        looking.addWidget(self.joystick)
+        looking.addWidget(self.joystick.power_row)
+        row.addLayout(looking, 1)
 
     def commands(self) -> Sequence[Command]:
-        """Take, go on, retake, propose the power, look, analyse."""
+        """Take, go on, retake, propose the power, look, analyse, move."""
+        return (*self._own_commands(), *self.joystick.commands())
+
+    def _own_commands(self) -> Sequence[Command]:
         return (
             Command("take", "Take stack", "T", "mdi6.record-circle-outline", self._take, self._why_not_take),
             Command(
@@ -93,24 +102,33 @@ class TakePage(Page):
         """Show a snapshot."""
         names = tuple(tell_field(field) for field in status.known.fields)
         if names != self._listed:
-            self._list(names, status.field)
+            self._list(names)
+        self._show_chosen(status.field)
         field = status.chosen
         self.quality.setText("Choose a field." if field is None else tell_quality(field))
         session = self.desk.session
         self.plan.setText("" if field is None or session is None else tell_plan(field))
+        self.joystick.show_status(status)
         for button in self._buttons:
             button.refresh()
+            if button.objectName() == "live-view":
+                button.setText("End live  L" if status.doing == LIVE else "Live  L")
 
-    def _list(self, names: tuple[str, ...], chosen: str) -> None:
+    def _list(self, names: tuple[str, ...]) -> None:
         self._listed = names
         self.fields.blockSignals(True)
         self.fields.clear()
         self.fields.addItems(names)
-        for row in range(self.fields.count()):
-            item = self.fields.item(row)
-            if item is not None and item.text().split()[:1] == [chosen]:
-                self.fields.setCurrentRow(row)
         self.fields.blockSignals(False)
+
+    def _show_chosen(self, chosen: str) -> None:
+        """Mark the field that the pages are about, whoever chose it."""
+        rows = [row for row, name in enumerate(self._listed) if name.split()[:1] == [chosen]]
+        row = rows[0] if rows else -1
+        if row != self.fields.currentRow():
+            self.fields.blockSignals(True)
+            self.fields.setCurrentRow(row)
+            self.fields.blockSignals(False)
 
     # ---- what the buttons do -----------------------------------------------------------------------------------
 
@@ -210,9 +228,12 @@ class TakePage(Page):
             self.desk.tell(proposal.says)
 
     def _why_not_watch(self) -> str | None:
-        return self.desk.why_not(session=True)
+        return None if self.desk.status.doing == LIVE else self.desk.why_not(session=True)
 
     def _watch(self) -> None:
+        if self.desk.status.doing == LIVE:
+            self.desk.stop()
+            return
         self.live.picture.forget_levels()
         self.desk.watch(self.desk.field or None)
 

@@ -7,6 +7,7 @@ people can tell apart.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from PyQt6.QtGui import QColor, QPalette
 from PyQt6.QtWidgets import QApplication
@@ -16,6 +17,9 @@ from analysis.model import Verdict
 
 FONT_PT = 11
 BUTTON_PX = 40  # gloves
+BOX_PX = 20
+HALF = 128  # of lightness
+LOOK = Path(__file__).parent / "look"
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,74 @@ def style_sheet(look: Theme) -> str:
     QTabBar::tab:selected {{ background: {look.raised}; border-bottom: 2px solid {look.accent}; }}
     QTabWidget::pane {{ border: none; background: {look.background}; }}
     QScrollArea {{ border: none; }}
+    {_boxes(look)}{_arrows(look)}{_bars(look)}
     """
+
+
+def _boxes(look: Theme) -> str:
+    """Return how boxes to tick and choices look: a frame that is seen in the dark, a tick or a dot."""
+    dot = f"stop: 0.45 {look.accent}, stop: 0.55 {look.panel}"
+    return f"""
+    QCheckBox, QRadioButton {{ spacing: 10px; min-height: {BUTTON_PX - 8}px; }}
+    QCheckBox::indicator, QRadioButton::indicator, QAbstractItemView::indicator {{ width: {BOX_PX}px;
+        height: {BOX_PX}px; border: 2px solid {look.quiet}; border-radius: 4px; background: {look.panel}; }}
+    QRadioButton::indicator {{ border-radius: {BOX_PX // 2 + 2}px; }}
+    QCheckBox::indicator:hover, QRadioButton::indicator:hover, QCheckBox::indicator:focus,
+    QRadioButton::indicator:focus {{ border-color: {look.text}; }}
+    QCheckBox::indicator:checked, QAbstractItemView::indicator:checked {{ background: {look.accent};
+        border-color: {look.accent}; image: {_drawn("tick", look.background)}; }}
+    QRadioButton::indicator:checked {{ border-color: {look.accent};
+        background: qradialgradient(cx: 0.5, cy: 0.5, radius: 0.5, fx: 0.5, fy: 0.5, {dot}); }}
+    QCheckBox::indicator:checked:focus, QRadioButton::indicator:checked:focus {{ border-color: {look.text}; }}
+    QCheckBox:disabled, QRadioButton:disabled {{ color: {look.quiet}; }}
+    QCheckBox::indicator:disabled, QRadioButton::indicator:disabled {{ border-color: {look.line}; }}
+    QCheckBox::indicator:checked:disabled {{ background: {look.quiet}; border-color: {look.quiet}; }}
+    """
+
+
+def _arrows(look: Theme) -> str:
+    """Return how the arrows of lists and numbers look."""
+    up, down = (_drawn(name, look.text) for name in ("up", "down"))
+    return f"""
+    QComboBox::drop-down {{ border: none; width: 30px; }}
+    QComboBox::down-arrow {{ image: {down}; width: 14px; height: 14px; }}
+    QAbstractSpinBox {{ padding-right: 26px; }}
+    QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ subcontrol-origin: border; width: 24px;
+        border: none; background: transparent; }}
+    QAbstractSpinBox::up-button {{ subcontrol-position: top right; }}
+    QAbstractSpinBox::down-button {{ subcontrol-position: bottom right; }}
+    QAbstractSpinBox::up-button:hover, QAbstractSpinBox::down-button:hover {{ background: {look.raised}; }}
+    QAbstractSpinBox::up-arrow {{ image: {up}; width: 12px; height: 12px; }}
+    QAbstractSpinBox::down-arrow {{ image: {down}; width: 12px; height: 12px; }}
+    """
+
+
+def _bars(look: Theme) -> str:
+    """Return how bars to scroll, sliders and the edges of tables look."""
+    return f"""
+    QScrollBar {{ background: {look.panel}; border: none; }}
+    QScrollBar:vertical {{ width: 14px; }}
+    QScrollBar:horizontal {{ height: 14px; }}
+    QScrollBar::handle {{ background: {look.line}; border-radius: 5px; margin: 2px; }}
+    QScrollBar::handle:vertical {{ min-height: {BUTTON_PX}px; }}
+    QScrollBar::handle:horizontal {{ min-width: {BUTTON_PX}px; }}
+    QScrollBar::handle:hover {{ background: {look.quiet}; }}
+    QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+    QScrollBar::add-page, QScrollBar::sub-page {{ background: none; }}
+    QSlider:horizontal {{ min-height: {BOX_PX + 6}px; }}
+    QSlider::groove:horizontal {{ height: 6px; border-radius: 3px; background: {look.line}; }}
+    QSlider::handle:horizontal {{ width: {BOX_PX}px; margin: -{BOX_PX // 2 - 3}px 0; border-radius: {BOX_PX // 2}px;
+        background: {look.quiet}; }}
+    QSlider::handle:horizontal:hover {{ background: {look.accent}; }}
+    QHeaderView, QTableCornerButton::section {{ background: {look.raised}; border: none; }}
+    QListView::item {{ padding: 2px 6px; min-height: 26px; }}
+    """
+
+
+def _drawn(name: str, colour: str) -> str:
+    """Return the picture of a tick or an arrow in dark or light, for a style sheet."""
+    shade = "dark" if QColor(colour).lightness() < HALF else "light"
+    return f'url("{(LOOK / f"{name}-{shade}.svg").as_posix()}")'
 
 
 def colour_of(what: Light | Verdict | None) -> str:

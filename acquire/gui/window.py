@@ -237,7 +237,7 @@ class Window(QMainWindow):
         """Show a sentence; nothing steals the focus."""
         self.message.setText(text)
         self.message.setProperty("error", is_error)
-        self.log.setVisible(is_error and str(self.desk.log_file) in text)
+        self.log.setVisible(is_error and not self.desk.is_blind and str(self.desk.log_file) in text)
         polish(self.message)
 
     def refresh(self) -> None:
@@ -272,16 +272,18 @@ class Window(QMainWindow):
 
         Plain keys belong to whoever has the focus before they are commands: a name that is typed moves no stage.
         """
-        overrides = event is not None and event.type() == QEvent.Type.ShortcutOverride
-        if overrides and isinstance(event, QKeyEvent) and is_typed(event, QApplication.focusWidget()):
+        if not isinstance(event, QKeyEvent):  # asked of every event of the program, so first
+            return False
+        kind = event.type()
+        if kind == QEvent.Type.ShortcutOverride and is_typed(event, QApplication.focusWidget()):
             event.accept()
             return True
-        if event is not None and event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
+        if kind == QEvent.Type.KeyPress:
             if event.key() == Qt.Key.Key_Escape:
                 self.desk.stop()
             elif self.desk.live is not None:
                 self.desk.live.touch()
-        return super().eventFilter(watched, event)
+        return False
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Ask when something is going on; leave dark."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from acquire.model import Light, StagePosition
 from analysis.model import Verdict
@@ -49,6 +50,23 @@ def spoken(value: float | None, unit: str, digits: int = 1) -> str:
     ('12.3 mW', '-')
     """
     return "-" if value is None else f"{value:.{digits}f} {unit}"
+
+
+HIDDEN = "…"
+SESSION_NAME = r"\d{4}-\d{2}-\d{2}T\d{4}(?:-\d+)?"
+DAY = r"\bdays? -?\d+(?:\.\d+)?"
+
+
+def without_names(text: str, names: Iterable[str]) -> str:
+    """Return a sentence for one who is blind: without animals, groups, days and the names of sessions.
+
+    Examples
+    --------
+    >>> without_names("opening 2026-11-20T0930 of M042, day 4", ["M042"])
+    'opening … of …, …'
+    """
+    told = [rf"(?<!\w){re.escape(name)}(?!\w)" for name in names if name]
+    return re.sub("|".join([*told, SESSION_NAME, DAY]), HIDDEN, text)
 
 
 REMEDIES = (

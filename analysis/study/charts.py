@@ -100,6 +100,72 @@ def draw_animals(axes: Axes, table: pd.DataFrame, value: str, *, groups: Sequenc
     axes.set_ylabel(label)
 
 
+def draw_course(
+    axes: Axes, table: pd.DataFrame, value: str, *, x: str, groups: Sequence[str], label: str, is_joined: bool = True
+) -> None:
+    """Draw mean and standard error by group at every place of x, each animal as a faint mark behind its mean.
+
+    Parameters
+    ----------
+    axes
+        Where.
+    table
+        One row an animal and place: ``group``, x and the value.
+    value
+        Column of the value.
+    x
+        Column of the place: a number (days), or names, which are put side by side in the order of the table.
+    groups
+        The groups in their order.
+    label
+        Of the vertical axis, with the unit.
+    is_joined
+        Whether the means of a group are joined by a line.
+    """
+    rows = table[table[value].notna()]
+    is_named = not pd.api.types.is_numeric_dtype(table[x])
+    names = list(dict.fromkeys(table[x])) if is_named else sorted(set(rows[x]))
+    at = dict(zip(names, range(len(names)) if is_named else names, strict=True))
+    step = min(0.16, 0.7 / max(len(groups), 1)) * min(np.diff(sorted(at.values())), default=1.0)
+    for number, group in enumerate(groups):
+        own = rows[rows["group"] == group]
+        shift = step * (number - (len(groups) - 1) / 2)
+        colour, marker = group_colour(group, groups), group_marker(group, groups)
+        axes.plot(
+            own[x].map(at) + shift - 0.35 * step,
+            own[value],
+            marker,
+            color=colour,
+            markersize=2.6,
+            alpha=0.35,
+            markeredgewidth=0,
+        )
+        if own.empty:
+            continue
+        told = sorted((at[name] + shift, *mean_sem(part.to_numpy(dtype=float))) for name, part in own.groupby(x)[value])
+        places, means, sems = (np.array(column) for column in zip(*told, strict=True))
+        axes.errorbar(
+            places, means, yerr=np.nan_to_num(sems), fmt=f"{marker}-" if is_joined else marker, color=colour,
+            markersize=4.5, capsize=2.0, linewidth=1.0, label=group or "all animals",
+        )  # fmt: skip
+    if is_named:
+        axes.set_xticks(range(len(names)), [wrapped(str(name)) for name in names])
+        axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_ylabel(label)
+
+
+def key_above(figure: Figure, axes: Axes) -> None:
+    """Put the key of one panel above all of them, where it hides no mark."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5))
+
+
+def from_zero(axes: Axes) -> None:
+    """Let the vertical axis begin at 0, with room for marks that lie on it."""
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
+
+
 def spread(values: NDArray[np.float64], width: float = 0.16) -> NDArray[np.float64]:
     """Return sideways places that keep equal marks apart, in the order of the values; the same every time."""
     places = np.zeros(len(values))

@@ -58,7 +58,7 @@ def cluster_order(tables: StudyTables, settings: StudySettings) -> Finding:
         of_animals[value.replace("percent", "chance_percent")] = mean_known(drawn, axis=0)
         parts[value], tested = against_chance(of_animals, value, drawn, measure, NULL)
         lines += _compared(of_animals, value, measure, settings) + tested
-    by_day = _by_day(table, units)
+    by_day = _by_day(table)
     return Finding(
         name="05_cluster_order",
         title="When the first and the second spine of a cluster come",
@@ -156,10 +156,10 @@ def _compared(table: pd.DataFrame, value: str, measure: str, settings: StudySett
     ]
 
 
-def _by_day(table: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
+def _by_day(table: pd.DataFrame) -> pd.DataFrame:
     """Return the share of all clusters of a condition that have their first, and second, spine by each day."""
     rows = []
-    for condition in condition_names(units):
+    for condition in condition_names(table):
         clusters = table[table["condition"] == condition]
         for day in sorted({0.0, *clusters["first_day"], *clusters["second_day"]}):
             have = [(clusters[name] <= day).to_numpy().sum() for name in ("first_day", "second_day")]
@@ -190,7 +190,7 @@ def _legend(
 def _draw(of_animals: pd.DataFrame, by_day: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> Figure:
     names = condition_names(of_animals)
     figure, (left, middle, right) = charts.panels(3)
-    for name in names:
+    for name in condition_names(by_day):
         rows, colour = by_day[by_day["condition"] == name], charts.group_colour(name, names)
         for value, what, line, filled in CURVES:
             left.plot(

@@ -172,7 +172,7 @@ def _draw(
     names = condition_names(table)
     figure, (left, middle, right) = charts.panels(3)
     draw_chance(left, chance, names)
-    label = f"new spines within {settings.cluster_distance_um:g} um of another, %"
+    label = f"new spines within\n{settings.cluster_distance_um:g} um of another, %"
     charts.draw_animals(left, as_groups(table), "near_percent", groups=names, label=label)
     left.legend(loc="best")
     _draw_sweep(middle, sweep, names, settings)
@@ -206,6 +206,7 @@ def _draw_sweep(axes: Axes, sweep: pd.DataFrame, names: Sequence[str], settings:
 
 
 def _draw_between(axes: Axes, between: pd.DataFrame, names: Sequence[str], label: str) -> None:
+    highest = 0.0
     for value, shift, hatch in (("near_percent", -0.2, ""), ("chance_percent", 0.2, "///")):
         bottom = np.zeros(len(names))
         for count, shade in zip(BETWEEN, SHADES, strict=True):
@@ -216,8 +217,8 @@ def _draw_between(axes: Axes, between: pd.DataFrame, names: Sequence[str], label
                 linewidth=0.5, hatch=hatch, alpha=0.55 if hatch else 1.0, label=count if not hatch else None,
             )  # fmt: skip
             bottom += height
+        highest = max(highest, float(bottom.max()))
     axes.set_xticks(range(len(names)), [charts.wrapped(name) for name in names])
-    axes.margins(y=0.08)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(1.0, 1.08 * highest))
     axes.set_ylabel(label)
     axes.legend(loc="best", title="stable spines between", title_fontsize=7)

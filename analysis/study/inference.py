@@ -19,6 +19,10 @@ from scipy import stats
 from analysis.study.finding import Statistic
 
 CONFIDENCE = 0.95
+FEWEST = 2
+"""Values that it takes to speak of a spread, and groups that it takes to compare them."""
+ROUNDING = 1e-12
+"""Values that differ by no more of their size are equal."""
 MOST_EXACT = 200_000
 """Ways to deal animals to two groups up to which all are tried; beyond, as many as there are runs are drawn."""
 
@@ -93,14 +97,23 @@ def compare_groups(
 
 
 def welch_interval(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float | None, float | None, float | None]:
-    """Return low and high of the 95 % interval of mean(x) - mean(y), and P; None of what spread is none."""
-    if np.ptp(x) == 0 and np.ptp(y) == 0:
+    """Return low and high of the 95 % interval of mean(x) - mean(y), and P; None of what spread is none.
+
+    One group may be without spread: all its animals at 100 %.
+    """
+    if is_flat(x) and is_flat(y):
         return None, None, None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Precision loss", category=RuntimeWarning)  # equal in one group
-        result = stats.ttest_ind(x, y, equal_var=False)
-    interval = result.confidence_interval(CONFIDENCE)
-    return float(interval.low), float(interval.high), float(result.pvalue)
+    parts = [0.0 if is_flat(values) else float(np.var(values, ddof=1)) / len(values) for values in (x, y)]
+    error = sum(parts) ** 0.5
+    free = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (x, y), strict=True))
+    apart = float(np.mean(x) - np.mean(y))
+    reach = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, free))
+    return apart - reach, apart + reach, 2 * float(stats.t.sf(abs(apart) / error, free))
+
+
+def is_flat(values: NDArray[np.float64]) -> bool:
+    """Return whether values are equal but for rounding: nothing can be said of their spread."""
+    return bool(np.ptp(values) <= ROUNDING * np.max(np.abs(values)))
 
 
 def permute_animals(x: NDArray[np.float64], y: NDArray[np.float64], runs: int = 10_000, seed: int = 0) -> float:
@@ -111,6 +124,124 @@ def permute_animals(x: NDArray[np.float64], y: NDArray[np.float64], runs: int = 
         n_resamples=ways if ways <= MOST_EXACT else runs, rng=np.random.default_rng(seed), batch=20_000,
     )  # fmt: skip
     return float(result.pvalue)
+
+
+def compare_paired(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    measure: str,
+    comparison: str,
+    *,
+    n_spines: int = 0,
+    runs: int = 10_000,
+    seed: int = 0,
+) -> list[Statistic]:
+    """Compare two values of each animal by three tests: signs of the differences turned, Wilcoxon, paired t.
+
+    The value is the mean of first - second over the animals that have both, with its t interval; P are not corrected.
+    None of fewer than two animals.
+    """
+    apart = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    apart = apart[np.isfinite(apart)]
+    n, ways = len(apart), 2 ** len(apart)
+    if n < FEWEST:
+        return []
+    mean, sem = mean_sem(apart)
+    signs = stats.permutation_test(
+        [apart.tolist()], lambda a, axis: np.mean(a, axis=axis), permutation_type="samples", vectorized=True,
+        n_resamples=ways if ways <= MOST_EXACT else runs, rng=np.random.default_rng(seed), batch=20_000,
+    )  # fmt: skip
+    how = f"exact, {ways} ways" if ways <= MOST_EXACT else f"{runs} drawn"
+    named: dict[str, float | None] = {
+        f"signs of the animals' differences turned ({how})": float(signs.pvalue),
+        "Wilcoxon signed rank": float(stats.wilcoxon(apart).pvalue) if np.any(apart) else None,
+        "paired t": float(stats.ttest_1samp(apart, 0.0).pvalue) if not is_flat(apart) else None,
+    }
+    reach = sem * float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    low, high = (mean - reach, mean + reach) if not is_flat(apart) else (None, None)
+    return [Statistic(measure, comparison, test, n, n_spines, mean, low, high, p) for test, p in named.items()]
+
+
+def compare_nested(
+    table: pd.DataFrame, value: str, measure: str, *, unit: str = "dendrite", spines: str | None = None
+) -> list[Statistic]:
+    """Compare every pair of groups by a mixed model of values nested in animals: the animal is its random effect.
+
+    The model is fitted by restricted maximum likelihood to all groups at once. P and interval of a difference are
+    those of t with (animals - groups) degrees of freedom: the normal distribution, which the model's own table uses,
+    is too narrow for a few animals. Where the model does not converge, or finds no spread between animals (it would
+    then take each value for an animal), one line says so and has no number: the tests of animals stand alone.
+
+    Parameters
+    ----------
+    table
+        One row a value: ``animal``, ``group`` and the value; NaN are left out.
+    value
+        Column of the value.
+    measure
+        What it is, with its unit.
+    unit
+        What one value is of.
+    spines
+        Column of the number of spines behind each value.
+    """
+    rows = table[table[value].notna()]
+    animals = rows.groupby("group", sort=False)["animal"].nunique()
+    names = [str(name) for name in animals.index[animals >= FEWEST]]
+    rows = rows[rows["group"].isin(names)]
+    count = int(rows["animal"].nunique())
+    if len(names) < FEWEST or len(rows) == count:
+        return []
+    test = f"mixed model of {len(rows)} {unit}s, animal as random effect (REML)"
+    fitted = _nested_means(rows, value, names)
+    if isinstance(fitted, str):
+        said = f"{test}: {fitted}; the tests of animals stand alone"
+        return [Statistic(measure, "groups", said, count, int(rows[spines].sum()) if spines else 0, None)]
+    free = count - len(names)
+    lines = []
+    for first, second in combinations(range(len(names)), 2):
+        apart, error = _contrast(fitted, first, second)
+        reach = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, free))
+        pair = rows[rows["group"].isin([names[first], names[second]])]
+        lines.append(
+            Statistic(
+                measure, f"{names[first]} against {names[second]}", f"{test}, t with {free} degrees of freedom",
+                int(pair["animal"].nunique()), int(pair[spines].sum()) if spines else 0,
+                apart, apart - reach, apart + reach, 2 * float(stats.t.sf(abs(apart) / error, free)),
+            )
+        )  # fmt: skip
+    return holm(lines)
+
+
+def _contrast(fitted: tuple[NDArray[np.float64], NDArray[np.float64]], first: int, second: int) -> tuple[float, float]:
+    means, covariance = fitted
+    variance = covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
+    return float(means[first] - means[second]), float(np.sqrt(variance))
+
+
+def _nested_means(
+    rows: pd.DataFrame, value: str, names: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:
+    """Return the means of the groups and their covariance, or why the model gives none."""
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    values = rows[value].to_numpy(dtype=float)
+    spread = float(values.std())
+    if is_flat(values):
+        return "all values are equal"
+    groups = np.column_stack([rows["group"].eq(name).to_numpy(dtype=float) for name in names])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:  # Powell's method needs no gradients, which end at the edge of no spread here
+            fit = MixedLM(values / spread, groups, groups=rows["animal"].to_numpy()).fit(reml=True, method="powell")
+        except np.linalg.LinAlgError:
+            return "it does not converge"
+    if any("boundary" in str(one.message) or "singular" in str(one.message) for one in told):
+        return "it finds no spread between animals"
+    if told or not fit.converged or not np.all(np.isfinite(fit.bse_fe)):
+        return "it does not converge"
+    size = len(names)
+    return np.asarray(fit.fe_params) * spread, np.asarray(fit.cov_params())[:size, :size] * spread**2
 
 
 def holm(lines: Sequence[Statistic]) -> list[Statistic]:

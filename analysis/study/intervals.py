@@ -50,6 +50,45 @@ def phases_of(tables: StudyTables, *, same_day: float = 0.25) -> list[Phase]:
     return found
 
 
+def session_days(sessions: pd.DataFrame, *, same_day: float = 0.25) -> pd.DataFrame:
+    """Return the sessions with the day that each stands for.
+
+    Returns
+    -------
+    ``animal, session, day`` sorted, ``is_repeat`` (taken within ``same_day`` of the animal's first session of that day)
+    and ``nominal_day``: the day as a whole number, so that animals can be put together; with one decimal where an
+    animal has separate sessions on one whole day. A repeat has the nominal day of the session that it repeats.
+    """
+    table = sessions[["animal", "session", "day"]].sort_values(["animal", "session"], ignore_index=True)
+    table["day"] = table["day"].astype(float)
+    opens = np.zeros(len(table), dtype=int)
+    last_animal, opened = None, 0
+    for place, (animal, day) in enumerate(zip(table["animal"], table["day"], strict=True)):
+        if animal != last_animal or day > table["day"].iloc[opened] + same_day:
+            last_animal, opened = animal, place
+        opens[place] = opened
+    table["is_repeat"] = opens != np.arange(len(table))
+    kept = table[~table["is_repeat"]]
+    digits = 1 if kept.assign(day=kept["day"].round()).duplicated(["animal", "day"]).any() else 0
+    table["nominal_day"] = table["day"].round(digits).to_numpy()[opens]
+    return table
+
+
+def consecutive_intervals(tables: StudyTables, *, same_day: float = 0.25) -> list[Phase]:
+    """Return every interval from one session of an animal to its next of a later day, named ``day 0-4``."""
+    groups = dict(zip(tables.animals["animal"], tables.animals["group"], strict=True))
+    days = session_days(tables.sessions, same_day=same_day)
+    found = []
+    for animal, rows in days[~days["is_repeat"] & days["animal"].isin(list(groups))].groupby("animal", sort=False):
+        sessions, nominal, held = (rows[column].tolist() for column in ("session", "nominal_day", "day"))
+        for place in range(len(rows) - 1):
+            name = f"day {nominal[place]:g}-{nominal[place + 1]:g}"
+            both = slice(place, place + 2)
+            group = str(groups[animal])
+            found.append(Phase(name, "", str(animal), group, tuple(map(int, sessions[both])), tuple(held[both])))
+    return found
+
+
 def _windows(
     phases: pd.DataFrame, group: str, days: NDArray[np.float64], same_day: float
 ) -> Iterator[tuple[str, str, float, float]]:

@@ -30,6 +30,9 @@ class StudySettings(BaseModel):
         Shares of the detections that are dropped at random to see how clustering hangs on missed spines.
     least_gap_um
         Smallest distance between two spines in the null with a minimum gap, um.
+    equal_formation_percent
+        Formation rates of two task regimes that differ by less are called equal, percent of the spines of the first
+        view: a choice of the laboratory, to be made before the data are seen.
     same_day
         Sessions of one animal that are no more than this apart are repeats of one day, days.
     """
@@ -44,4 +47,5 @@ class StudySettings(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     missed_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.1, 0.2)
     least_gap_um: Positive = 0.5
+    equal_formation_percent: Positive = 3.0
     same_day: Positive = 0.25
