@@ -22,7 +22,12 @@ PHASE = PlantedPhase(name="training", formation_share=0.1, clustered_share=0.5)
 def planted(animals: int = 6, seed: int = 0, **changed: object) -> StudyTables:
     regimen = Regimen(group="early", phases=(PHASE,), strengthening=0.4)
     plan = PlantedPlan(
-        regimens=(regimen,), days=(0.0, 1.0, 2.0, 4.0), head_size_sd=0.02, unscorable_share=0.0, filopodium_share=0.0
+        regimens=(regimen,),
+        days=(0.0, 1.0, 2.0, 4.0),
+        head_size_sd=0.02,
+        unscorable_share=0.0,
+        filopodium_share=0.0,
+        dendrites=6,
     )
     return plant_study(plan.model_copy(update=changed), animals, seed)
 

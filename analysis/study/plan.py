@@ -230,7 +230,7 @@ class PlantedPlan(Planted):
     regimens: tuple[Regimen, ...] = REGIMENS
     days: tuple[NonNegative, ...] = (0.0, 0.04, 1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 30.0, 60.0)
     fields: Annotated[int, Field(ge=1, le=20)] = 2
-    dendrites: Annotated[int, Field(ge=1, le=50)] = 6
+    dendrites: Annotated[int, Field(ge=1, le=50)] = 12
     length_um: Annotated[float, Field(ge=20, le=500)] = 60.0
     density_per_um: Annotated[float, Field(ge=0.05, le=0.6)] = 0.3
     least_gap_um: Annotated[float, Field(ge=0, le=0.5)] = 0.5

@@ -56,7 +56,8 @@ def plant_study(plan: PlantedPlan, animals: int = 8, seed: int = 0) -> StudyTabl
     ]
 
     def joined(name: str) -> pd.DataFrame:
-        return pd.concat([part[name] for part in parts], ignore_index=True)
+        kept = [part[name] for part in parts if len(part[name])] or [parts[0][name]]
+        return pd.concat(kept, ignore_index=True)
 
     return StudyTables(
         name=plan.name,
