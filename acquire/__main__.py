@@ -24,7 +24,8 @@ from acquire.errors import StudyError, tell_unexpected
 from analysis.errors import ExperimentError
 from analysis.model import Transform, Verdict
 
-LIST_OPTIONS = ("--days", "--field", "--groups")
+FORMAT_OPTION = "--format"
+LIST_OPTIONS = ("--days", "--field", "--groups", FORMAT_OPTION)
 LANDMARK_OPTION, LANDMARK_VALUES = "--landmark", 3
 LONGEST_INTERVAL_S = 86400.0
 CLOSING_S = 3.0
@@ -571,6 +572,85 @@ def simulate_study(
 
     tables = plant_on_disk(study, null_plan() if null else PlantedPlan(), animals=animals, seed=seed)
     out.print(f"made {study}: {len(tables.animals)} simulated animals in {len(tables.groups)} groups")
+
+
+@app.command()
+def export(
+    study: StudyOption,
+    folder: Annotated[Path, typer.Option("--out", help="Where the files go; the study is only read.")],
+    animal: Annotated[str | None, typer.Option(help="Only this animal.")] = None,
+    fields: FieldsOption = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(FORMAT_OPTION, help="imagej, swc, labels, tables, nwb; one or several. All but nwb if none."),
+    ] = None,
+    as_analysed: Annotated[bool, typer.Option("--as-analysed", help="Without the decisions of the review.")] = False,
+    with_image: Annotated[bool, typer.Option("--with-image", help="Copy the stack beside its labels.")] = False,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size of sessions without a stack, um."),
+    ] = None,
+) -> None:
+    """Write spines and dendrites for other programs: ImageJ ROIs, SWC, OME-Zarr labels, tables, NWB."""
+    from acquire.exporting import USUAL, ExportPlan, Format, export_study
+
+    try:
+        asked = tuple(dict.fromkeys(Format(name) for name in formats)) if formats else USUAL
+    except ValueError as error:
+        raise typer.BadParameter(f"{FORMAT_OPTION}: {error}; give some of {', '.join(Format)}") from error
+    plan = ExportPlan(asked, animal, tuple(fields) if fields else None, as_analysed, with_image, voxel_um)
+    with _progress_bar() as progress:
+        told = export_study(study, folder, plan, progress)
+    for line in told:
+        out.print(line, markup=False)
+
+
+@app.command("import")
+def import_(
+    stack: Annotated[Path, typer.Argument(help="A stack of any program: a file, or the folder of a recording.")],
+    study: StudyOption,
+    animal: AnimalOption,
+    field: Annotated[str, typer.Option("--field", help="The field; made when the animal has none of that name.")],
+    day: Annotated[
+        float | None, typer.Option("--day", help="Days since the first session; else from the file.")
+    ] = None,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
+    ] = None,
+) -> None:
+    """Take a stack of another program into a study."""
+    from acquire.importing import Place, import_stack
+
+    for line in import_stack(stack, study, Place(animal, field, day), voxel_um=voxel_um):
+        out.print(line, markup=False)
+
+
+@app.command("import-spines")
+def import_spines(
+    files: Annotated[list[Path], typer.Argument(help="One for all sessions, or one a session in the order of time.")],
+    study: StudyOption,
+    animal: AnimalOption,
+    field: Annotated[str, typer.Option("--field", help="The field; made when the animal has none of that name.")],
+    form: Annotated[
+        str | None, typer.Option(FORMAT_OPTION, help="csv, imagej, swc or mapmanager; else by the name.")
+    ] = None,
+    days: Annotated[list[float] | None, typer.Option("--days", help="Day of each session, e.g. --days 0 4 8.")] = None,
+    dendrites: Annotated[Path | None, typer.Option(help="CSV of the dendrites, beside a CSV of spines.")] = None,
+    voxel_um: Annotated[
+        tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
+    ] = None,
+) -> None:
+    """Take spines marked in another program into a study, as an analysed field."""
+    from acquire.importing import MarkFormat, Marks, Place
+    from acquire.importing import import_spines as take_in
+
+    try:
+        known = None if form is None else MarkFormat(form)
+    except ValueError as error:
+        raise typer.BadParameter(f"{FORMAT_OPTION}: {error}; give one of {', '.join(MarkFormat)}") from error
+    marks = Marks(tuple(files), known, dendrites, tuple(days) if days else None, voxel_um)
+    for line in take_in(marks, study, Place(animal, field)):
+        out.print(line, markup=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

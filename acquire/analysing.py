@@ -16,7 +16,7 @@ from acquire.files import writing
 from acquire.uptodate import AnalysedStack, write_analysis_record
 from analysis.errors import ExperimentError, StackError
 from analysis.field import FieldAnalysis, analyse_field
-from analysis.fieldtables import scorable_stretches, write_sessions
+from analysis.fieldtables import scorable_stretches, session_table, write_sessions
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
@@ -24,7 +24,7 @@ from analysis.remote import RemotePath
 from analysis.report import write_field_outputs
 from analysis.reviewtables import REVIEWED_FOLDER, write_reviewed
 from analysis.stack import read_dendrites
-from analysis.tables import SESSION_COLUMNS, STRETCHES_FILE, make_table, write_table
+from analysis.tables import STRETCHES_FILE, write_table
 
 Progress = Callable[[str, float], None]
 
@@ -123,15 +123,18 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
 
 def _sessions_of(stacks: Sequence[Stack], stores: Sequence[Path | RemotePath], animal: Path) -> pd.DataFrame:
     """Return which session each number is: what a person decides is kept by the sessions' names."""
-    rows = []
-    for number, (stack, store) in enumerate(zip(stacks, stores, strict=True)):
-        day = stack.provenance.get("day")
-        seen = str(store)
-        if isinstance(store, Path) and store.is_relative_to(animal):
-            seen = store.relative_to(animal).as_posix()
-        name = str(stack.provenance.get("session", stack.name))
-        rows.append((number, name, day if isinstance(day, int | float) else float("nan"), seen))
-    return make_table(rows, SESSION_COLUMNS)
+    days = [stack.provenance.get("day") for stack in stacks]
+    return session_table(
+        [str(stack.provenance.get("session", stack.name)) for stack in stacks],
+        [float(day) if isinstance(day, int | float) else float("nan") for day in days],
+        [_seen_from(animal, store) for store in stores],
+    )
+
+
+def _seen_from(animal: Path, store: Path | RemotePath) -> str:
+    if isinstance(store, Path) and store.is_relative_to(animal):
+        return store.relative_to(animal).as_posix()
+    return str(store)
 
 
 def _write_record(

@@ -144,6 +144,7 @@ def _make_image(
     channels: Channels,
     *,
     name: str,
+    dtype: Any = "uint16",
 ) -> zarr.Array[Any]:
     """Make an image of shape (y, x), (z, y, x) or (t, z, y, x), with c before the space of several channels."""
     space = "zyx"[-len(voxel_um) :]
@@ -154,7 +155,7 @@ def _make_image(
     chunks = (1,) * (len(shape) - 2) + shape[-2:]
     # Not through the group: that would write its file a second time, at once, and go on when this one cannot be.
     return zarr.create_array(
-        path / "0", shape=shape, chunks=chunks, dtype="uint16", dimension_names=names, compressors=COMPRESSOR
+        path / "0", shape=shape, chunks=chunks, dtype=dtype, dimension_names=names, compressors=COMPRESSOR
     )
 
 
@@ -491,4 +492,22 @@ def write_image(path: Path, image: NDArray[np.uint16], pixel_um: float, provenan
         about = {"samefield": {**attributes, "complete": True}}  # it has its name only when its pixels are down
         array = _make_image(part, image.shape, (pixel_um, pixel_um), about, Channels(), name=path.name)
         array[:] = image
+    return path
+
+
+def write_foreign_stack(
+    path: Path, pixels: NDArray[Any], voxel_um: tuple[float, float, float], about: dict[str, Any]
+) -> Path:
+    """Write a stack that another program took, shape (z, y, x) or (c, z, y, x), in the numbers of its file.
+
+    ``about`` is what it says of its making. It is there whole or not at all.
+    """
+    check_space(path, pixels.nbytes)
+    full_scale = float(about.get("saturation") or np.iinfo(np.uint16).max)
+    names = tuple(f"channel {number}" for number in range(len(pixels))) if pixels.ndim == 4 else ()
+    made = {"samefield": {**about, "software_version": software_version(), "written": utc_now().isoformat()}}
+    with _making(path) as part:
+        channels = Channels(names, full_scale)
+        array = _make_image(part, pixels.shape, voxel_um, made, channels, name=path.name, dtype=pixels.dtype)
+        array[:] = pixels
     return path

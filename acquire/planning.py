@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from acquire.errors import StudyError
 from acquire.files import writing
+from acquire.imported import read_import
 from acquire.place import judge_left_stacks
 from acquire.store import Study
 from acquire.studywork import FieldWork
@@ -27,6 +28,9 @@ RECORDS = (
     "animals/{animal}/sessions/*/*/*.ome.zarr/zarr.json",
 )
 PROBE = ".samefield-can-write"
+
+
+IMPORT_STACKS = "import the stacks as another field"
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,10 @@ class _Planner:
     def _plan_field(self, animal: str, name: str) -> None:
         study = self._study
         try:
+            if (imported := read_import(study.animal_folder(animal) / "analysis" / name)) is not None:
+                sources = ", ".join(source.file for source in imported.files)
+                self._told.append(f"note: {animal} {name} keeps the spines imported from {sources}; {IMPORT_STACKS}")
+                return
             self._judge(animal, name)
             stores = [store for _, store in study.stacks(animal, name)]
             self._told += [

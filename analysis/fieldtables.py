@@ -103,6 +103,16 @@ def write_sessions(folder: Path, sessions: pd.DataFrame) -> None:
     write_table(sessions, folder / SESSIONS_FILE)
 
 
+def session_table(
+    names: Sequence[str], days: Sequence[float] | None = None, stacks: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the table for :func:`write_sessions`; days and stacks stay empty where they are not known."""
+    days = [float("nan")] * len(names) if days is None else days
+    stacks = [""] * len(names) if stacks is None else stacks
+    rows = [(number, *row) for number, row in enumerate(zip(names, days, stacks, strict=True))]
+    return make_table(rows, SESSION_COLUMNS)
+
+
 def read_session_table(folder: Path) -> pd.DataFrame:
     """Return which session each number of the tables in a folder is; no rows when that was not written.
 

@@ -32,6 +32,7 @@ MEMORY_FOLDER = "cache"
 """Name of the folder beside the tables of a field."""
 LIBRARIES = ("numpy", "scipy", "scikit-image")
 _CHUNK_BYTES = 1 << 22
+DESCRIPTIONS = (".xml", ".oif")  # files that only describe a recording: its pixels lie in files beside them
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -223,6 +224,7 @@ def fingerprint_of_file(path: Path | RemotePath) -> str:
     if isinstance(path, RemotePath):
         return path.fingerprint()
     digest = blake2b(digest_size=20)
+    path = path.parent if path.suffix.lower() in DESCRIPTIONS else path
     with reading(path):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if not file.is_file():

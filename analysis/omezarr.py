@@ -65,6 +65,29 @@ def read_zarr(path: Path | RemotePath) -> RawImage:
     return RawImage(pixels, axes, size_um, saturation, provenance)
 
 
+def look_at_zarr(path: Path | RemotePath) -> RawImage:
+    """Return what a store says of its image, as :func:`read_zarr`, with zeros that take no memory for its pixels.
+
+    Raises
+    ------
+    StackError
+        The store cannot be read, or does not say its voxel size along z, y and x.
+    """
+    group = _open_image(path)
+    attributes = dict(group.attrs)
+    multiscale = _multiscale(path, attributes)
+    dataset = multiscale["datasets"][0]
+    try:
+        shape = group[dataset["path"]].shape  # type: ignore[union-attr]
+        axes = _axes(multiscale.get("axes"), len(shape))
+        size_um = _sizes_um(multiscale, dataset, axes)
+    except UNREADABLE as error:
+        raise StackError(f"{path.name} cannot be read: {_line(error)}; copy it again from its source") from error
+    if missing := [axis for axis in "ZYX" if axis not in size_um]:
+        raise StackError(f"{path.name} has no voxel size along {', '.join(missing).lower()}; import it with --voxel-um")
+    return RawImage(np.broadcast_to(np.uint8(0), shape), axes, size_um)
+
+
 def _refuse_changed(path: Path | RemotePath, pixels: NDArray[Any], provenance: Mapping[str, Any]) -> None:
     """Compare a stack of ours with the checksums that were taken before it went to the disk.
 

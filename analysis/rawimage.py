@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 PLANNED_PLANES = "planned_planes"
 """Key of the provenance: how many planes a recording was to have that was stopped before."""
+ACQUIRED, SOFTWARE, STAGE_UM = "acquired", "software", "stage_um"
+"""Keys of the provenance: when it was taken (ISO 8601), with which program, and where its middle was (x, y, z, um)."""
 UM_PER_UNIT = {
     "angstrom": 1e-4,
     "nanometer": 1e-3,
@@ -80,6 +84,35 @@ class RawImage:
 def known_sizes(z: float | None, y: float | None, x: float | None) -> dict[str, float]:
     """Return the sizes that are known by axis letter, um."""
     return {axis: size for axis, size in zip("ZYX", (z, y, x), strict=True) if size is not None}
+
+
+def said(
+    software: str, acquired: datetime | None = None, xyz_um: Sequence[float | None] | None = None
+) -> dict[str, Any]:
+    """Return the provenance that a file of another program tells; what it does not tell is left out."""
+    told: dict[str, Any] = {SOFTWARE: " ".join(software.split())}
+    if acquired is not None:
+        told[ACQUIRED] = acquired.isoformat()
+    if xyz_um is not None and None not in xyz_um:
+        told[STAGE_UM] = dict(zip("xyz", (float(um) for um in xyz_um if um is not None), strict=True))
+    return told
+
+
+def parse_date(text: str | None, *formats: str) -> datetime | None:
+    """Return a date that reads alike in every format that fits; None when none fits, or two say different days.
+
+    Examples
+    --------
+    >>> parse_date("12/20/2018 18:33:52", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S").day
+    20
+    >>> parse_date("3/4/2018 18:33:52", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S") is None
+    True
+    """
+    found = set()
+    for known in formats:
+        with suppress(ValueError):
+            found.add(datetime.strptime((text or "").strip(), known))
+    return found.pop() if len(found) == 1 else None
 
 
 def integer_saturation(dtype: np.dtype[Any], bits: int | None = None) -> float | None:

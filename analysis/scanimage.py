@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from analysis.errors import StackError
-from analysis.rawimage import PLANNED_PLANES, RawImage, known_sizes
+from analysis.rawimage import PLANNED_PLANES, RawImage, known_sizes, said
 
 SETTING = re.compile(r"^\s*(?:scanimage\.)?SI\d?\.(\S+) = (.+?)\s*$", re.MULTILINE)
+
+EPOCH = re.compile(r"^epoch = \[(.+?)\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class ScanImageHeader:
     """The settings of one acquisition by name, without the leading ``SI.``, as MATLAB wrote them."""
 
     settings: dict[str, str]
+    description: str = ""
 
     @classmethod
     def parse(cls, software: str, description: str) -> ScanImageHeader | None:
@@ -30,7 +35,7 @@ class ScanImageHeader:
         """
         if not (software.startswith("SI.") or "scanimage.SI" in description):
             return None
-        return cls(dict(SETTING.findall(f"{software}\n{description}")))
+        return cls(dict(SETTING.findall(f"{software}\n{description}")), description)
 
     def arrange(self, pages: NDArray[Any], name: str) -> RawImage:
         """Order the pages, shape (pages, y, x), by plane and channel; average the frames of a plane.
@@ -45,7 +50,9 @@ class ScanImageHeader:
         pages = pages.reshape(-1, *pages.shape[-2:])
         channels = len(self._numbers("hChannels.channelSave")) or 1
         planes = self._planes(pages, channels, name)
-        provenance = {PLANNED_PLANES: self._slices()} if len(planes) < self._slices() else {}
+        provenance = self._making()
+        if len(planes) < self._slices():
+            provenance[PLANNED_PLANES] = self._slices()
         height, width = pages.shape[-2:]
         return RawImage(
             planes,
@@ -54,6 +61,20 @@ class ScanImageHeader:
             self._saturation(),
             provenance,
         )
+
+    def _making(self) -> dict[str, Any]:
+        """Return when, with which version and where the stack was taken, as far as the header tells."""
+        year_to_second = EPOCH.search(self.description)
+        acquired = None
+        if year_to_second:
+            values = [float(word) for word in re.split(r"[\s,]+", year_to_second[1].strip())]
+            with suppress(ValueError, OverflowError, TypeError):
+                acquired = datetime(*map(int, values[:6]))  # type: ignore[arg-type]
+        version = "".join(f" {word}" for word in (self.settings.get("VERSION_MAJOR", "").strip("'"),) if word)
+        motors = self._numbers("hMotors.samplePosition")
+        motors = motors if len(motors) == 3 else self._numbers("hMotors.motorPosition")[:3]
+        whole = len(motors) == 3 and bool(np.all(np.isfinite(motors)))
+        return said(f"ScanImage{version}", acquired, motors.tolist() if whole else None)
 
     def _planes(self, pages: NDArray[Any], channels: int, name: str) -> NDArray[Any]:
         """Return the planes, shape (z, channel, y, x): frames of a plane averaged."""

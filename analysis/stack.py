@@ -20,9 +20,12 @@ from PIL import Image as Picture
 from analysis.errors import StackError
 from analysis.model import Dendrite, Stack
 from analysis.omezarr import is_zarr, read_zarr
+from analysis.prairie import find_prairie, read_prairie
 from analysis.rawimage import RawImage
 from analysis.remote import RemotePath, as_place, reaching
+from analysis.thorimage import find_thorimage, read_thorimage
 from analysis.tiff import read_tiff
+from analysis.vendors import CZI_SUFFIXES, OLYMPUS_SUFFIXES, read_czi, read_olympus
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".lsm")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -61,12 +64,12 @@ class Image:
 def read_stack(
     path: Path | RemotePath | str, *, voxel_um: tuple[float, float, float] | None = None, channel: int = 0
 ) -> Stack:
-    """Read one channel of a stack from OME-Zarr, OME-TIFF, ImageJ TIFF or ScanImage TIFF.
+    """Read one channel of a stack from OME-Zarr, TIFF (OME, ImageJ, ScanImage, LSM) or a microscope's own files.
 
     Parameters
     ----------
     path
-        File, or folder of an OME-Zarr image, or the URL of such a folder.
+        File, or folder of an OME-Zarr image or of a recording of Prairie View or ThorImage, or the URL of an OME-Zarr.
     voxel_um
         Voxel size (z, y, x), um; None takes what the file says.
     channel
@@ -180,9 +183,14 @@ def reading(path: Path | RemotePath) -> Iterator[None]:
 def _read_known(path: Path) -> RawImage:
     if not path.exists():
         raise StackError(f"{path} does not exist; check the path")
+    if (recording := _read_recording(path)) is not None:
+        return recording
     if path.is_dir():
         if not is_zarr(path):
-            raise StackError(f"{path} is a folder but no OME-Zarr image; give one stack, not the folder of several")
+            raise StackError(
+                f"{path} is a folder but neither an OME-Zarr image nor a recording of Prairie View or ThorImage; "
+                "give one stack, not the folder of several"
+            )
         return read_zarr(path)
     if path.stat().st_size == 0:
         raise StackError(f"{path.name} is empty (0 bytes); copy it again from its source")
@@ -190,10 +198,22 @@ def _read_known(path: Path) -> RawImage:
         return _read_picture(path)
     if path.suffix.lower() in TIFF_SUFFIXES:
         return read_tiff(path)
+    if path.suffix.lower() in CZI_SUFFIXES:
+        return read_czi(path)
+    if path.suffix.lower() in OLYMPUS_SUFFIXES:
+        return read_olympus(path)
     raise StackError(
-        f"{path.name} is of no known kind; give OME-Zarr, TIFF from OME, ImageJ or ScanImage, or for a picture PNG or "
-        "JPEG"
+        f"{path.name} is of no known kind; give OME-Zarr, TIFF from OME, ImageJ or ScanImage, a recording of Prairie "
+        "View or ThorImage (its folder or XML), Zeiss LSM or CZI, Olympus OIF or OIB, or for a picture PNG or JPEG"
     )
+
+
+def _read_recording(path: Path) -> RawImage | None:
+    """Read a recording whose planes are files of their own beside an XML; None when it is none."""
+    if (prairie := find_prairie(path)) is not None:
+        return read_prairie(prairie)
+    thorimage = find_thorimage(path)
+    return None if thorimage is None else read_thorimage(thorimage)
 
 
 def _read_picture(path: Path) -> RawImage:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +18,7 @@ import numpy as np
 import tifffile
 
 from analysis.errors import StackError
-from analysis.rawimage import RawImage, integer_saturation, known_sizes, length_um
+from analysis.rawimage import RawImage, integer_saturation, known_sizes, length_um, said
 from analysis.scanimage import ScanImageHeader
 
 UNREADABLE = (
@@ -34,6 +35,7 @@ UNREADABLE = (
     zlib.error,
 )
 BEYOND_END = re.compile(r"invalid ((page|value) offset|offset to)")  # what tifffile logs before it goes on
+LSM_EPOCH = datetime(1899, 12, 30)
 UNNAMED_AXES = str.maketrans("IQR", "ZZZ")  # pages in a row, when nothing says what they are
 
 
@@ -73,6 +75,8 @@ def _read(tiff: tifffile.TiffFile, path: Path) -> RawImage:
         raise StackError(f"{path.name} holds {len(alike)} images of the same size; save each field as its own file")
     image = RawImage(np.asarray(series.asarray()), series.axes.translate(UNNAMED_AXES))
     image = replace(image, saturation=integer_saturation(image.pixels.dtype))
+    if tiff.is_lsm:
+        return _with_lsm(image, tiff)
     if tiff.is_ome:
         return _with_ome(image, str(tiff.ome_metadata))
     if tiff.is_imagej:
@@ -117,9 +121,34 @@ def _with_ome(image: RawImage, xml: str) -> RawImage:
     bits = pixels.get("SignificantBits")
     return replace(
         image,
+        provenance=_making_of_ome(xml),
         size_um=known_sizes(size_um("Z"), size_um("Y"), size_um("X")),
         saturation=integer_saturation(image.pixels.dtype, int(bits) if bits else None),
     )
+
+
+def _making_of_ome(xml: str) -> dict[str, Any]:
+    """Return when, with which program and where the image was taken, of its first image's middle plane."""
+    root = ElementTree.fromstring(xml)
+    date = root.findtext(".//{*}Image/{*}AcquisitionDate")
+    try:
+        acquired = datetime.fromisoformat(date) if date else None
+    except ValueError:
+        acquired = None
+    planes = root.findall(".//{*}Pixels/{*}Plane")
+    plane = planes[len(planes) // 2] if planes else ElementTree.Element("Plane")
+    places = [(plane.get(f"Position{axis}"), plane.get(f"Position{axis}Unit", "reference frame")) for axis in "XYZ"]
+    xyz_um = [None if value is None else length_um(float(value), unit) for value, unit in places]
+    return said(root.get("Creator", "unknown, OME-TIFF"), acquired, xyz_um)
+
+
+def _with_lsm(image: RawImage, tiff: tifffile.TiffFile) -> RawImage:
+    """Add what Zeiss LSM files tell: sizes in metres, the start as days since the end of 1899."""
+    about = tiff.lsm_metadata or {}
+    z, y, x = (float(about.get(f"VoxelSize{axis}") or 0.0) * 1e6 or None for axis in "ZYX")
+    days = (about.get("ScanInformation") or {}).get("Sample0time")
+    acquired = LSM_EPOCH + timedelta(days=float(days)) if isinstance(days, int | float) and days > 0 else None
+    return replace(image, size_um=known_sizes(z, y, x), provenance=said("Zeiss LSM", acquired))
 
 
 def _with_imagej(image: RawImage, tiff: tifffile.TiffFile) -> RawImage:

@@ -19,14 +19,13 @@ from acquire.model import (
 )
 from acquire.store import Study
 from analysis.edits import Place
-from analysis.fieldtables import SavedTables, write_sessions
+from analysis.fieldtables import SavedTables, session_table, write_sessions
 from analysis.followed import AnalysedField
 from analysis.model import SpineState
 from analysis.presence import Presence
 from analysis.tables import (
     DENDRITE_COLUMNS,
     FATE_COLUMNS,
-    SESSION_COLUMNS,
     SPINE_COLUMNS,
     TRACK_COLUMNS,
     make_table,
@@ -109,14 +108,6 @@ def drawn(states=STATES) -> Drawn:
     return replace(figure, tables=tables)
 
 
-def sessions_table(names, days=None, stacks=None):
-    """Return the table of sessions; without days and stacks where none are given."""
-    days, stacks = days or [float("nan")] * len(names), stacks or [""] * len(names)
-    return make_table(
-        [(number, *row) for number, row in enumerate(zip(names, days, stacks, strict=True))], SESSION_COLUMNS
-    )
-
-
 def write_tables(field: Drawn, folder: Path) -> None:
     """Write the four tables as an analysis does."""
     for name in ("spines", "dendrites", "tracks", "fates"):
@@ -148,5 +139,5 @@ def make_drawn_study(folder: Path, field: Drawn) -> Study:
     write_tables(field, analysis)
     stacks = [store.relative_to(study.animal_folder("M1")).as_posix() for store in stores]
     names, days = [session.name for session in sessions], [session.day for session in sessions]
-    write_sessions(analysis, sessions_table(names, days, stacks))
+    write_sessions(analysis, session_table(names, days, stacks))
     return study

@@ -16,10 +16,10 @@ from acquire.commands import analyse_study
 from acquire.planning import StudyAnalysis
 from analysis.edits import EDITS_FILE, Edit, EditBook, EditError, EditKind, Place, new_step
 from analysis.errors import StackError
-from analysis.fieldtables import read_sessions, read_tables, write_sessions
+from analysis.fieldtables import read_sessions, read_tables, session_table, write_sessions
 from analysis.reviewtables import TABLES, is_fresh, read_review_note, read_reviewed, write_reviewed
 from analysis.tables import SESSIONS_FILE
-from tests.drawn import NAMES, STATES, drawn, make_drawn_study, sessions_table, write_tables
+from tests.drawn import NAMES, STATES, drawn, make_drawn_study, write_tables
 
 DRAWN = drawn()
 WHEN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 def make_folder(folder):
     write_tables(DRAWN, folder)
-    write_sessions(folder, sessions_table(NAMES))
+    write_sessions(folder, session_table(NAMES))
     return folder
 
 

@@ -21,10 +21,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.page import Picture, Report, Section, write_report, write_whole
+from analysis.study.chance import clustering_against_chance
 from analysis.study.charts import paper_style
+from analysis.study.clustering import clustered_share
+from analysis.study.clusterorder import cluster_order
+from analysis.study.clustersizes import cluster_sizes
+from analysis.study.distances import clustered_share_by_distance
+from analysis.study.dynamics import formation_and_elimination
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.gallery import DrawField, spine_images, spine_map
+from analysis.study.regimes import clustering_by_task
 from analysis.study.settings import StudySettings
+from analysis.study.survival import persistence_of_new_spines, survival_of_old_spines
 from analysis.study.tables import StudyTables
 from analysis.tables import write_table
 
@@ -72,6 +80,15 @@ def analyses(draw_field: DrawField | None = None) -> tuple[Analysis, ...]:
     return (
         Analysis(1, "The same dendrites, session by session", spine_map),
         Analysis(1, "The same dendrites in their images", partial(spine_images, draw_field=draw_field)),
+        Analysis(2, "How many new spines stand in clusters", clustered_share),
+        Analysis(3, "How many new spines stand near another", clustered_share_by_distance),
+        Analysis(4, "How large clusters are", cluster_sizes),
+        Analysis(5, "When the first and the succedent spine of a cluster came", cluster_order),
+        Analysis(6, "Whether chance alone makes as many clusters", clustering_against_chance),
+        Analysis(7, "How many spines formed and were eliminated", formation_and_elimination),
+        Analysis(8, "How long clustered and other new spines stay", persistence_of_new_spines),
+        Analysis(9, "How long old spines stay", survival_of_old_spines),
+        Analysis(10, "Clustering by task, beside formation", clustering_by_task),
     )
 
 
