@@ -236,7 +236,7 @@ class PlantedPlan(Planted):
     least_gap_um: Annotated[float, Field(ge=0, le=0.5)] = 0.5
     density_spread: Annotated[float, Field(ge=0, le=0.3)] = 0.1
     formation_spread: Annotated[float, Field(ge=0, le=0.3)] = 0.15
-    clustered_spread: Annotated[float, Field(ge=0, le=0.1)] = 0.05
+    clustered_spread: Annotated[float, Field(ge=0, le=0.1)] = 0.03
     old_persistence: Share = 0.9985
     background_per_day: Annotated[float, Field(ge=0, le=0.01)] = 0.0015
     filopodium_share: Annotated[float, Field(ge=0, le=0.1)] = 0.03

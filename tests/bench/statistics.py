@@ -41,7 +41,8 @@ LATER_DAY = 30.0
 """On which persistence is counted."""
 FEWEST_CLUSTERS = 1.5
 """What clustered spines do is asked of groups that have so many clusters an animal: fewer give no interval."""
-NULL_GROUPS = ("one", "two")
+NULL_GROUPS, NULL_ANIMALS = ("one", "two"), 6
+"""Groups of the studies without effects, and their animals: 924 ways to deal them are quickly tried."""
 ANALYSES = {
     "02": "clustering:clustered_share",
     "03": "distances:clustered_share_by_distance",
@@ -242,7 +243,7 @@ def main() -> int:
     shares: dict[str, dict[str, Any]] = {}
     for number in range(asked.studies):
         seed = asked.seed + number
-        study, nothing = plant_study(plan, asked.animals, seed), plant_study(null, asked.animals, seed)
+        study, nothing = plant_study(plan, asked.animals, seed), plant_study(null, NULL_ANIMALS, seed)
         values, empty = by_hand(study, plan), by_hand(nothing, null)
         cover(values, plan, covered)
         for regimen in plan.regimens:
