@@ -105,3 +105,32 @@ def drawn(words, seed):
         dendrite(word, places=np.sort(rng.permutation(120)[: len(word)]) / 2, name=n) for n, word in enumerate(words)
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def told_study(dendrites, days=(0.0, 2.0, 4.0, 6.0), phases=(), length_um=LENGTH_UM, groups=None):
+    """Make a study of what is told: {(animal, dendrite): [(along_um, "+-+?"), ...]}, one sign a session.
+
+    + is present, - absent, ? unscorable; all of one group unless ``groups`` names the group of an animal.
+    """
+    animals = list(dict.fromkeys(animal for animal, _ in dendrites))
+    words = {"+": "present", "-": "absent", "?": "unscorable"}
+    spines = [
+        (animal, "F01", number, track, session, float(place), words[sign], float(sign == "+"),
+         "spine" if sign == "+" else "", 1.0, 0.1, False)
+        for (animal, number), rows in dendrites.items()
+        for track, (place, signs) in enumerate(rows)
+        for session, sign in enumerate(signs)
+    ]  # fmt: skip
+    stretches = [
+        (animal, "F01", number, session, 0.0, length_um) for animal, number in dendrites for session in range(len(days))
+    ]
+    return StudyTables(
+        "told",
+        pd.DataFrame([(animal, (groups or {}).get(animal, "g")) for animal in animals], columns=["animal", "group"]),
+        pd.DataFrame(
+            [(a, n, day) for a in animals for n, day in enumerate(days)], columns=["animal", "session", "day"]
+        ),
+        pd.DataFrame(spines, columns=list(SPINE_COLUMNS)),
+        pd.DataFrame(stretches, columns=["animal", "field", "dendrite", "session", "from_um", "to_um"]),
+        pd.DataFrame(list(phases), columns=["phase", "group", "first_day", "last_day", "task"]),
+    )

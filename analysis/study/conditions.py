@@ -114,7 +114,7 @@ def paired_tests(
     ]
 
 
-def tell_numbers(table: pd.DataFrame, value: str, spines: str, noun: str = "new spines") -> str:
+def tell_numbers(table: pd.DataFrame, value: str, spines: str, noun: str = "new spines", why_none: str = "") -> str:
     """Return n of every condition as a sentence, and the animals that have no value, by name."""
     told = [
         f"{name}: {len(rows)} {'animal' if len(rows) == 1 else 'animals'}, {int(rows[spines].sum())} {noun}"
@@ -122,5 +122,5 @@ def tell_numbers(table: pd.DataFrame, value: str, spines: str, noun: str = "new 
     ]
     without = table.loc[table[value].isna()]
     names = list(dict.fromkeys(without["animal"] + (" (" + without["phase"] + ")" if without.size else "")))
-    left_out = f" No value (no {noun} to count): {', '.join(names)}." if names else ""
+    left_out = f" No value ({why_none or f'no {noun} to count'}): {', '.join(names)}." if names else ""
     return f"n: {'; '.join(told) or 'none'}.{left_out}"

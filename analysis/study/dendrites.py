@@ -110,6 +110,20 @@ def read_dendrites(fates: pd.DataFrame) -> Dendrites:
     )  # fmt: skip
 
 
+def place_on(dendrites: Dendrites, table: pd.DataFrame) -> Places:
+    """Return where the rows of a table (``phase, animal, field, dendrite, along_um``) stand on dendrites, by dendrite.
+
+    Rows of other dendrites are left out.
+    """
+    names = pd.MultiIndex.from_frame(dendrites.names)
+    number = names.get_indexer(pd.MultiIndex.from_frame(table[list(dendrites.names)]))
+    along = table["along_um"].to_numpy(dtype=float)
+    order = np.lexsort((along, number))
+    order = order[number[order] >= 0]
+    counts = np.bincount(number[order], minlength=len(dendrites))
+    return Places(along[order], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
 @dataclass(frozen=True, eq=False)
 class Pieces:
     """Pieces of dendrites that could be judged: those of dendrite ``d`` are ``starts[d]:starts[d + 1]``."""

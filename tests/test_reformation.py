@@ -1,0 +1,108 @@
+"""Forming again where a spine was eliminated: studies told sign by sign, planted ones, and chance."""
+
+import numpy as np
+import pytest
+
+from analysis.study import charts
+from analysis.study.finding import NotComputable
+from analysis.study.reformation import AGAIN, ELSEWHERE, LOST_LATER, OLDER, reformation
+from analysis.study.settings import StudySettings
+from tests.toy_study import told_study, toy_study
+
+SETTINGS = StudySettings(runs=2000)
+PHASES = [("conditioning", "", 0, 2, "fear"), ("extinction", "", 2, 4, "no fear"), ("again", "", 4, 6, "fear")]
+ONE = [
+    (10.0, "++++"),
+    (20.0, "+---"),  # eliminated in the first phase
+    (21.5, "--+-"),  # formed again in the second, eliminated in the third
+    (23.0, "--++"),  # 3 um off: elsewhere
+    (40.0, "++--"),  # eliminated in the second: not earlier than it
+    (41.0, "--++"),
+    (41.5, "---+"),  # formed in the third: again, 1.5 um from 40
+    (50.0, "+-+-"),  # back where it was: again at distance 0
+    (55.0, "+-++"),
+    (58.0, "+?-+"),  # eliminated between, not in a phase
+]
+
+
+def test_distances_are_to_what_was_eliminated_in_an_earlier_phase():
+    finding = reformation(
+        told_study({("a", 0): ONE, ("a", 1): [(5.0, "--++"), (9.0, "++++")]}, phases=PHASES), SETTINGS
+    )
+    spines = finding.tables["spines"].set_index(["phase", "dendrite", "track"])["distance_um"]
+    assert spines["extinction", 0, 2] == pytest.approx(1.5)
+    assert spines["extinction", 0, 3] == pytest.approx(3.0)
+    assert spines["extinction", 0, 5] == pytest.approx(9.0)  # from 50, which had gone; 40 had not
+    assert spines["extinction", 0, 7] == 0
+    assert np.isnan(spines["extinction", 1, 0])
+    assert spines["again", 0, 6] == pytest.approx(1.5)
+    assert ("again", 0, 9) in spines.index
+    table = finding.tables[""].set_index("phase")
+    assert table.loc["extinction", "again_percent"] == pytest.approx(100 * 3 / 6)
+    assert table.loc["extinction", "eliminated_spines"] == 3
+    assert table.loc["again", "eliminated_spines"] == 2  # 20 and 40: the others are back
+
+
+def test_a_later_phase_is_asked_what_became_of_what_an_earlier_one_formed():
+    finding = reformation(told_study({("a", 0): ONE}, phases=PHASES), SETTINGS)
+    fates = finding.tables["later_fate"].set_index(["phase", "kind"])
+    again = fates.xs("again")
+    assert again["spines"].to_dict() == {AGAIN: 3, ELSEWHERE: 2, OLDER: 1}
+    assert again["eliminated"].to_dict() == {AGAIN: 2, ELSEWHERE: 0, OLDER: 0}
+    assert again.loc[AGAIN, "eliminated_percent"] == pytest.approx(200 / 3)
+    assert np.isnan(fates.loc[("extinction", AGAIN), "eliminated_percent"])
+
+
+def planted(animals=6, dendrites=6, seed=0, near=0.9):
+    rng = np.random.default_rng(seed)
+    told = {}
+    for animal in range(animals):
+        for dendrite in range(dendrites):
+            rows = [(place, "++++") for place in np.arange(2.0, 58, 3.0) + rng.uniform(-1, 1, 19)]
+            for place in rng.choice(np.arange(4.0, 56, 6.0), 2, replace=False):
+                rows.append((place, "+---"))
+                if rng.random() < near:
+                    rows.append((place + rng.uniform(-1.5, 1.5), "--+-" if rng.random() < 0.7 else "--++"))
+                else:
+                    rows.append((rng.uniform(0, 60), "--++"))
+            told[f"m{animal}", dendrite] = rows
+    return told_study(told, phases=PHASES)
+
+
+def test_planted_forming_again_is_beyond_both_nulls_and_it_goes_again():
+    finding = reformation(planted(), SETTINGS)
+    for null in ("permuted", "uniform"):
+        chance = finding.tables[f"chance_{null}"].set_index("condition").loc["g, extinction"]
+        assert chance["observed_percent"] > 70 > chance["high_percent"]
+        assert chance["p"] < 0.01
+    (line,) = [
+        line for line in finding.statistics
+        if line.measure == LOST_LATER and line.comparison.startswith(f"{AGAIN} against {OLDER}: g, again")
+        and line.test.startswith("paired permutation")
+    ]  # fmt: skip
+    assert line.value > 40
+    assert line.p == pytest.approx(2 / 2**6)
+    with charts.paper_style():
+        finding.draw().canvas.draw()
+    assert "nan" not in finding.legend
+
+
+def test_without_planting_forming_again_is_as_by_chance():
+    chance = reformation(planted(near=0.0, seed=3), SETTINGS).tables["chance_uniform"].set_index("condition")
+    assert chance.loc["g, extinction", "p"] > 0.05
+
+
+def test_uniform_chance_is_the_share_of_the_dendrite_that_lies_within_the_distance():
+    rows = [(30.0, "+---"), (10.0, "--++"), (50.0, "--++"), (5.0, "++++")]
+    finding = reformation(told_study({("a", 0): rows, ("b", 0): rows}, phases=PHASES), SETTINGS)
+    table = finding.tables[""].set_index("phase").loc["extinction"]
+    assert table["chance_uniform_percent"].to_numpy() == pytest.approx([100 * 4 / 60] * 2, abs=1.5)
+    curve = finding.tables["curves"].query("kind == 'uniform' and phase == 'extinction' and animal == 'a'")
+    assert curve["percent"].to_numpy() == pytest.approx(100 * 2 * curve["distance_um"].to_numpy() / 60, abs=4)
+
+
+def test_it_says_why_it_cannot_be_computed():
+    with pytest.raises(NotComputable, match="no animal has two phases"):
+        reformation(toy_study(animals=2), SETTINGS)
+    with pytest.raises(NotComputable, match="no spine was eliminated"):
+        reformation(told_study({("a", 0): [(1.0, "++++"), (2.0, "--++")]}, phases=PHASES), SETTINGS)
