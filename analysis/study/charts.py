@@ -126,7 +126,11 @@ def draw_course(
     is_named = not pd.api.types.is_numeric_dtype(table[x])
     names = list(dict.fromkeys(table[x])) if is_named else sorted(set(rows[x]))
     at = dict(zip(names, range(len(names)) if is_named else names, strict=True))
-    step = min(0.16, 0.7 / max(len(groups), 1)) * min(np.diff(sorted(at.values())), default=1.0)
+    least, whole = (
+        min(np.diff(sorted(at.values())), default=1.0),
+        max(at.values(), default=0) - min(at.values(), default=0),
+    )
+    step = min(0.16, 0.7 / max(len(groups), 1)) * (least if is_named else min(least, 0.2 * (whole or 1.0)))
     for number, group in enumerate(groups):
         own = rows[rows["group"] == group]
         shift = step * (number - (len(groups) - 1) / 2)
