@@ -55,9 +55,10 @@ ANALYSES = {
     "10": "regimes:clustering_by_task",
     "11": "sizes:head_size_of_first_spines",
     "12": "spacing:distance_to_stable",
-    "13": "spacing:spacing_along_dendrites",
+    "13": "pairs:spine_spacing",
     "14": "behaviour:behaviour_and_spines",
     "15": "reformation:reformation",
+    "16": "measurement:measurement_quality",
 }
 """Analyses with tests, as far as they exist."""
 Counted = defaultdict[str, list[bool]]
@@ -175,10 +176,15 @@ def run_analyses(tables: StudyTables, seed: int, counted: Counted, seconds: Coun
             print(f"seed {seed}: analysis {number}: {reason}", flush=True)
             continue
         for line in found[number].statistics:
-            if "equal to" not in line.comparison:  # two one-sided tests ask whether groups are alike: here they are
+            if is_null(line):
                 tell(counted, f"{number}: {line.measure.split(',')[0]}, {kind_of(line)}", line.p)
         seconds[number].append(time.perf_counter() - began)  # type: ignore[arg-type]
     return found
+
+
+def is_null(line: Statistic) -> bool:
+    """Return whether a line tests what is not there: groups are alike here, and spines keep no distance."""
+    return "equal to" not in line.comparison and "no nearer" not in line.test
 
 
 def differences(found: dict[str, Any], values: pd.DataFrame) -> dict[str, float]:
