@@ -37,7 +37,7 @@ CHANCE = 0.001
 """Probability, of all figures together, that one is missed by the chance of the studies drawn."""
 PAPER = {"early": (EARLY_CLUSTERED, 2.2), "control": (CONTROL_CLUSTERED, 4.6), "late": (LATE_CLUSTERED, 4.3)}
 """Clustered share and its s.e.m. in % points (Fu et al. 2012): the default seed must be as near as that."""
-LATER_DAY = 30.0
+LATER_DAY = 60.0
 """On which persistence is counted."""
 FEWEST_CLUSTERS = 1.5
 """What clustered spines do is asked of groups that have so many clusters an animal: fewer give no interval."""
@@ -258,6 +258,7 @@ def main() -> int:
             if regimen.behaviour and np.isfinite(low):
                 covered[f"behaviour, {regimen.group}"].append(low <= regimen.behaviour_correlation <= high)
         false_alarms(empty, nothing, seed, alarms)
+        print(f"seed {seed} counted", file=sys.stderr, flush=True)
         if number == 0:
             shares = shown_shares(values)
         if number < asked.analyses:
