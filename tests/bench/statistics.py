@@ -37,6 +37,8 @@ CHANCE = 0.001
 """Probability, of all figures together, that one is missed by the chance of the studies drawn."""
 PAPER = {"early": (EARLY_CLUSTERED, 2.2), "control": (CONTROL_CLUSTERED, 4.6), "late": (LATE_CLUSTERED, 4.3)}
 """Clustered share and its s.e.m. in % points (Fu et al. 2012): the default seed must be as near as that."""
+PLAIN_SEED = 0
+"""The seed when none is given: its shares are shown beside the paper's."""
 LATER_DAY = 60.0
 """On which persistence is counted."""
 FEWEST_CLUSTERS = 1.5
@@ -162,7 +164,7 @@ def analysis_named(name: str) -> Callable[[StudyTables, StudySettings], Any] | N
         return None
 
 
-def run_analyses(tables: StudyTables, seed: int, counted: Counted, seconds: Counted) -> dict[str, Any]:
+def run_analyses(tables: StudyTables, seed: int, counted: Counted, seconds: dict[str, list[float]]) -> dict[str, Any]:
     """Make all analyses; count their tests that find something."""
     found = {}
     for number, name in ANALYSES.items():
@@ -178,7 +180,7 @@ def run_analyses(tables: StudyTables, seed: int, counted: Counted, seconds: Coun
         for line in found[number].statistics:
             if is_null(line):
                 tell(counted, f"{number}: {line.measure.split(',')[0]}, {kind_of(line)}", line.p)
-        seconds[number].append(time.perf_counter() - began)  # type: ignore[arg-type]
+        seconds[number].append(time.perf_counter() - began)
     return found
 
 
@@ -220,7 +222,7 @@ def rates(counted: Counted, asked: float, *, at_least: bool) -> dict[str, dict[s
 
 
 def shown_shares(values: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return the shares of the paper's groups in the study of the first seed, and whether they are near."""
+    """Return the shares of the paper's groups in the study of the plain seed, and whether they are near."""
     found = {}
     for group, (share, within) in PAPER.items():
         of = values.loc[values["group"] == group, "clustered_share"].dropna()
@@ -233,6 +235,48 @@ def shown_shares(values: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return found
 
 
+class Counts:
+    """What all studies told: how often an interval held the truth, and how often a test found something in nothing."""
+
+    def __init__(self, fields: int) -> None:
+        self.plan = PlantedPlan(fields=fields)
+        self.null = null_plan(NULL_GROUPS, least_gap_um=0.0).model_copy(update={"fields": fields})
+        self.covered, self.alarms, self.own_alarms = (defaultdict[str, list[bool]](list) for _ in range(3))
+        self.seconds = defaultdict[str, list[float]](list)
+        self.apart: dict[str, float] = defaultdict(float)
+
+    def count_effects(self, animals: int, seed: int) -> pd.DataFrame:
+        """Count a study with effects; return the values of its animals."""
+        study = plant_study(self.plan, animals, seed)
+        values = by_hand(study, self.plan)
+        cover(values, self.plan, self.covered)
+        for regimen in self.plan.regimens:
+            share = "elimination_share" if regimen.behaviour_with == "eliminated" else "clustered_share"
+            _, low, high = correlated(values, study, regimen.group, share)
+            if regimen.behaviour and np.isfinite(low):
+                self.covered[f"behaviour, {regimen.group}"].append(low <= regimen.behaviour_correlation <= high)
+        return values
+
+    def count_nothing(self, seed: int, *, with_analyses: bool) -> None:
+        """Count a study without effects."""
+        study = plant_study(self.null, NULL_ANIMALS, seed)
+        values = by_hand(study, self.null)
+        false_alarms(values, study, seed, self.alarms)
+        if with_analyses:
+            for name, away in differences(run_analyses(study, seed, self.own_alarms, self.seconds), values).items():
+                self.apart[name] = max(self.apart[name], away)
+
+    def told(self) -> dict[str, Any]:
+        """Return all rates."""
+        return {
+            "coverage": rates(self.covered, ASKED_COVERAGE, at_least=True),
+            "false_positives": rates(self.alarms, ASKED_FALSE, at_least=False),
+            "analyses": rates(self.own_alarms, ASKED_FALSE, at_least=False),
+            "analyses_differ": dict(self.apart),
+            "analyses_s": {number: round(float(np.mean(took)), 2) for number, took in self.seconds.items()},
+        }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
@@ -242,42 +286,16 @@ def main() -> int:
     parser.add_argument("--fields", type=int, default=PlantedPlan().fields, help="of every animal")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    plan, null = PlantedPlan(fields=asked.fields), null_plan(NULL_GROUPS, least_gap_um=0.0)
-    null = null.model_copy(update={"fields": asked.fields})
-    covered, alarms, own_alarms, seconds = (defaultdict[str, list[bool]](list) for _ in range(4))
-    apart: dict[str, float] = defaultdict(float)
-    shares: dict[str, dict[str, Any]] = {}
+    counts = Counts(asked.fields)
+    shares = shown_shares(by_hand(plant_study(counts.plan, asked.animals, PLAIN_SEED), counts.plan))
     for number in range(asked.studies):
-        seed = asked.seed + number
-        study, nothing = plant_study(plan, asked.animals, seed), plant_study(null, NULL_ANIMALS, seed)
-        values, empty = by_hand(study, plan), by_hand(nothing, null)
-        cover(values, plan, covered)
-        for regimen in plan.regimens:
-            share = "elimination_share" if regimen.behaviour_with == "eliminated" else "clustered_share"
-            _, low, high = correlated(values, study, regimen.group, share)
-            if regimen.behaviour and np.isfinite(low):
-                covered[f"behaviour, {regimen.group}"].append(low <= regimen.behaviour_correlation <= high)
-        false_alarms(empty, nothing, seed, alarms)
-        print(f"seed {seed} counted", file=sys.stderr, flush=True)
-        if number == 0:
-            shares = shown_shares(values)
-        if number < asked.analyses:
-            for name, away in differences(run_analyses(nothing, seed, own_alarms, seconds), empty).items():
-                apart[name] = max(apart[name], away)
-            print(f"seed {seed}: analyses differ from the loops by {dict(apart)} % points", flush=True)
-    result = {
-        "seed": asked.seed,
-        "studies": asked.studies,
-        "shares": shares,
-        "coverage": rates(covered, ASKED_COVERAGE, at_least=True),
-        "false_positives": rates(alarms, ASKED_FALSE, at_least=False),
-        "analyses": rates(own_alarms, ASKED_FALSE, at_least=False),
-        "analyses_differ": dict(apart),
-        "analyses_s": {number: round(float(np.mean(took)), 2) for number, took in seconds.items()},
-    }
+        counts.count_effects(asked.animals, asked.seed + number)
+        counts.count_nothing(asked.seed + number, with_analyses=number < asked.analyses)
+        print(f"{number + 1} of {asked.studies} studies", file=sys.stderr, flush=True)
+    result = {"seed": asked.seed, "studies": asked.studies, "shares": shares, **counts.told()}
     parts = ("shares", "coverage", "false_positives", "analyses")
     judged = [one for part in parts for one in result[part].values()]
-    result["reached"] = all(one["reached"] for one in judged) and all(away < 1e-6 for away in apart.values())
+    result["reached"] = all(one["reached"] for one in judged) and all(away < 1e-6 for away in counts.apart.values())
     if not asked.json:
         for part in parts:
             for name, one in result[part].items():
