@@ -26,6 +26,7 @@ from analysis.tables import (
     STRETCH_COLUMNS,
     TRACK_COLUMNS,
     make_table,
+    typed_table,
     write_table,
 )
 
@@ -89,7 +90,7 @@ def _read_table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         if missing := [name for name in columns if name not in table.columns]:
             lacking = f"{len(missing)} of {len(columns)} columns: {', '.join(missing)}"
             raise StackError(f"{file} lacks {lacking}; another version wrote it, or a person: analyse the field again")
-        return make_table(list(table[list(columns)].itertuples(index=False, name=None)), columns)
+        return typed_table(table, columns)
     except (OSError, ValueError, KeyError) as error:
         said = str(error).splitlines()[0]
         raise StackError(f"{file} cannot be read: {said}; analyse the field first, or again") from error

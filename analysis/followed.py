@@ -288,6 +288,16 @@ def put_together(analysed: AnalysedField, spines: Sequence[FollowedSpine], unpla
     return FieldReview(made[0], dendrites, made[1], made[2], warnings, tuple(spines), tuple(unplaced))
 
 
+def as_analysed(analysed: AnalysedField) -> FieldReview:
+    """Return the tables of a field that nobody decided about: what :func:`put_together` makes of the same spines."""
+    tables = analysed.tables
+    spines, tracks, fates = (
+        table.assign(**{REVIEWED_BY: pd.Series("", index=table.index, dtype="str")})
+        for table in (tables.spines, tables.tracks, tables.fates)
+    )
+    return FieldReview(spines, tables.dendrites, tracks, fates, tuple(tables.warnings), analysed.spines)
+
+
 def _signed(table: pd.DataFrame, who: Mapping[int, str], column: str) -> pd.DataFrame:
     return table.assign(**{REVIEWED_BY: table[column].map(who).astype("str")})
 

@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from analysis.edits import EDITS_FILE, Edit, EditBook, History
 from analysis.errors import StackError
 from analysis.fieldtables import SavedTables, read_session_table, read_sessions, read_tables, write_sessions
-from analysis.followed import AnalysedField, FieldReview
+from analysis.followed import AnalysedField, FieldReview, as_analysed
 from analysis.reviewed import apply_edits
 from analysis.tables import SESSIONS_FILE, write_table, write_whole
 
@@ -160,7 +160,8 @@ def _apply(folder: Path, book: EditBook) -> FieldReview:
             f"{folder} has {len(decisions)} decisions but no {SESSIONS_FILE}, which says of which sessions they are; "
             "analyse the field again"
         )
-    return apply_edits(AnalysedField(tables, sessions or _numbers(tables)), decisions)
+    analysed = AnalysedField(tables, sessions or _numbers(tables))
+    return apply_edits(analysed, decisions) if decisions else as_analysed(analysed)
 
 
 def _decisions(book: EditBook) -> list[Edit]:

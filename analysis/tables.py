@@ -31,7 +31,12 @@ OVERLAY = re.compile(r"overlay_session\d+\.png")
 
 def make_table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
     """Make a table with the right types, also of no rows."""
-    table = pd.DataFrame(list(rows), columns=list(columns))
+    return typed_table(pd.DataFrame(list(rows), columns=list(columns)), columns)
+
+
+def typed_table(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the columns of a table with the right types."""
+    table = table[list(columns)]
     kinds = {**dict.fromkeys(WHOLE_NUMBERS, "int64"), **dict.fromkeys(WORDS, "str"), **dict.fromkeys(FLAGS, "bool")}
     return table.astype({column: kinds.get(column, "float64") for column in columns})
 

@@ -24,7 +24,6 @@ FEWEST = 2
 """Values that it takes to speak of a spread, and groups that it takes to compare them."""
 ROUNDING = 1e-12
 """Values that differ by no more of their size are equal."""
-ROUNDING = 1e-12
 MOST_EXACT = 200_000
 """Ways to deal animals to two groups up to which all are tried; beyond, as many as there are runs are drawn."""
 
