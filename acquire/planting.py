@@ -37,7 +37,7 @@ RIG = "none: simulated tables"
 BEGUN = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 """When the first session of every simulated animal began."""
 FIELDS_APART_UM, DENDRITES_APART_UM, MARGIN_UM = 200.0, 10.0, 5.0
-DEPTH_UM, SPINE_UM, POINTS_APART_UM = 10.0, 1.2, 1.0
+DEPTH_UM, SPINE_UM, POINTS_APART_UM = 10.0, 1.2, 2.0
 """Where simulated dendrites are drawn: straight along x, one beside the other, um."""
 
 

@@ -145,13 +145,22 @@ def test_the_finding_tells_all():
         "", "intervals_by_dendrite", "phases", "phases_by_dendrite", "density", "density_by_dendrite"
     }  # fmt: skip
     tested = [line for line in finding.statistics if line.p is not None]
-    assert {line.comparison for line in tested} == {
-        "control against early", "control against late", "early against late"
-    }  # fmt: skip
+    pairs = {"control against early", "control against late", "early against late"}
+    assert {line.comparison for line in tested if "in a phase" not in line.measure} == pairs
+    phases = {line.comparison for line in tested if "in a phase" in line.measure}
+    assert {"control, early against early, early", "early, early against early, late"} <= phases
     assert all(line.p_corrected >= line.p for line in tested)
     assert "n = 9 animals" in finding.legend
     with paper_style():
         assert len(finding.draw().axes) == 6
+
+
+def test_groups_with_a_phase_each_are_compared_with_each_other():
+    phases = [("early", "early", 0, 4, "reaching"), ("late", "late", 12, 16, "reaching")]
+    finding = formation_and_elimination(drawn_study(0, animals=3, groups=("early", "late"), phases=phases), FEW)
+    lines = [line for line in finding.statistics if "in a phase" in line.measure and line.comparison]
+    assert {line.comparison for line in lines if line.p is not None} == {"early against late"}
+    assert len(finding.tables["phases"]) == 6
 
 
 def test_without_phases_there_are_four_panels():

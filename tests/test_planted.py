@@ -29,7 +29,7 @@ Spine = tuple[float, dict[float, str]]
 
 def one_group(**phase: object) -> PlantedPlan:
     regimen = Regimen(group="early", phases=(PlantedPhase(name="training", **phase),), behaviour="success rate")
-    return PlantedPlan(regimens=(regimen,), unscorable_share=0.0, days=(0.0, 1.0, 2.0, 4.0, 16.0))
+    return PlantedPlan(regimens=(regimen,), unscorable_share=0.0, days=(0.0, 1.0, 2.0, 4.0, 16.0), dendrites=6)
 
 
 def dendrites(study: StudyTables, group: str) -> Iterator[tuple[str, list[Spine]]]:
@@ -105,7 +105,7 @@ def test_the_tables_say_what_they_promise() -> None:
 
 
 def test_unscorable_is_what_is_out_of_view_and_nothing_else() -> None:
-    study = plant_study(PlantedPlan(unscorable_share=0.03), 3, 1)
+    study = plant_study(PlantedPlan(unscorable_share=0.03), 2, 1)
     keys = ["animal", "field", "dendrite", "session"]
     spines = study.spines.merge(study.stretches, on=keys, validate="many_to_one")
     inside = spines["along_um"].between(spines["from_um"], spines["to_um"])
@@ -117,7 +117,7 @@ def test_unscorable_is_what_is_out_of_view_and_nothing_else() -> None:
 @pytest.mark.parametrize(("group", "share"), [("control", CONTROL_CLUSTERED), ("early", EARLY_CLUSTERED)])
 def test_clustered_share_is_measured_as_planted(group: str, share: float) -> None:
     regimens = tuple(each for each in PlantedPlan().regimens if each.group == group)
-    plan = PlantedPlan(regimens=regimens, days=(0.0, 1.0, 2.0, 4.0))
+    plan = PlantedPlan(regimens=regimens, days=(0.0, 1.0, 2.0, 4.0), dendrites=6)
     counts = clustered_share(plant_study(plan, 60, 1), group, 0.0, 4.0)
     shares = [clustered / new for clustered, new in counts.values()]
     assert np.mean(shares) == pytest.approx(share, abs=3 * np.std(shares) / np.sqrt(len(shares)))
@@ -180,7 +180,7 @@ def test_new_spines_avoid_stable_ones_but_succedents_do_not() -> None:
 
 
 def test_extinction_forms_spines_where_conditioning_took_them() -> None:
-    plan = PlantedPlan(regimens=PlantedPlan().regimens[-1:], unscorable_share=0.0)
+    plan = PlantedPlan(regimens=PlantedPlan().regimens[-1:], unscorable_share=0.0, dendrites=6)
     near: dict[str, list[bool]] = {}
     lost: dict[bool, list[bool]] = {True: [], False: []}
     for animal, spines in dendrites(plant_study(plan, 40, 8), "conditioned"):
@@ -197,7 +197,7 @@ def test_extinction_forms_spines_where_conditioning_took_them() -> None:
 
 
 def test_a_study_without_effects_has_only_the_clusters_of_chance() -> None:
-    plan = null_plan(("one",))
+    plan = null_plan(("one",)).model_copy(update={"dendrites": 6})
     measured, shuffled = [], []
     rng = np.random.default_rng(0)
     for _, spines in dendrites(plant_study(plan, 40, 9), "one"):
@@ -212,7 +212,7 @@ def test_a_study_without_effects_has_only_the_clusters_of_chance() -> None:
 def test_overlooked_spines_are_as_many_as_planned() -> None:
     phase = PlantedPhase(name="training", elimination_share=0.0, formation_share=0.0)
     regimen = Regimen(group="one", phases=(phase,))
-    plan = PlantedPlan(regimens=(regimen,), missed_share=0.1, unscorable_share=0.0, days=(0.0, 4.0))
+    plan = PlantedPlan(regimens=(regimen,), missed_share=0.1, unscorable_share=0.0, days=(0.0, 4.0), dendrites=6)
     spines = plant_study(plan, 10, 1).spines
     old = spines[spines["kind"] != "filopodium"].groupby(["animal", "field", "dendrite", "track"])["state"].agg(tuple)
     states = Counter(old)
@@ -221,7 +221,7 @@ def test_overlooked_spines_are_as_many_as_planned() -> None:
 
 
 def test_behaviour_goes_with_clustering_as_planted() -> None:
-    plan = PlantedPlan(regimens=PlantedPlan().regimens[1:2], unscorable_share=0.0)
+    plan = PlantedPlan(regimens=PlantedPlan().regimens[1:2], unscorable_share=0.0, dendrites=6)
     study = plant_study(plan, 100, 3)
     counts = clustered_share(study, "early", 0.0, 4.0)
     last = study.behaviour.groupby("animal")["value"].last()

@@ -26,7 +26,7 @@ KEYS = {
 
 
 def test_it_opens_as_it_was_drawn(tmp_path: Path) -> None:
-    plan = PlantedPlan(unscorable_share=0.03, missed_share=0.02)
+    plan = PlantedPlan(unscorable_share=0.03, missed_share=0.02, dendrites=4)
     drawn = plant_on_disk(tmp_path / "study", plan, animals=1, seed=2)
     opened = open_study(tmp_path / "study")
     assert opened.name == plan.name

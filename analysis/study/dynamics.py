@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from analysis.model import Fate, SpineKind, SpineState
 from analysis.study.charts import draw_course, from_zero, key_above, panels
+from analysis.study.conditions import as_groups, compare_conditions, conditions_of
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import compare_groups, compare_nested, group_means, holm
-from analysis.study.intervals import consecutive_intervals, phase_fates, phase_names, phases_of, session_days
+from analysis.study.intervals import Phase, consecutive_intervals, phase_fates, phase_names, phases_of, session_days
 from analysis.study.settings import StudySettings
 from analysis.study.tables import DENDRITE_KEY, StudyTables
 
@@ -36,8 +37,9 @@ def formation_and_elimination(tables: StudyTables, settings: StudySettings) -> F
     """
     by_interval, by_phase = interval_rates(tables, settings), _phase_rates(tables, settings)
     density = spine_density(tables, settings)
-    parts = [by_interval] if by_phase is None else [by_interval, by_phase]
-    statistics = [line for part in parts for line in _compare_rates(*part, settings)]
+    statistics = _compare_intervals(*by_interval, settings)
+    if by_phase is not None:
+        statistics += _compare_phases(*by_phase, settings)
     statistics += _compare_density(*density, settings)
     named = {"": by_interval[0], "intervals_by_dendrite": by_interval[1]}
     if by_phase is not None:
@@ -154,18 +156,44 @@ def _by_group(table: pd.DataFrame, tables: StudyTables, first: Sequence[str]) ->
     return ranked.sort_values([*first, "rank", *rest], ignore_index=True).drop(columns="rank")
 
 
-def _compare_rates(animals: pd.DataFrame, dendrites: pd.DataFrame, settings: StudySettings) -> list[Statistic]:
-    lines = []
+def _compare_intervals(animals: pd.DataFrame, dendrites: pd.DataFrame, settings: StudySettings) -> list[Statistic]:
+    """Compare groups interval by interval; P corrected over groups and intervals of one rate."""
+    lines: list[Statistic] = []
     for column, name in RATES.items():
-        parts: list[list[Statistic]] = []
-        for phase, rows in animals.groupby("phase", sort=False):
-            measure = f"{name}, {phase}, % of the first view"
+        compared: list[Statistic] = []
+        for interval, rows in animals.groupby("phase", sort=False):
+            measure = f"{name}, {interval}, % of the first view"
             lines += group_means(rows, column, measure, spines="present")
-            compared = compare_groups(rows, column, measure, spines="present", runs=settings.runs, seed=settings.seed)
-            parts.append(compared)
-            parts.append(compare_nested(dendrites[dendrites["phase"] == phase], column, measure, spines="present"))
-        lines += _corrected([line for part in parts for line in part])
+            compared += compare_groups(rows, column, measure, spines="present", runs=settings.runs, seed=settings.seed)
+            own = dendrites[dendrites["phase"] == interval]
+            compared += compare_nested(own, column, measure, spines="present")
+        lines += _corrected(compared)
     return lines
+
+
+def _compare_phases(animals: pd.DataFrame, dendrites: pd.DataFrame, settings: StudySettings) -> list[Statistic]:
+    """Compare conditions: groups that have a phase each, or groups within phases and phases within groups."""
+    lines: list[Statistic] = []
+    units = animals.merge(_conditions(animals), on=["animal", "phase"])
+    nested = dendrites.merge(_conditions(animals), on=["animal", "phase"])
+    parts = [nested] if not units["animal"].duplicated().any() else [rows for _, rows in nested.groupby("phase")]
+    for column, name in RATES.items():
+        measure = f"{name} in a phase, % of the first view"
+        lines += group_means(as_groups(units), column, measure, spines="present")
+        lines += compare_conditions(units, column, measure, spines="present", runs=settings.runs, seed=settings.seed)
+        lines += _corrected(
+            [line for rows in parts for line in compare_nested(as_groups(rows), column, measure, spines="present")]
+        )
+    return lines
+
+
+def _conditions(animals: pd.DataFrame) -> pd.DataFrame:
+    columns = ["phase", "task", "animal", "group", "from_day"]
+    phases = [
+        Phase(str(phase), str(task), str(animal), str(group), (), (float(day),))
+        for phase, task, animal, group, day in zip(*(animals[name].tolist() for name in columns), strict=True)
+    ]
+    return conditions_of(phases)[["animal", "phase", "condition"]]
 
 
 def _compare_density(animals: pd.DataFrame, dendrites: pd.DataFrame, settings: StudySettings) -> list[Statistic]:

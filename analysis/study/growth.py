@@ -234,7 +234,9 @@ class Growth:
         clustered = 2 * clusters + triples
         if self.regimen.behaviour_with == "clustered" and phase.number == 0:
             self.shared = clustered / np.maximum(new, 1)
-        again = np.minimum(_rounded((plan.reformed_share or 0.0) * new, self.rng), new - clustered)
+        single = new - clustered
+        share = (plan.reformed_share or 0.0) * new / np.maximum(single, 1)
+        again = self.rng.binomial(single, np.minimum(share, 1.0))
         stands = Neighbours(
             self.spines.dendrite, self.spines.along_um, phase.there, phase.there & ~phase.lost, phase.earlier,
             self.plan.length_um, self.per_animal,
@@ -246,9 +248,9 @@ class Growth:
         near, known = site.earlier_um <= SAME_PLACE_UM, site.earlier_um < APART_UM / 2
         reformed = site.chosen(is_free & near, again, "re-formed spines")
         away = ~near & known if plan.reformed_share is not None else np.ones_like(near)
-        alone = site.chosen(is_free & away, new - clustered - again, "new spines")
-        single = np.concatenate([reformed, alone])
-        formed = self._formed(phase, site.dendrite[single], site.along_um[single])
+        alone = site.chosen(is_free & away, single - again, "new spines")
+        sites = np.concatenate([reformed, alone])
+        formed = self._formed(phase, site.dendrite[sites], site.along_um[sites])
         return formed.and_more(self._joined(phase, site, firsts, triples))
 
     @property

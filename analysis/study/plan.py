@@ -40,8 +40,8 @@ REFORMED_SHARE, FORMED_LOST_SHARE = 0.5, 0.6
 """A choice of ours: of the spines that extinction forms, those within 2 um of eliminated ones; and those lost later."""
 BEHAVIOUR_CORRELATION = 0.6
 """A choice of ours: between the animals of one group."""
-NULL_FORMATION, NULL_ELIMINATION, NULL_PERSISTENCE = 0.06, 0.04, 0.985
-"""A choice of ours: the rates of every group of a study without effects."""
+NULL_FORMATION, NULL_ELIMINATION, NULL_PERSISTENCE = 0.05, 0.05, 0.985
+"""A choice of ours: the rates of every group of a study without effects; as many form as go, so that nothing drifts."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -107,6 +107,8 @@ class Regimen(Planted):
         Growth of the head of a cluster's first spine from the session in which the next one is there, share of itself.
     behaviour
         What was measured of its animals every day; empty for nothing.
+    learning
+        Points in % that behaviour gains from the first to the last day, mean of the animals.
     behaviour_with
         The planted share of the first phase that behaviour goes with.
     behaviour_correlation
@@ -121,6 +123,7 @@ class Regimen(Planted):
     do_succedents_overcome: bool = True
     strengthening: Annotated[float, Field(ge=-0.5, le=2)] = STRENGTHENING
     behaviour: str = ""
+    learning: Annotated[float, Field(ge=0, le=60)] = 30.0
     behaviour_with: Literal["clustered", "eliminated"] = "clustered"
     behaviour_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
 
@@ -230,13 +233,13 @@ class PlantedPlan(Planted):
     regimens: tuple[Regimen, ...] = REGIMENS
     days: tuple[NonNegative, ...] = (0.0, 0.04, 1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 30.0, 60.0)
     fields: Annotated[int, Field(ge=1, le=20)] = 2
-    dendrites: Annotated[int, Field(ge=1, le=50)] = 6
+    dendrites: Annotated[int, Field(ge=1, le=50)] = 12
     length_um: Annotated[float, Field(ge=20, le=500)] = 60.0
     density_per_um: Annotated[float, Field(ge=0.05, le=0.6)] = 0.3
     least_gap_um: Annotated[float, Field(ge=0, le=0.5)] = 0.5
     density_spread: Annotated[float, Field(ge=0, le=0.3)] = 0.1
     formation_spread: Annotated[float, Field(ge=0, le=0.3)] = 0.15
-    clustered_spread: Annotated[float, Field(ge=0, le=0.1)] = 0.05
+    clustered_spread: Annotated[float, Field(ge=0, le=0.1)] = 0.03
     old_persistence: Share = 0.9985
     background_per_day: Annotated[float, Field(ge=0, le=0.01)] = 0.0015
     filopodium_share: Annotated[float, Field(ge=0, le=0.1)] = 0.03
@@ -310,7 +313,7 @@ def null_plan(groups: tuple[str, ...] = (), *, least_gap_um: float = 0.5) -> Pla
     regimens = tuple(
         Regimen(
             group=group, phases=phases, persistence_clustered=NULL_PERSISTENCE, persistence_other=NULL_PERSISTENCE,
-            avoidance_um=0.0, do_succedents_overcome=False, strengthening=0.0, behaviour="success rate",
+            avoidance_um=0.0, do_succedents_overcome=False, strengthening=0.0, behaviour="success rate", learning=0.0,
         )
         for group in groups or tuple(regimen.group for regimen in REGIMENS)
     )  # fmt: skip

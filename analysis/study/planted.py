@@ -21,8 +21,8 @@ HIDDEN_PIECE = (0.1, 0.5)
 """A piece at the end of a dendrite that is out of view in one session, share of its length."""
 SATURATED_READS = 0.8
 """A saturated head reads so much of what it is."""
-START, END, SPREAD = 30.0, 60.0, 10.0
-"""Behaviour on the first and on the last day, and its spread between animals, percent."""
+LEARNT, SPREAD = 60.0, 10.0
+"""Behaviour on the last day, mean of the animals and spread between them, percent."""
 LEARNING_DAYS = 4.0
 STATES = np.array([SpineState.ABSENT.value, SpineState.PRESENT.value, SpineState.UNSCORABLE.value], dtype=object)
 DECIMALS = 4
@@ -56,7 +56,8 @@ def plant_study(plan: PlantedPlan, animals: int = 8, seed: int = 0) -> StudyTabl
     ]
 
     def joined(name: str) -> pd.DataFrame:
-        return pd.concat([part[name] for part in parts], ignore_index=True)
+        kept = [part[name] for part in parts if len(part[name])] or [parts[0][name]]
+        return pd.concat(kept, ignore_index=True)
 
     return StudyTables(
         name=plan.name,
@@ -175,10 +176,11 @@ def _behaviour(grown: Growth, names: NDArray[np.object_]) -> pd.DataFrame:
     r, spread = grown.regimen.behaviour_correlation, float(grown.shared.std())
     shared = (grown.shared - grown.shared.mean()) / spread if spread else np.zeros(grown.animals)
     own = np.sqrt(1.0 - r**2) * grown.rng.standard_normal(grown.animals)
-    level = np.clip(END + SPREAD * (r * shared + own), 0.0, 100.0)
+    level = np.clip(LEARNT + SPREAD * (r * shared + own), 0.0, 100.0)
     days = np.arange(1.0, max(2.0, np.floor(grown.regimen.phases[-1].last_day)) + 1.0)
     learnt = 1.0 - np.exp((1.0 - days) / LEARNING_DAYS)
-    value = START + (level[:, None] - START) * (learnt / learnt[-1])
+    begun = LEARNT - grown.regimen.learning
+    value = begun + (level[:, None] - begun) * (learnt / learnt[-1])
     return pd.DataFrame(
         {
             "animal": np.repeat(names, len(days)),

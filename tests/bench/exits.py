@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+
+import numpy as np
 
 from acquire.model import AnimalRecord, StackPlan, StudyRecord
 from acquire.store import Study
@@ -64,7 +65,7 @@ def main() -> int:
         "runs": given.runs,
         "clean": codes["0"],
         "codes": dict(codes),
-        "seconds_median": round(statistics.median(seconds), 2),
+        "seconds_median": round(float(np.median(seconds)), 2),
     }
     print(json.dumps(figures))
     return 0 if codes["0"] == given.runs else 1

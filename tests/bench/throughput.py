@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from useq import MDASequence, ZAbsolutePositions
 
 from acquire.config import read_rig_config
@@ -84,7 +84,7 @@ def main() -> int:
             ours(rig, Path(folder), given.long)
         growth_mb = resident_mb() - early_mb
         exposure_s = rig.exposure_ms() / 1000
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    medians = {name: float(np.median(values)) for name, values in times.items()}
     figures = {
         "planes": given.planes,
         "ours_s": round(medians["ours"], 3),
