@@ -175,11 +175,11 @@ def _tested(name: str, rows: pd.DataFrame, other: str, settings: StudySettings) 
         return []
     spines = int(rows.loc[kept, "first_spines"].sum())
     noun = CLASSES[other] if other else "before (no change)"
-    x, y = (means[name].to_numpy(dtype=float) for name in ("x", "y"))
+    first, second = (means[side].to_numpy(dtype=float) for side in ("x", "y"))
+    words = f"{name}: {CLASSES['first']} against {noun}"
     return compare_paired(
-        x, y, f"{MEASURE}, as logarithm", f"{name}: {CLASSES['first']} against {noun}", n_spines=spines,
-        runs=settings.runs, seed=settings.seed,
-    )  # fmt: skip
+        first, second, f"{MEASURE}, as logarithm", words, n_spines=spines, runs=settings.runs, seed=settings.seed
+    )
 
 
 def _legend(by_animal: pd.DataFrame, left_out: pd.Series[int]) -> str:
@@ -192,8 +192,7 @@ def _legend(by_animal: pd.DataFrame, left_out: pd.Series[int]) -> str:
         "Right: change in %, one mark an animal, with mean and s.e.m., of first spines, of new spines in no cluster "
         "that were first seen in the same session, and of stable spines, over the same sessions of the same animals. "
         "Of several sessions the mean is taken, each measurement weighed by its uncertainty; sizes are compared as "
-        "logarithms, within the spine, and tested by animal (signs of the differences turned, Wilcoxon, paired t; Holm "
-        "over the groups). "
+        "logarithms, within the spine, and tested by animal (permutation of signs, paired t; Holm over the groups). "
         f"Saturated measurements are left out: {saturated}. "
         f"{tell_numbers(shown, 'first_percent', 'first_spines', 'first spines')} {len(without)} of "
         f"{by_animal['animal'].nunique()} animals have no such first spine and are not in the comparison."
