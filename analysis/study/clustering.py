@@ -27,6 +27,7 @@ from analysis.study.shares import (
     count_neighbours,
     draw_chance,
     mean_known,
+    panel_height,
     panel_width,
     percent_clustered,
     ratio,
@@ -124,7 +125,7 @@ def _legend(table: pd.DataFrame, chance: pd.DataFrame, settings: StudySettings) 
 
 def _draw(table: pd.DataFrame, chance: pd.DataFrame, missed: pd.DataFrame) -> Figure:
     names = condition_names(table)
-    figure, (left, right) = charts.panels(2, width_in=panel_width(names), height_in=3.2)
+    figure, (left, right) = charts.panels(2, width_in=panel_width(names), height_in=panel_height(names))
     draw_chance(left, chance, names)
     charts.draw_animals(left, as_groups(table), "clustered_percent", groups=names, label="new spines in clusters, %")
     left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))

@@ -27,6 +27,7 @@ from analysis.study.shares import (
     against_chance,
     draw_chance,
     mean_known,
+    panel_height,
     panel_width,
     ratio,
     read_material,
@@ -200,7 +201,7 @@ def _legend(
 def _draw(
     of_animals: pd.DataFrame, by_day: pd.DataFrame, parts: dict[str, pd.DataFrame], names: Sequence[str]
 ) -> Figure:
-    figure, (left, middle, right) = charts.panels(3, width_in=panel_width(names), height_in=3.0)
+    figure, (left, middle, right) = charts.panels(3, width_in=panel_width(names), height_in=panel_height(names))
     for name in condition_names(by_day):
         rows, colour = by_day[by_day["condition"] == name], charts.group_colour(name, names)
         for value, what, line, filled in CURVES:

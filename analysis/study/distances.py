@@ -28,6 +28,7 @@ from analysis.study.shares import (
     count_near,
     draw_chance,
     mean_known,
+    panel_height,
     panel_width,
     ratio,
     read_material,
@@ -172,7 +173,7 @@ def _draw(
     table: pd.DataFrame, chance: pd.DataFrame, sweep: pd.DataFrame, between: pd.DataFrame, settings: StudySettings
 ) -> Figure:
     names = condition_names(table)
-    figure, (left, middle, right) = charts.panels(3, width_in=panel_width(names), height_in=3.0)
+    figure, (left, middle, right) = charts.panels(3, width_in=panel_width(names), height_in=panel_height(names))
     draw_chance(left, chance, names)
     label = f"new spines within\n{settings.cluster_distance_um:g} um of another, %"
     charts.draw_animals(left, as_groups(table), "near_percent", groups=names, label=label)

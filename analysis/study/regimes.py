@@ -34,6 +34,7 @@ from analysis.study.shares import (
     count_neighbours,
     draw_chance,
     mean_known,
+    panel_height,
     panel_width,
     percent_clustered,
     ratio,
@@ -188,7 +189,7 @@ def _tell(lines: Sequence[Statistic]) -> str:
 
 def _draw(table: pd.DataFrame, chance: pd.DataFrame) -> Figure:
     names = condition_names(table)
-    figure, (left, right) = charts.panels(2, width_in=panel_width(names), height_in=3.0)
+    figure, (left, right) = charts.panels(2, width_in=panel_width(names), height_in=panel_height(names))
     draw_chance(left, chance, names)
     charts.draw_animals(left, as_groups(table), "clustered_percent", groups=names, label="new spines in clusters, %")
     turn_names(left, names)

@@ -192,10 +192,20 @@ def panel_width(names: Sequence[str]) -> float:
     return max(charts.PANEL_IN[0], 0.5 * len(names) + 0.8)
 
 
-def turn_names(axes: Axes, names: Sequence[str]) -> None:
-    """Turn the names under the places where there are too many to stand upright."""
+def panel_height(names: Sequence[str]) -> float:
+    """Return the height of a panel that leaves room for the names below it and a key, inches."""
+    return 3.2 + (0.04 * max(map(len, names)) if is_turned(names) else 0.0)
+
+
+def is_turned(names: Sequence[str]) -> bool:
+    """Return whether names are too many, or too long for so many, to stand upright under their places."""
     longest = max((len(line) for name in names for line in charts.wrapped(name).split("\n")), default=0)
-    if len(names) > MOST_UPRIGHT + 1 or (len(names) > MOST_UPRIGHT and longest > LONGEST_UPRIGHT):
+    return len(names) > MOST_UPRIGHT + 1 or (len(names) > MOST_UPRIGHT and longest > LONGEST_UPRIGHT)
+
+
+def turn_names(axes: Axes, names: Sequence[str]) -> None:
+    """Turn the names under the places where they cannot stand upright."""
+    if is_turned(names):
         axes.set_xticks(range(len(names)), list(names), rotation=35, ha="right", rotation_mode="anchor")
 
 
