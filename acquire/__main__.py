@@ -22,6 +22,7 @@ from rich.table import Table
 
 from acquire.errors import StudyError, tell_unexpected
 from analysis.errors import ExperimentError
+from analysis.jobs import keep_freed_memory
 from analysis.model import Transform, Verdict
 
 FORMAT_OPTION = "--format"
@@ -445,6 +446,7 @@ def analyse(
         raise typer.BadParameter("--spines needs stacks with --out, not --study")
     if study is None and (scheduler is not None or workers is not None or again):
         raise typer.BadParameter("--scheduler, --workers and --again are for --study")
+    keep_freed_memory()
     with _progress_bar() as progress:
         if study is not None:
             from acquire.commands import analyse_study
@@ -640,7 +642,11 @@ def import_spines(
         tuple[float, float, float] | None, typer.Option("--voxel-um", metavar="Z Y X", help="Voxel size, um.")
     ] = None,
 ) -> None:
-    """Take spines marked in another program into a study, as an analysed field."""
+    """Take spines marked in another program into a study, as an analysed field.
+
+    A CSV has one row a spine and session: session (0, 1, ...), track_id (equal: the same spine), head_z_um, head_y_um,
+    head_x_um, um from the centre of the first voxel; if known dendrite, base_z_um, base_y_um, base_x_um, state.
+    """
     from acquire.importing import MarkFormat, Marks, Place
     from acquire.importing import import_spines as take_in
 

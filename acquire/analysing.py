@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from acquire.uptodate import AnalysedStack, write_analysis_record
 from analysis.errors import ExperimentError, StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.fieldtables import scorable_stretches, session_table, write_sessions
+from analysis.jobs import two_at_a_time
 from analysis.marks import read_marks
 from analysis.memory import MEMORY_FOLDER, Memory, SavedStack
 from analysis.model import Fate, Stack
@@ -57,7 +59,7 @@ def analyse_stores(
 ) -> Analysed:
     """Compare the stacks of a field of a study, one a session; write tables, pictures, and of what they were made."""
     with Memory(folder / MEMORY_FOLDER) as memory:
-        stacks = [SavedStack(store, memory) for store in stores]
+        stacks = two_at_a_time([partial(SavedStack, store, memory) for store in stores])
         analysis = analyse_field(stacks, weights=weights, progress=progress)
         told = write_outputs(folder, stacks, analysis, parquet=True)
         with writing(folder):
@@ -99,7 +101,7 @@ def analyse_stacks(
     traced = read_dendrites(dendrites) if dendrites is not None else None
     marks = read_marks(spines) if spines is not None else None
     with Memory(folder / MEMORY_FOLDER) as memory:
-        stacks = [SavedStack(path, memory, voxel_um) for path in paths]
+        stacks = two_at_a_time([partial(SavedStack, path, memory, voxel_um) for path in paths])
         check_one_field(stacks)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)

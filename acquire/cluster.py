@@ -1,9 +1,9 @@
 """The fields of a study on several processes or computers, with dask.distributed: field by field.
 
 A worker is a process that does one field at a time. When it dies the field is done again by another, and a field that
-ends three of them is given up. Workers see the study under the same path, or at a URL, and have the same version of
-this program: so what they write is what one computer would have written. Loaded without dask, which is asked for when
-a cluster is.
+ends three of them is given up (on a cluster that runs already: as many as its scheduler allows). Workers see the study
+under the same path, or at a URL, and have the same version of this program: so what they write is what one computer
+would have written. Loaded without dask, which is asked for when a cluster is.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def do_on(client: Client, works: Sequence[FieldWork], progress: Progress, do: Do
     """
     from distributed import wait
 
-    program = _fingerprint_of_program()
+    program = _program_of(client)
     countdown = Countdown(len(works), progress)
     heard: deque[tuple[str, str, float]] = deque()
     client.subscribe_topic(TOPIC, lambda event: heard.append(event[1]))
@@ -176,17 +176,17 @@ class _Order:
 
     work: FieldWork
     do: Do
-    program: str
+    program: tuple[str, str]
 
     def __call__(self) -> FieldOutcome:
         from distributed import get_worker
 
         worker, work = get_worker(), self.work
         os.environ.setdefault(SHARE_VARIABLE, str(worker.state.nthreads))
-        if (own := _fingerprint_of_program()) != self.program:
+        if _own_program() != self.program:
             fault = (
-                f"the worker on {platform.node()} has another version of samefield or its libraries ({own[:8]}, not "
-                f"{self.program[:8]}); install the same there"
+                f"the worker on {platform.node()} has another samefield, other libraries or another kind of processor "
+                "than the first worker; install the same on all"
             )
             return FieldOutcome(work.animal, work.field, fault=fault)
         if not (is_url(work.folder) or Path(work.folder).is_dir()):
@@ -207,10 +207,27 @@ class _Speaker:
             self._worker.log_event(TOPIC, (self._name, what, share))
 
 
-def _fingerprint_of_program() -> str:
-    from analysis.memory import fingerprint_of_package
+def _program_of(client: Client) -> tuple[str, str]:
+    """Return the program of the first worker, which all others must have; its code is the code of this process.
 
-    return fingerprint_of_package()
+    Libraries and processor may differ from those here: it is the workers who compute.
+    """
+    from analysis.memory import fingerprint_of_code
+
+    first = next(iter(client.nthreads()))
+    try:
+        program: tuple[str, str] = client.run(_own_program, workers=[first])[first]
+    except ImportError as error:
+        raise StudyError(f"{first} cannot load samefield ({error}); pip install 'samefield[cluster]' there") from error
+    if program[0] != fingerprint_of_code():
+        raise StudyError(f"{first} has another version of samefield than this computer; install the same on all")
+    return program
+
+
+def _own_program() -> tuple[str, str]:
+    from analysis.memory import fingerprint_of_code, fingerprint_of_package
+
+    return fingerprint_of_code(), fingerprint_of_package()
 
 
 def _outcome(future: Future, work: FieldWork) -> FieldOutcome:

@@ -16,7 +16,9 @@ import pandas as pd
 from acquire.analysing import Progress
 from acquire.errors import StudyError
 from acquire.files import writing
-from acquire.imported import ImportRecord, read_import
+from acquire.images import said_of_making
+from acquire.imported import IMPORTED, ImportRecord, read_import
+from acquire.model import SessionRecord
 from acquire.store import Study
 from analysis.dictionary import data_dictionary
 from analysis.edits import EDITS_FILE, History, read_edits
@@ -26,6 +28,7 @@ from analysis.followed import REVIEWED_BY, AnalysedField
 from analysis.labels import write_labels
 from analysis.marked import MarkedSession, Point, marked_session
 from analysis.omezarr import look_at_zarr
+from analysis.rawimage import ACQUIRED
 from analysis.reviewed import apply_edits
 from analysis.roisets import write_roi_set
 from analysis.stack import read_stack
@@ -35,6 +38,7 @@ from analysis.tables import write_table
 FATES_FILE = "fates.csv"
 TABLE_NAMES = ("spines", "dendrites", "tracks", "fates")
 SESSIONS, DICTIONARY, TABLES_FOLDER = "sessions", "columns", "tables"
+PARTS_IN_STUDY = 6  # animals, animal, sessions, session, field, stack
 VOXEL_COLUMNS = ("voxel_z_um", "voxel_y_um", "voxel_x_um")
 
 
@@ -172,9 +176,17 @@ def _exported_field(study: Study, animal: str, name: str, plan: ExportPlan) -> E
         record, store = records.get(session), stores.get(session)
         voxel_um, shape, channels = _geometry(store, imported, number, plan.voxel_um)
         day = None if record is None else record.day
-        started = "" if record is None else record.started.isoformat()
+        started = "" if record is None else _started(record, store)
         sessions.append(ExportedSession(number, session, day, started, store, voxel_um, shape, channels))
     return ExportedField(animal, name, study.animal(animal).group, tables, tuple(sessions))
+
+
+def _started(record: SessionRecord, store: Path | None) -> str:
+    """Return when a session began; of an imported one what its stack says, empty when that says nothing."""
+    if record.rig != IMPORTED:
+        return record.started.isoformat()
+    told = {} if store is None else said_of_making(store).get(IMPORTED, {})
+    return "" if told.get(ACQUIRED) is None else record.started.isoformat()
 
 
 def _geometry(
@@ -290,7 +302,7 @@ def _session_row(field: ExportedField, session: ExportedSession) -> dict[str, ob
         "day": float("nan") if session.day is None else session.day,
         "started": session.started,
         **dict(zip(VOXEL_COLUMNS, voxel, strict=True)),
-        "stack": "" if session.store is None else "/".join(session.store.parts[-5:]),
+        "stack": "" if session.store is None else "/".join(session.store.parts[-PARTS_IN_STUDY:]),
     }
 
 

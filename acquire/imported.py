@@ -9,6 +9,8 @@ from acquire.model import FORMAT_VERSION, Finite, Record
 from acquire.store import read_record, write_record
 
 IMPORT_FILE = "imported.json"
+IMPORTED = "imported"
+"""Name of the rig of sessions that were taken in, and key of what their stacks say of it."""
 
 
 class ImportedFile(Record):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import said_of_making, software_version, write_foreign_stack
-from acquire.imported import IMPORT_FILE, ImportedFile, ImportedSession, ImportRecord, write_import
+from acquire.imported import IMPORT_FILE, IMPORTED, ImportedFile, ImportedSession, ImportRecord, write_import
 from acquire.model import FieldRecord, SessionRecord, StagePosition, utc_now
 from acquire.store import Study, made_record
 from analysis.errors import StackError
@@ -39,7 +39,7 @@ from analysis.stack import read_stack, reading
 from analysis.swc import read_swc
 from analysis.tables import write_table
 
-FATES_FILE, IMPORTED = "fates.csv", "imported"
+FATES_FILE = "fates.csv"
 TABLE_NAMES = ("spines", "dendrites", "tracks", "fates")
 SAME_SITTING_DAYS = 0.25
 SECONDS_A_DAY = 86400.0

@@ -204,14 +204,15 @@ def _refuse_unwritable(there: RemotePath) -> None:
     remedy = "give --out DIR for the tables"
     if there.url.startswith(("http://", "https://")):
         raise StudyError(f"{there} can be read, but a web server takes no tables; {remedy}")
+    with reaching(there.url):
+        if not there.files.exists(f"{there.inside}/study.json"):
+            raise StudyError(f"{there} is no study: it has no study.json; check the URL")
     try:
         with reaching(there.url):
-            if not there.files.exists(f"{there.inside}/study.json"):
-                raise StudyError(f"{there} is no study: it has no study.json; check the URL")
             there.files.pipe_file(f"{there.inside}/{PROBE}", b"")
             there.files.rm_file(f"{there.inside}/{PROBE}")
     except StackError as error:
-        raise StudyError(f"{error}; if it cannot be written, {remedy}") from error
+        raise StudyError(f"{there} cannot be written; {remedy} ({error})") from error
 
 
 def _fetch_records(there: RemotePath, folder: Path, animal: str) -> None:

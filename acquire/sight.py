@@ -56,4 +56,4 @@ class LivePower:
     @property
     def says(self) -> str:
         """The power, and the most that it may be, in words."""
-        return f"{self.asked_mw:.1f} of {self.most_mw:.1f} mW"
+        return f"{self.asked_mw:.1f} of {self.most_mw:g} mW"

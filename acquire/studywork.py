@@ -19,6 +19,7 @@ from analysis.remote import RemotePath, as_place, reaching
 from analysis.tables import OVERLAY
 
 Progress = Callable[[str, float], None]
+FETCHED = (".csv", ".parquet", ".png", ".html", ".json", ".jsonl")
 LEAST_KNOWN = 0.1  # of a field: before that nobody knows how long the others take
 LEAST_WAITED_S = 5.0
 
@@ -112,6 +113,7 @@ def _is_remote(work: FieldWork) -> bool:
 def _do_remotely(work: FieldWork, progress: Progress) -> tuple[str, bool]:
     """Analyse in a folder of this computer; bring there what lies at the URL, and what is new from there."""
     from acquire.uptodate import ANALYSIS_FILE, outputs_in
+    from analysis.reviewtables import REVIEWED_FOLDER
 
     there = RemotePath(work.folder)
     with tempfile.TemporaryDirectory(prefix="samefield-") as made:
@@ -119,17 +121,20 @@ def _do_remotely(work: FieldWork, progress: Progress) -> tuple[str, bool]:
         with reaching(work.folder):
             _fetch_outputs(there, here)
         told, is_new = _do(work, here, progress)
-        if is_new:
-            with reaching(work.folder):
+        with reaching(work.folder):
+            if is_new:
                 there.files.makedirs(there.inside, exist_ok=True)
                 _send_outputs([*outputs_in(here), here / ANALYSIS_FILE], there)
+            if (here / REVIEWED_FOLDER).is_dir():
+                there.files.makedirs(f"{there.inside}/{REVIEWED_FOLDER}", exist_ok=True)
+                _send_outputs(sorted((here / REVIEWED_FOLDER).iterdir()), there / REVIEWED_FOLDER)
     return told.replace(str(here), work.folder), is_new
 
 
 def _fetch_outputs(there: RemotePath, here: Path) -> None:
     if there.files.exists(there.inside):
         for name in there.files.ls(there.inside, detail=False):
-            if Path(name).suffix in (".csv", ".parquet", ".png", ".html", ".json") and there.files.isfile(name):
+            if Path(name).suffix in FETCHED and there.files.isfile(name):
                 there.files.get_file(name, str(here / Path(name).name))
 
 

@@ -19,14 +19,15 @@ from acquire.model import Record, utc_now
 from analysis.memory import fingerprint_of_file, fingerprint_of_package
 from analysis.packing import fingerprint
 from analysis.remote import RemotePath
-from analysis.tables import OVERLAY
+from analysis.tables import OVERLAY, SESSIONS_FILE, STRETCHES_FILE
 
 ANALYSIS_FILE = "analysis.json"
 TABLES = ("spines", "dendrites", "tracks", "fates")
 OUTPUTS = (
     *(f"{table}.csv" for table in TABLES),
     *(f"{table}.parquet" for table in TABLES),
-    "sessions.csv",
+    SESSIONS_FILE,
+    STRETCHES_FILE,
     "gallery.png",
     "report.html",
 )

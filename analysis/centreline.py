@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.linalg import solveh_banded
 
 from analysis.model import Dendrite, Floats, Stack
+from analysis.ranking import running_percentile
 
 STEP_UM = 0.25
 """Distance along the line at which the shaft is looked for, um."""
@@ -156,7 +157,7 @@ def _without_spines(view: NDArray[np.float32]) -> NDArray[np.float32]:
     """Keep what goes on along the line: spines and specks are shorter than the window."""
     window = min(len(view), max(1, round(_SPINE_WINDOW_UM / STEP_UM)))
     calm = ndimage.gaussian_filter(view, (1.0, 0.2 / ACROSS_STEP_UM, 0.6 / DEPTH_STEP_UM), mode="nearest")
-    calm = ndimage.percentile_filter(calm, _SPINE_PERCENTILE, size=(window, 1, 1), mode="nearest")
+    calm = running_percentile(calm, _SPINE_PERCENTILE, window)
     kept: NDArray[np.float32] = ndimage.gaussian_filter1d(calm, 2.0, axis=0, mode="nearest")
     return kept
 
@@ -231,7 +232,7 @@ def _radius(stack: Stack, points: Floats) -> Floats:
     across = _offsets(_RADIUS_REACH_UM, 0.06)
     view = _sampled(stack, line, normals(line), across, np.zeros(1))[..., 0]
     window = min(len(view), max(1, round(_SPINE_WINDOW_UM / STEP_UM)))
-    view = ndimage.percentile_filter(view, _SPINE_PERCENTILE, size=(window, 1), mode="nearest")
+    view = running_percentile(view, _SPINE_PERCENTILE, window)
     view = ndimage.gaussian_filter(view, (2.0, 2.0), mode="nearest")
     middle = len(across) // 2
     top = view[:, middle - 4 : middle + 5].max(axis=1)

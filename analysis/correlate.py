@@ -7,12 +7,13 @@ means about zero on average everywhere (:func:`flatten`), so that no local mean 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
 
-from analysis.jobs import own_threads
+from analysis.jobs import own_threads, two_at_a_time
 
 Image = NDArray[np.float32]
 THREADS = own_threads()
@@ -53,8 +54,10 @@ def flatten(image: Image, small: ArrayLike, large: ArrayLike) -> Image:
     noise = max(middle - low, 0.02 * float(image.max() - low), 1e-12)
     logged = np.log1p(np.maximum(image - low, 0) / np.float32(noise))
     fine, coarse = (np.asarray(sigma, dtype=float) for sigma in (small, large))
-    smooth = ndimage.gaussian_filter(logged, fine, truncate=3.0)
-    smooth -= ndimage.gaussian_filter(logged, coarse, truncate=2.5)
+    blurs = [partial(ndimage.gaussian_filter, logged, fine, truncate=3.0)]
+    blurs.append(partial(ndimage.gaussian_filter, logged, coarse, truncate=2.5))
+    smooth, wide = two_at_a_time(blurs)
+    smooth -= wide
     overall = float(np.std(smooth))
     if not np.isfinite(overall) or overall < 1e-6:
         return np.zeros_like(smooth)
@@ -166,8 +169,11 @@ def _window_sums(image: Image, size: Sequence[int]) -> Image:
     """Sum over the window that starts at each voxel; shape shrinks by size - 1."""
     sums: NDArray[np.floating] = image.astype(np.float64)
     for axis, n in enumerate(size):
-        total = np.cumsum(sums, axis=axis)
-        total = np.concatenate([np.zeros_like(np.take(total, [0], axis=axis)), total], axis=axis)
-        upper = np.take(total, np.arange(n, total.shape[axis]), axis=axis)
-        sums = upper - np.take(total, np.arange(0, total.shape[axis] - n), axis=axis)
+        shape = list(sums.shape)
+        shape[axis] += 1
+        total = np.empty(shape)
+        rows = np.moveaxis(total, axis, 0)
+        rows[0] = 0
+        np.cumsum(sums, axis=axis, out=np.moveaxis(rows[1:], 0, axis))
+        sums = np.moveaxis(rows[n:] - rows[:-n], 0, axis)
     return sums.astype(np.float32)

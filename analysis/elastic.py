@@ -34,6 +34,16 @@ class Window:
     size_um: tuple[float, float, float]
     reach_um: tuple[float, float, float]
 
+    @property
+    def size(self) -> list[int]:
+        """Its size in steps."""
+        return [round(um / step) for um, step in zip(self.size_um, STEP_UM, strict=True)]
+
+    @property
+    def span(self) -> list[int]:
+        """How far it is moved each way, steps."""
+        return [round(um / step) for um, step in zip(self.reach_um, STEP_UM, strict=True)]
+
 
 WINDOWS = (Window((24.0, 12.0, 8.0), (4.0, 4.0, 6.0)), Window((20.0, 12.0, 8.0), (1.6, 1.6, 2.0)))
 
@@ -108,7 +118,8 @@ def register_dendrite(
     rigid = curve.moved(today_from_reference)
     followed = rigid
     for window in WINDOWS:
-        centres_um, shifts_um, height = _match_along((curve, reference), (followed, today), given_um[-1], window)
+        fixed = reference.recall(flat_beside, points, window)  # every later session asks for the same
+        centres_um, shifts_um, height = _match_along(fixed, (followed, today), given_um[-1], window)
         weight = np.clip((height - LEAST_CORRELATION) / (1 - LEAST_CORRELATION), 0, 1)
         known_um = _interpolate(centres_um, curve.along_um, followed.places_zyx_um - rigid.places_zyx_um)
         course = _smooth_course(known_um + shifts_um, weight)
@@ -188,21 +199,32 @@ def _draw_out(places: Floats, many: int, look: int) -> Floats:
     return np.concatenate([head, places, tail])
 
 
+def flat_beside(stack: Stack, points_zyx_um: Floats, window: Window) -> Image:
+    """Return the contrast beside a line, wide enough for a window and its reach, shape (along, across, depth)."""
+    curve, _ = _lay_curve(points_zyx_um)
+    return _flat(*curve.sample(stack, *_axes(window)))
+
+
 def _match_along(
-    there: tuple[_Curve, Stack], here: tuple[_Curve, Stack], length_um: float, window: Window
+    fixed: Image, here: tuple[_Curve, Stack], length_um: float, window: Window
 ) -> tuple[Floats, Floats, Floats]:
     """Return the places matched, how far each lies from today's curve in today's stack, and the correlations."""
-    span = [round(r / s) for r, s in zip(window.reach_um, STEP_UM, strict=True)]
-    size = [round(w / s) for w, s in zip(window.size_um, STEP_UM, strict=True)]
-    across, depth = (_centred_axis(size[a] + 2 * span[a], STEP_UM[a]) for a in (1, 2))
-    (fixed, _), (moving, shown) = (_flat(*curve.sample(stack, across, depth)) for curve, stack in (there, here))
+    span, size = window.span, window.size
+    values, shown = here[0].sample(here[1], *_axes(window))
+    moving = _flat(values, shown)
     fixed = fixed * shown  # what today's stack cannot show must not draw the windows into it
     centres_um = np.linspace(0.0, length_um, max(2, round(length_um / EVERY_UM) + 1))
-    first = np.round((centres_um - there[0].along_um[0]) / STEP_UM[0] - (size[0] - 1) / 2).astype(int)
+    first = np.round((centres_um - here[0].along_um[0]) / STEP_UM[0] - (size[0] - 1) / 2).astype(int)
     starts = np.stack([first, np.full_like(first, span[1]), np.full_like(first, span[2])], axis=1)
     peaks = [peak_position(m) for m in match_windows(fixed, moving, starts, size, span)]
     shifts = (np.array([p for p, _ in peaks]) - span) * STEP_UM
     return centres_um, here[0].displacement(centres_um, shifts), np.array([h for _, h in peaks])
+
+
+def _axes(window: Window) -> tuple[Floats, Floats]:
+    """Return where the surroundings are sampled across and in depth, um."""
+    across, depth = (_centred_axis(window.size[a] + 2 * window.span[a], STEP_UM[a]) for a in (1, 2))
+    return across, depth
 
 
 def _centred_axis(count: int, step_um: float) -> Floats:
@@ -210,10 +232,10 @@ def _centred_axis(count: int, step_um: float) -> Floats:
     return axis
 
 
-def _flat(values: Image, inside: Image) -> tuple[Image, Image]:
-    """Return the contrast, zero where the stack has no values, and where it has."""
+def _flat(values: Image, inside: Image) -> Image:
+    """Return the contrast, zero where the stack has no values."""
     small, large = (np.divide(b, STEP_UM) for b in BAND_UM)
-    return flatten(values, small, large) * inside, inside
+    return flatten(values, small, large) * inside
 
 
 def _smooth_course(shifts_um: Floats, weight: Floats) -> Floats:

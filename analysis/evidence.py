@@ -8,16 +8,18 @@ Detection asks at every place, presence at predicted ones: both through :meth:`E
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter1d, map_coordinates, percentile_filter
+from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from analysis.learned import SpineMap
 from analysis.model import Floats
+from analysis.ranking import running_percentile
 from analysis.straighten import StraightenedDendrite
 
 Volume = NDArray[np.float32]
@@ -59,6 +61,30 @@ SPINE_SCORE = SpineScore()
 
 
 @dataclass(frozen=True, eq=False)
+class Levels:
+    """What the light beside one straightened dendrite is compared with; the parameters as of :class:`Evidence`."""
+
+    shaft: Floats
+    spread: Floats
+    background: float
+    noise: float
+
+    @classmethod
+    def of(cls, straightened: StraightenedDendrite, light: Volume, contrast: Volume) -> Levels:
+        """Measure them in the light, smoothed in depth, and in the contrast of heads."""
+        away = np.abs(straightened.across_um) > 0.6 * straightened.across_um[-1]
+        background = float(np.percentile(light[:, away], 30))
+        noise = 1.4826 * float(np.median(np.abs(contrast[:, away])))
+        shaft = _shaft_brightness(light, straightened) - background
+        relative = contrast / np.maximum(shaft, 1e-6).astype(np.float32)[:, None, None]
+        return cls(shaft, _spread(relative, straightened), background, noise)
+
+
+def _measured(measure: Callable[[], Levels]) -> Levels:
+    return measure()
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """Maps of one straightened dendrite from which every place beside the shaft can be judged.
 
@@ -95,20 +121,31 @@ class Evidence:
     learned: SpineMap | None = None
 
     @classmethod
-    def of(cls, straightened: StraightenedDendrite, learned: SpineMap | None = None) -> Evidence:
-        """Make the maps of one straightened dendrite, with what the network sees of it where there is one."""
+    def of(
+        cls,
+        straightened: StraightenedDendrite,
+        learned: SpineMap | None = None,
+        recall: Callable[[Callable[[], Levels]], Levels] = _measured,
+    ) -> Evidence:
+        """Make the maps of one straightened dendrite.
+
+        Parameters
+        ----------
+        straightened
+            The volume.
+        learned
+            What the network sees of it, where there is one.
+        recall
+            Is given how the levels are measured, and returns them; it may know them.
+        """
         step, across_step, _ = straightened.steps_um
         light = _light(straightened)
         left = light - _running_profile(light, step)
         head = _blur(left, HEAD_SIGMA_UM / step, HEAD_SIGMA_UM / across_step)
         contrast = head - _blur(left, RING_SIGMA_UM / step, RING_SIGMA_UM / across_step)
-        away = np.abs(straightened.across_um) > 0.6 * straightened.across_um[-1]
-        background = float(np.percentile(light[:, away], 30))
-        noise = 1.4826 * float(np.median(np.abs(contrast[:, away])))
-        shaft = _shaft_brightness(light, straightened) - background
-        relative = contrast / np.maximum(shaft, 1e-6).astype(np.float32)[:, None, None]
-        spread = _spread(relative, straightened)
-        return cls(straightened, left, head, contrast, shaft, spread, background, noise, learned)
+        levels = recall(partial(Levels.of, straightened, light, contrast))
+        told = (levels.shaft, levels.spread, levels.background, levels.noise)
+        return cls(straightened, left, head, contrast, *told, learned)
 
     @cached_property
     def profile(self) -> Volume:
@@ -199,7 +236,7 @@ def _running_profile(light: Volume, step_um: float) -> Volume:
     edges = np.unique(edges)
     coarse = np.stack([light[a:b].mean(axis=0) for a, b in pairwise(edges)])
     window = max(1, round(PROFILE_WINDOW_UM / (block * step_um))) | 1
-    coarse = percentile_filter(coarse, PROFILE_PERCENTILE, size=(window, 1, 1), mode="nearest")
+    coarse = running_percentile(coarse, PROFILE_PERCENTILE, window)
     coarse = gaussian_filter1d(coarse, 1.0, axis=0, mode="nearest")
     centres = 0.5 * (edges[:-1] + edges[1:] - 1)
     return _stretch(coarse, centres, len(light))

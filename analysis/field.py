@@ -21,10 +21,10 @@ from analysis.carry import CarriedDendrite, carry_dendrites, find_field_dendrite
 from analysis.centreline import is_within
 from analysis.detect import Spine
 from analysis.errors import StackError
-from analysis.jobs import two_at_a_time
+from analysis.jobs import small_sums_in_one_thread, two_at_a_time
 from analysis.marks import Marks, refuse_misplaced, track_marks
 from analysis.model import Dendrite, Floats, SpineState, Stack, Transform, Verdict
-from analysis.noise import estimate_noise
+from analysis.noise import Noise, estimate_noise
 from analysis.presence import Presence
 from analysis.register import UNSURE_PROBABILITY, StackRegistration, register_stacks
 from analysis.size import measure_head_sizes
@@ -112,6 +112,7 @@ class FieldAnalysis:
         return files
 
 
+@small_sums_in_one_thread()
 def analyse_field(
     stacks: Sequence[Stack],
     *,
@@ -151,7 +152,7 @@ def analyse_field(
         refuse_outside(stacks[0], dendrites)
     if marks is not None:
         refuse_misplaced(marks, stacks)
-    traced, found = _look(stacks, tell, trace=dendrites is None)
+    traced, found, noises = _look(stacks, tell, trace=dendrites is None)
     transforms = [Transform.identity() if one is None else one for one in found]
     carried = _find_dendrites(stacks, traced, transforms, dendrites, tell)
     lines = [[one.dendrites[session] for one in carried] for session in range(len(stacks))]
@@ -160,19 +161,19 @@ def analyse_field(
         surveys, tracks, presence = track_marks(
             stacks, carried, marks if dendrites is not None else marks.without_dendrites()
         )
-        visibility = _judge_visibility(stacks, lines, found, surveys, [])
+        visibility = _judge_visibility(stacks, lines, found, surveys, [], noises=noises)
     else:
         surveys = _survey(stacks, lines, weights, tell)
         tell("matching spines over the sessions", 0.9)
         tracks = track_spines(surveys, carried)
-        visibility = _judge_visibility(stacks, lines, found, surveys, tracks)
+        visibility = _judge_visibility(stacks, lines, found, surveys, tracks, noises=noises)
         tracks = hide_unseen(tracks, visibility)
         presence = weigh_tracks(tracks, len(stacks))
     ever = np.flatnonzero((presence.state == SpineState.PRESENT).any(axis=1))
     tracks, presence = [tracks[i] for i in ever], presence.of(ever)
     tell("done", 1.0)
     return FieldAnalysis(
-        make_table(_spine_rows(stacks, surveys, tracks, presence), SPINE_COLUMNS),
+        make_table(_spine_rows(stacks, noises, surveys, tracks, presence), SPINE_COLUMNS),
         make_table(_dendrite_rows(carried), DENDRITE_COLUMNS),
         make_table(_track_rows(tracks, presence), TRACK_COLUMNS),
         make_table(_fate_rows(presence), FATE_COLUMNS),
@@ -228,8 +229,9 @@ def _judge_visibility(
     found: Sequence[Transform | None],
     surveys: Sequence[Survey],
     tracks: Sequence[TrackedSpine],
+    *,
+    noises: Sequence[Noise],
 ) -> list[Visibility]:
-    noises = [stack.recall(estimate_noise) for stack in stacks]
     judged = judge_sessions(tracks, surveys, noises, [one is not None for one in found])
     return [replace(seen, clipped=_clipped(stack, own)) for seen, stack, own in zip(judged, stacks, lines, strict=True)]
 
@@ -329,13 +331,13 @@ def count_empty_planes(stack: Stack) -> int:
 
 def _look(
     stacks: Sequence[Stack], tell: Progress, *, trace: bool
-) -> tuple[list[list[Dendrite]], list[Transform | None]]:
+) -> tuple[list[list[Dendrite]], list[Transform | None], list[Noise]]:
     """Trace the dendrites of every stack, if asked, and register it to the first: ``reference_from_session``.
 
     Returns
     -------
     tuple
-        The lines; and the transforms, None for a stack in which there is nothing to recognise.
+        The lines; the transforms, None for a stack in which there is nothing to recognise; and the noise.
 
     Raises
     ------
@@ -343,22 +345,25 @@ def _look(
         When a stack shows another field than the first.
     """
 
-    def look(session: int, what: str) -> list[Dendrite] | Transform | None:
+    def look(session: int, what: str) -> list[Dendrite] | Transform | Noise | None:
         stack = stacks[session]
-        return stack.recall(trace_dendrites) if what == "tracing dendrites in" else _register(stack, stacks[0])
+        if what == "registering":
+            return _register(stack, stacks[0])
+        return stack.recall(trace_dendrites) if what == "tracing dendrites in" else stack.recall(estimate_noise)
 
     jobs = [(session, "registering") for session in range(1, len(stacks))]
     jobs += [(session, "tracing dendrites in") for session in range(len(stacks)) if trace]
+    jobs += [(session, "weighing the noise of") for session in range(len(stacks))]
     jobs.sort()
     answers = two_at_a_time(
         [partial(look, *job) for job in jobs],
         lambda n: tell(f"{jobs[n][1]} {stacks[jobs[n][0]].name}", 0.4 * n / len(jobs)),
     )
     lines = [answer for answer in answers if isinstance(answer, list)]
-    found = [Transform.identity(), *(answer for answer in answers if not isinstance(answer, list))]
+    found = [Transform.identity(), *(one for one in answers if one is None or isinstance(one, Transform))]
     for session in np.flatnonzero([one is None for one in found]).tolist() if trace else []:
         lines[session] = []
-    return lines, found
+    return lines, found, [answer for answer in answers if isinstance(answer, Noise)]
 
 
 def _register(today: Stack, reference: Stack) -> Transform | None:
@@ -405,12 +410,16 @@ def _find_dendrites(
 
 
 def _spine_rows(
-    stacks: Sequence[Stack], surveys: Sequence[Survey], tracks: Sequence[TrackedSpine], presence: Presence
+    stacks: Sequence[Stack],
+    noises: Sequence[Noise],
+    surveys: Sequence[Survey],
+    tracks: Sequence[TrackedSpine],
+    presence: Presence,
 ) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for session, (stack, survey) in enumerate(zip(stacks, surveys, strict=True)):
+    for session, (stack, noise, survey) in enumerate(zip(stacks, noises, surveys, strict=True)):
         there: list[int] = np.flatnonzero(presence.state[:, session] == SpineState.PRESENT).tolist()
-        sizes = _head_sizes(stack, survey, [tracks[i].sights[session] for i in there])
+        sizes = _head_sizes(stack, noise, survey, [tracks[i].sights[session] for i in there])
         for track, (ratio, sd, clipped) in zip(there, sizes, strict=True):
             spine, probability = tracks[track].sights[session], float(presence.probability[track, session])
             place = (float(tracks[track].place_um[0]), spine.length_um, spine.side, ratio, spine.kind)
@@ -420,10 +429,9 @@ def _spine_rows(
     return rows
 
 
-def _head_sizes(stack: Stack, survey: Survey, spines: Sequence[Spine]) -> list[tuple[float, float, bool]]:
+def _head_sizes(stack: Stack, noise: Noise, survey: Survey, spines: Sequence[Spine]) -> list[tuple[float, float, bool]]:
     """Return the head size ratio of each spine, its standard deviation, and whether the detector clipped there."""
     sizes = [(0.0, 0.0, False)] * len(spines)
-    noise = stack.recall(estimate_noise)
     for name, evidence in survey.evidence.items():
         ours = [i for i, spine in enumerate(spines) if spine.dendrite == name]
         places = np.array([spines[i].place_um for i in ours]).reshape(-1, 3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ TUBE_RADIUS_UM = (1.0, SHAFT_RADIUS_UM, SHAFT_RADIUS_UM)
 STEP_UM = 0.25
 SPINES, DENDRITES = "spines", "dendrites"
 UNLINKED_LABEL = 1_000_000
-COMPRESSOR = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=4)
+PLANES_AT_ONCE = 16  # a whole stack and its distances would take four times its own memory
 Labels = NDArray[np.uint32]
 
 
@@ -39,44 +40,57 @@ def spine_label(spine: MarkedSpine, place: int) -> int:
     return UNLINKED_LABEL + place if spine.track_id is None else spine.track_id + 1
 
 
-def draw_spines(session: MarkedSession, shape: Sequence[int], voxel_um: Sequence[float]) -> Labels:
-    """Return the label image of the heads, shape (z, y, x). Heads outside the stack are not in it."""
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """Balls about points, each with the value of its voxels.
+
+    Parameters
+    ----------
+    places
+        Points of each label, shape (n, 3), um.
+    values
+        Of the labels.
+    radius_um
+        Of the balls, (z, y, x).
+    """
+
+    places: Sequence[Floats]
+    values: Sequence[int]
+    radius_um: tuple[float, float, float]
+
+    def planes(self, first: int, last: int, shape: Sequence[int], voxel_um: Sequence[float]) -> Labels:
+        """Draw the planes from ``first`` to before ``last`` of a stack; where two meet, a voxel is of the nearer."""
+        voxel, radius = np.asarray(voxel_um, dtype=float), np.asarray(self.radius_um)
+        labels = np.zeros((last - first, *shape[1:]), dtype=np.uint32)
+        nearest = np.full(labels.shape, np.inf, dtype=np.float32)
+        for points, value in zip(self.places, self.values, strict=True):
+            for point in points:
+                middle = np.rint(point / voxel).astype(int)
+                reach = np.floor(radius / voxel).astype(int) + 1
+                low, high = np.maximum(middle - reach, (first, 0, 0)), middle + reach + 1
+                high = np.minimum(high, (last, *shape[1:]))
+                if np.any(middle < 0) or np.any(middle >= shape) or np.any(low >= high):
+                    continue
+                box = tuple(slice(a, b) for a, b in zip(low - (first, 0, 0), high - (first, 0, 0), strict=True))
+                distance = _distance(low, high, point, voxel, radius)
+                inside = distance <= 1.0
+                if low[0] <= middle[0] < high[0]:
+                    inside[tuple(middle - low)] = True  # thin planes far apart may all miss the ball
+                inside &= distance < nearest[box]
+                nearest[box][inside], labels[box][inside] = distance[inside], value
+        return labels
+
+
+def spine_drawing(session: MarkedSession) -> Drawing:
+    """Return the heads of a session. Those outside of the stack are not drawn."""
     heads = [np.array([spine.head_zyx_um]) for spine in session.spines]
-    values = [spine_label(spine, place) for place, spine in enumerate(session.spines)]
-    return _drawn(heads, values, shape, voxel_um, HEAD_RADIUS_UM)
+    return Drawing(heads, [spine_label(spine, place) for place, spine in enumerate(session.spines)], HEAD_RADIUS_UM)
 
 
-def draw_dendrites(session: MarkedSession, shape: Sequence[int], voxel_um: Sequence[float]) -> Labels:
-    """Return the label image of the shafts, shape (z, y, x); the value is the dendrite's number and 1."""
+def dendrite_drawing(session: MarkedSession) -> Drawing:
+    """Return the shafts of a session; the value is the dendrite's number and 1."""
     lines = [resampled(line, STEP_UM) for line in session.dendrites.values()]
-    return _drawn(lines, [name + 1 for name in session.dendrites], shape, voxel_um, TUBE_RADIUS_UM)
-
-
-def _drawn(
-    places: Sequence[Floats],
-    values: Sequence[int],
-    shape: Sequence[int],
-    voxel_um: Sequence[float],
-    radius_um: Sequence[float],
-) -> Labels:
-    """Draw a ball about each point; where two meet, a voxel belongs to the nearer."""
-    voxel, radius = np.asarray(voxel_um, dtype=float), np.asarray(radius_um, dtype=float)
-    labels = np.zeros(tuple(shape), dtype=np.uint32)
-    nearest = np.full(labels.shape, np.inf, dtype=np.float32)
-    for points, value in zip(places, values, strict=True):
-        for point in points:
-            middle = np.rint(point / voxel).astype(int)
-            if np.any(middle < 0) or np.any(middle >= labels.shape):
-                continue
-            reach = np.floor(radius / voxel).astype(int) + 1
-            low, high = np.maximum(middle - reach, 0), np.minimum(middle + reach + 1, labels.shape)
-            box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-            distance = _distance(low, high, point, voxel, radius)
-            inside = distance <= 1.0
-            inside[tuple(middle - low)] = True  # thin planes far apart may all miss the ball
-            inside &= distance < nearest[box]
-            nearest[box][inside], labels[box][inside] = distance[inside], value
-    return labels
+    return Drawing(lines, [name + 1 for name in session.dendrites], TUBE_RADIUS_UM)
 
 
 def _distance(
@@ -126,17 +140,20 @@ def write_labels(
         root["ome"] = _described(v05.Image(multiscales=[_multiscale(store.name, voxel_um)]))
     zarr.create_group(part, zarr_format=3, attributes=root)
     if image is not None:
-        _write_array(part / "0", np.asarray(image))
+        _make_array(part / "0", image.shape, image.dtype)[...] = image
     names = v05.LabelsGroup(labels=[SPINES, DENDRITES])
     zarr.create_group(part / "labels", zarr_format=3, attributes={"ome": _described(names)})
     drawn = {
-        SPINES: (draw_spines(session, shape, voxel_um), _spine_properties(session)),
-        DENDRITES: (draw_dendrites(session, shape, voxel_um), _dendrite_properties(session)),
+        SPINES: (spine_drawing(session), _spine_properties(session)),
+        DENDRITES: (dendrite_drawing(session), _dendrite_properties(session)),
     }
-    for name, (labels, properties) in drawn.items():
+    for name, (drawing, properties) in drawn.items():
         about_label = _label_image(name, voxel_um, properties, has_image=image is not None)
         zarr.create_group(part / "labels" / name, zarr_format=3, attributes={"ome": about_label})
-        _write_array(part / "labels" / name / "0", labels)
+        array = _make_array(part / "labels" / name / "0", shape, np.uint32)
+        for first in range(0, shape[0], PLANES_AT_ONCE):
+            last = min(first + PLANES_AT_ONCE, shape[0])
+            array[first:last] = drawing.planes(first, last, shape, voxel_um)
     shutil.rmtree(store, ignore_errors=True)
     part.rename(store)
     return store
@@ -202,9 +219,12 @@ def _dendrite_properties(session: MarkedSession) -> dict[int, dict[str, Any]]:
     return {name + 1: {"dendrite": name, "points": len(line)} for name, line in session.dendrites.items()}
 
 
-def _write_array(path: Path, pixels: NDArray[Any]) -> None:
-    chunks = (1, *pixels.shape[1:])
-    array = zarr.create_array(
-        path, shape=pixels.shape, chunks=chunks, dtype=pixels.dtype, dimension_names=[*"zyx"], compressors=COMPRESSOR
+def _make_array(path: Path, shape: Sequence[int], dtype: Any) -> Any:
+    return zarr.create_array(
+        path,
+        shape=tuple(shape),
+        chunks=(1, *shape[1:]),
+        dtype=dtype,
+        dimension_names=[*"zyx"],
+        compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=np.dtype(dtype).itemsize),
     )
-    array[...] = pixels

@@ -3,7 +3,8 @@
 ``spines``: a CSV with the columns ``session, track_id, head_z_um, head_y_um, head_x_um``, one row a spine and session;
 the sessions are numbered from 0 in the order of time, equal ``track_id`` is the same spine. It may have ``dendrite``,
 ``base_z_um, base_y_um, base_x_um`` and ``state`` (present, absent or unscorable). The table of tracks of an analysis is
-one such. ``dendrites``: a CSV with ``session, dendrite, z_um, y_um, x_um``, the points of a line in their order.
+one such; so is one that PyMapManager wrote, with ``mapSession, runIdx, x, y, z`` in um. ``dendrites``: a CSV with
+``session, dendrite, z_um, y_um, x_um``, the points of a line in their order.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ from analysis.marked import BASE, NO_DENDRITE, MarkedSession, MarkedSpine, Point
 from analysis.model import Floats, SpineState
 
 NEEDED = ("session", "track_id", *HEAD)
+OF_PYMAPMANAGER = {
+    "mapSession": "session",
+    "runIdx": "track_id",
+    "parentID": "dendrite",
+    **{axis: f"head_{axis}_um" for axis in "zyx"},
+    **{f"c{axis}": f"base_{axis}_um" for axis in "zyx"},
+}
 DENDRITE_NEEDED = ("session", "dendrite", *POINT)
 
 
@@ -49,6 +57,9 @@ def read_numbers(file: Path, needed: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(file, skipinitialspace=True)
     except (OSError, ValueError) as error:
         raise StackError(f"{file.name} is no readable CSV: {str(error).splitlines()[0]}") from error
+    if {"mapSession", "runIdx"} <= set(table.columns):
+        spines = table["roiType"] == "spineROI" if "roiType" in table else table["runIdx"].notna()
+        table = table[spines].rename(columns=OF_PYMAPMANAGER)
     if missing := [name for name in needed if name not in table]:
         raise StackError(f"{file.name} lacks {', '.join(missing)}; it needs {', '.join(needed)}")
     if table.empty:

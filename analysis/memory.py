@@ -26,7 +26,7 @@ from analysis.remote import RemotePath
 from analysis.stack import read_stack, reading
 
 HELD_BYTES = 800_000_000  # of pixels at a time: one stack of 1024 x 1024 x 70 voxels has 75 to 150 MB
-KIND = b"samefield memory 1\n"
+KIND = b"samefield memory 2\n"
 SUFFIX = ".memory"
 MEMORY_FOLDER = "cache"
 """Name of the folder beside the tables of a field."""
@@ -239,7 +239,16 @@ def fingerprint_of_file(path: Path | RemotePath) -> str:
 @cache
 def fingerprint_of_package() -> str:
     """Return what stands for this package, its weights, and the libraries that compute for it."""
+    return fingerprint(_contents(), [version(name) for name in LIBRARIES], platform.machine())
+
+
+@cache
+def fingerprint_of_code() -> str:
+    """Return what stands for this package and its weights, whatever computer they are on."""
+    return fingerprint(_contents())
+
+
+def _contents() -> list[tuple[str, str]]:
     folder = Path(__file__).parent
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
-    contents = [(file.relative_to(folder).as_posix(), blake2b(file.read_bytes()).hexdigest()) for file in files]
-    return fingerprint(contents, [version(name) for name in LIBRARIES], platform.machine())
+    return [(file.relative_to(folder).as_posix(), blake2b(file.read_bytes()).hexdigest()) for file in files]

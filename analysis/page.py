@@ -64,7 +64,7 @@ class Picture:
     def of_image(cls, image: Image.Image, width_px: int, caption: str = "", *, dpi: float = 72.0) -> Picture:
         """Take an image of ``dpi`` dots an inch as it is."""
         png, packed = io.BytesIO(), io.BytesIO()
-        image.save(png, "PNG", compress_level=3, dpi=(dpi, dpi))
+        image.save(png, "PNG", compress_level=1, dpi=(dpi, dpi))
         if len(png.getvalue()) <= LARGE_BYTES:
             return cls(png.getvalue(), width_px, caption)
         image.save(packed, "WEBP", quality=88, method=0)

@@ -9,7 +9,9 @@ It knows nothing of dendrites or spines, and works in the frames of the two stac
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.special import expit
@@ -24,6 +26,7 @@ from analysis.alignment import (
 )
 from analysis.correlate import block_mean, flatten
 from analysis.errors import StackError
+from analysis.jobs import two_at_a_time
 from analysis.model import FOUND_AGREEMENT_UM, Floats, Stack, Transform, Verdict
 
 COARSE_UM = (3.0, 1.0, 1.0)
@@ -119,8 +122,8 @@ def register_stacks(
         _refuse_unusable(stack)
     start = prior or Transform.translation((reference.extent_zyx_um - today.extent_zyx_um) / 2)
     voxel_um = np.maximum(reference.voxel_um, today.voxel_um)
-    fine, coarse = reference.recall(_prepare, voxel_um)  # later sessions ask for the same
-    fine_today, coarse_today = _prepare(today, voxel_um)
+    both = partial(reference.recall, _prepare, voxel_um), partial(_prepare, today, voxel_um)
+    (fine, coarse), (fine_today, coarse_today) = two_at_a_time(both)  # later sessions ask for those of the reference
     lateral = np.array(reference.extent_zyx_um[1:]) / 2 if max_shift_um is None else np.full(2, max_shift_um)
     deeper_um = abs(reference.extent_zyx_um[0] - today.extent_zyx_um[0]) / 2
     reach_um = np.array([AXIAL_SEARCH_UM + deeper_um, *lateral])
@@ -131,15 +134,19 @@ def register_stacks(
     found, margin, height = search_motion(coarse, coarse_today, start, turns, reach_um=reach_um, near_um=NEAR_PEAK_UM)
     reversed_today = replace(coarse_today, values=np.ascontiguousarray(coarse_today.values[::-1]))
     as_turned = [Transform.rigid(yaw_deg=found.yaw_deg - start.yaw_deg, centre_zyx_um=centre_um)]
-    flipped = search_motion(coarse, reversed_today, start, as_turned, reach_um=reach_um, near_um=NEAR_PEAK_UM)
-    score = 0.0
-    for plan in BLOCKS:
-        refined = refine_motion(fine, fine_today, found, plan)
-        found, score = refined.motion, refined.score
-    stretched = stretch_motion(fine, fine_today, found, STRETCHED)
-    agreement_um, overlap = search_halves(coarse, coarse_today, found, reach_um=reach_um, axis_weight=AXIS_WEIGHT)
+    search_reversed = partial(search_motion, coarse, reversed_today, start, as_turned, reach_um=reach_um)
+    with ThreadPoolExecutor(max_workers=1) as beside:  # what the steps of the refinement need not wait for
+        flipped = beside.submit(search_reversed, near_um=NEAR_PEAK_UM)
+        score = 0.0
+        for plan in BLOCKS:
+            refined = refine_motion(fine, fine_today, found, plan)
+            found, score = refined.motion, refined.score
+        in_halves = partial(search_halves, reach_um=reach_um, axis_weight=AXIS_WEIGHT)
+        halves = beside.submit(in_halves, coarse, coarse_today, found)
+        stretched = stretch_motion(fine, fine_today, found, STRETCHED)
+    agreement_um, overlap = halves.result()
     probability = estimate_probability(score, margin, agreement_um, overlap)
-    is_reversed = flipped.height > height
+    is_reversed = flipped.result().height > height
     if is_reversed:
         probability = min(probability, REVERSED_PROBABILITY)
     verdict = judge(probability, agreement_um)
@@ -166,17 +173,17 @@ def judge(probability: float, agreement_um: float) -> Verdict:
 
 
 def _refuse_unusable(stack: Stack) -> None:
-    if stack.pixels.ndim != 3 or stack.pixels.size == 0 or not all(v > 0 for v in stack.voxel_um):
-        shape, voxel = "x".join(map(str, stack.pixels.shape)), "x".join(f"{v:g}" for v in stack.voxel_um)
+    if len(stack.shape) != 3 or 0 in stack.shape or not all(v > 0 for v in stack.voxel_um):
+        shape, voxel = "x".join(map(str, stack.shape)), "x".join(f"{v:g}" for v in stack.voxel_um)
         raise StackError(
             f"{stack.name} cannot be registered: shape {shape}, voxels {voxel} um. Give a (z, y, x) stack."
         )
-    size = np.array(stack.pixels.shape) * stack.voxel_um
-    if np.any(size < LEAST_EXTENT_UM) or min(stack.pixels.shape) < 3:
+    size = np.array(stack.shape) * stack.voxel_um
+    if np.any(size < LEAST_EXTENT_UM) or min(stack.shape) < 3:
         told = " x ".join(f"{v:.1f}" for v in size)
         least = " x ".join(f"{v:g}" for v in LEAST_EXTENT_UM)
         raise StackError(
-            f"{stack.name} is too small to be recognised: {told} um in {stack.pixels.shape[0]} planes. "
+            f"{stack.name} is too small to be recognised: {told} um in {stack.shape[0]} planes. "
             f"Take at least 3 planes and {least} um (z, y, x)."
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from analysis.fieldtables import (
     session_labels,
 )
 from analysis.figures import draw_fate_counts, draw_gallery, draw_overlay
+from analysis.jobs import two_at_a_time
 from analysis.model import Stack
 from analysis.page import Picture, Report, Section, write_report, write_whole
 from analysis.rawimage import PLANNED_PLANES
@@ -54,10 +56,15 @@ class FieldPictures:
     def of(cls, stacks: Sequence[Stack], tables: FieldTables) -> FieldPictures:
         """Draw them all."""
         labels = session_labels(stacks)
-        overlays = [_overlay(stack, tables, session, labels[session]) for session, stack in enumerate(stacks)]
-        gallery = Picture.of(draw_gallery(stacks, tables, labels=labels), GALLERY_CAPTION)
+        jobs = [partial(_gallery, stacks, tables, labels)]
+        jobs += [partial(_overlay, stack, tables, session, labels[session]) for session, stack in enumerate(stacks)]
+        gallery, *overlays = two_at_a_time(jobs)
         counts = Picture.of(draw_fate_counts(tables.fates, labels=labels)) if len(tables.fates) else None
         return cls(overlays, gallery, counts)
+
+
+def _gallery(stacks: Sequence[Stack], tables: FieldTables, labels: Sequence[str]) -> Picture:
+    return Picture.of(draw_gallery(stacks, tables, labels=labels), GALLERY_CAPTION)
 
 
 def _overlay(stack: Stack, tables: FieldTables, session: int, label: str) -> Picture:

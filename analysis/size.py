@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.evidence import DEPTH_SIGMA_UM, Evidence, Volume
+from analysis.evidence import DEPTH_SIGMA_UM, Evidence
 from analysis.model import Floats
 from analysis.noise import Noise
 
@@ -80,18 +80,19 @@ def measure_head_sizes(
         ends = np.searchsorted(evidence.straightened.along_um, (place[0] - reach_um, place[0] + reach_um))
         near = slice(int(ends[0]), int(ends[1]) + 1)
         volume = evidence.straightened.volume[near]
-        head = _head(evidence, place, near)
         shaft = _shaft(evidence, place, bare, near)
-        brightness = max(float(volume[shaft].mean()) - evidence.background, 1e-6)
+        of_head, of_shaft = volume[_head(evidence, place, near)], volume[shaft]
+        mean = float(of_shaft.mean())
+        brightness = max(mean - evidence.background, 1e-6)
         light = _light(evidence, place)
         ratio[i] = max(0.0, light) / brightness
         variance = _variance_of_place(evidence, place, light)
-        if noise is not None and head.any():
-            variance += _variance_of_light(float(volume[head].mean()), noise)
-            variance += ratio[i] ** 2 * _variance_of_shaft(evidence, volume, shaft, noise)
+        if noise is not None and of_head.size:
+            variance += _variance_of_light(float(of_head.mean()), noise)
+            variance += ratio[i] ** 2 * _variance_of_shaft(evidence, mean, shaft, noise)
         sd[i] = np.sqrt(variance) / brightness
         if saturation is not None:
-            clipped[i] = max((volume[part] >= saturation).mean() for part in (head, shaft)) > CLIPPED_SHARE
+            clipped[i] = max((part >= saturation).mean() for part in (of_head, of_shaft)) > CLIPPED_SHARE
     return HeadSizes(ratio, sd, clipped)
 
 
@@ -117,13 +118,13 @@ def _variance_of_light(intensity: float, noise: Noise) -> float:
     return BACKGROUND_NOISE * area_um2**2 * noise.variance_of_mean(intensity, area_um2, LIGHT_DEPTH_UM)
 
 
-def _variance_of_shaft(evidence: Evidence, volume: Volume, shaft: NDArray[np.bool_], noise: Noise) -> float:
+def _variance_of_shaft(evidence: Evidence, mean: float, shaft: NDArray[np.bool_], noise: Noise) -> float:
     """Return what the noise adds to the brightness of the shaft."""
     if not shaft.any():
         return 0.0
     step, across_step, _ = evidence.straightened.steps_um
     area_um2 = float(shaft.any(axis=2).sum()) * step * across_step
-    return noise.variance_of_mean(float(volume[shaft].mean()), area_um2, 2 * HALF_DEPTH_UM)
+    return noise.variance_of_mean(mean, area_um2, 2 * HALF_DEPTH_UM)
 
 
 def _is_bare(along_um: Floats, places: Floats) -> NDArray[np.bool_]:

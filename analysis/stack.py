@@ -188,7 +188,7 @@ def _read_known(path: Path) -> RawImage:
     if path.is_dir():
         if not is_zarr(path):
             raise StackError(
-                f"{path} is a folder but neither an OME-Zarr image nor a recording of Prairie View or ThorImage; "
+                f"{path} is a folder but no OME-Zarr image, nor a recording of Prairie View or ThorImage; "
                 "give one stack, not the folder of several"
             )
         return read_zarr(path)

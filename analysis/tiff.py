@@ -18,6 +18,7 @@ import numpy as np
 import tifffile
 
 from analysis.errors import StackError
+from analysis.jobs import own_threads
 from analysis.rawimage import RawImage, integer_saturation, known_sizes, length_um, said
 from analysis.scanimage import ScanImageHeader
 
@@ -73,7 +74,7 @@ def _read(tiff: tifffile.TiffFile, path: Path) -> RawImage:
     alike = [other for other in tiff.series if other.shape == series.shape]
     if len(alike) > 1:
         raise StackError(f"{path.name} holds {len(alike)} images of the same size; save each field as its own file")
-    image = RawImage(np.asarray(series.asarray()), series.axes.translate(UNNAMED_AXES))
+    image = RawImage(np.asarray(series.asarray(maxworkers=own_threads())), series.axes.translate(UNNAMED_AXES))
     image = replace(image, saturation=integer_saturation(image.pixels.dtype))
     if tiff.is_lsm:
         return _with_lsm(image, tiff)

@@ -23,7 +23,7 @@ from analysis.detect import (
     find_peaks,
     measure_spine,
 )
-from analysis.evidence import Evidence
+from analysis.evidence import Evidence, Levels
 from analysis.jobs import two_at_a_time
 from analysis.learned import SpineMap, find_heads, version_of
 from analysis.match import match_sessions
@@ -111,14 +111,41 @@ def see_heads(_stack: Stack, straightened: StraightenedDendrite, weights: str | 
 
 def survey_session(stack: Stack, dendrites: Sequence[Dendrite], weights: Path | None = None) -> Survey:
     """Straighten and search every dendrite of one stack, with a network's own weights when they are given."""
+    network = None if weights is None else str(weights), version_of(weights)
 
     def look_at(dendrite: Dendrite) -> Evidence:
         straightened = stack.recall(straighten, dendrite)
-        seen = stack.recall(see_heads, straightened, None if weights is None else str(weights), version_of(weights))
-        return Evidence.of(straightened, seen)
+        seen = stack.recall(see_heads, straightened, *network)
+
+        def recall(measure: Callable[[], Levels]) -> Levels:
+            def levels(_stack: Stack, _dendrite: Dendrite) -> Levels:
+                return measure()
+
+            return stack.recall(levels, dendrite)
+
+        return Evidence.of(straightened, seen, recall)
 
     looked = two_at_a_time([partial(look_at, dendrite) for dendrite in dendrites])
     evidence = {dendrite.name: maps for dendrite, maps in zip(dendrites, looked, strict=True)}
+
+    def spots(_stack: Stack, _dendrites: Sequence[Dendrite], _weights: str | None, _version: str) -> Spots:
+        return find_spots(evidence, dendrites)
+
+    found = stack.recall(spots, list(dendrites), *network)
+    return Survey(evidence, found.peaks_um, found.log_odds, found.candidates)
+
+
+@dataclass(frozen=True, eq=False)
+class Spots:
+    """What a search of all dendrites of a session ends with; the parameters as of :class:`Survey`."""
+
+    peaks_um: Mapping[int, Floats]
+    log_odds: Mapping[int, Floats]
+    candidates: Sequence[Spine]
+
+
+def find_spots(evidence: Mapping[int, Evidence], dendrites: Sequence[Dendrite]) -> Spots:
+    """Search every dendrite of one session; of candidates too close together the best stays."""
     candidates: list[Spine] = []
     for name, maps in evidence.items():
         others = [d for d in dendrites if d.name != name]
@@ -127,9 +154,8 @@ def survey_session(stack: Stack, dendrites: Sequence[Dendrite], weights: Path | 
         heads = np.stack([spine.head_zyx_um for spine in candidates])
         candidates = [candidates[i] for i in best_apart(heads, np.array([s.probability for s in candidates]))]
     peaks = {name: find_peaks(maps) for name, maps in evidence.items()}
-    return Survey(
-        evidence, peaks, {name: evidence[name].log_odds(places) for name, places in peaks.items()}, candidates
-    )
+    log_odds = {name: evidence[name].log_odds(places) for name, places in peaks.items()}
+    return Spots(peaks, log_odds, candidates)
 
 
 def track_spines(surveys: Sequence[Survey], carried: Sequence[CarriedDendrite]) -> list[TrackedSpine]:

@@ -24,7 +24,7 @@ from acquire.model import StackPlan, StagePosition
 SIZE = 1366, 768
 PLAN = StackPlan(keep_frames=False)
 FIELDS = 2
-READING_S = 6.0  # stacks are read beside the worker
+READINGS = 4  # beside the worker, each asked for by the one before
 
 
 class Sitting:
@@ -63,6 +63,7 @@ class Sitting:
     def draw(self, page: str, name: str = "") -> None:
         """Keep a picture of a page."""
         self.show(page)
+        self.read()
         self.snap(name or page.lower())
 
     def live(self, page: str, button: str, name: str) -> None:
@@ -77,6 +78,13 @@ class Sitting:
         self.wait(lambda: desk.live is not None, more_s=2.0)
         self.snap(name)
         self.do(desk.stop)
+
+    def read(self) -> None:
+        """Wait until the pages have read what they show, also what they ask for when they have read."""
+        for _ in range(READINGS):
+            has_read: list[None] = []
+            self.window.desk.read("waiting", lambda: None, has_read.append)
+            self.wait(lambda has_read=has_read: bool(has_read))
 
     def snap(self, name: str) -> None:
         """Keep a picture of the window as it is."""
@@ -117,7 +125,6 @@ def later_day(sitting: Sitting) -> None:
     for name in ("F01", "F02"):
         desk.choose(name)
         sitting.press("Find", "find")
-    sitting.wait(more_s=READING_S)
     sitting.draw("Find")
     sitting.live("Find", "live", "live-find")
     sitting.show("Take")
@@ -135,7 +142,6 @@ def later_day(sitting: Sitting) -> None:
     sitting.draw("Take", "taken")
     desk.choose("F01")
     sitting.show("Review")
-    sitting.wait(more_s=READING_S)
     sitting.draw("Review")
     sitting.draw("Study")
     sitting.press("Rig", "rig-check")

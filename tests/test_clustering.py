@@ -218,7 +218,7 @@ def test_clustering_by_task_says_whether_formation_is_equal():
     for finding, is_equal in ((wide, True), (narrow, False)):
         lines = [line for line in finding.statistics if " equal to " in line.comparison]
         assert [line.p_corrected < 0.05 for line in lines] == [is_equal] * 3
-        assert ("not shown to be equal" in finding.legend) != is_equal
+        assert ("Not shown to be equal: none." in finding.legend) == is_equal
         assert drawn_well(finding)
     with pytest.raises(NotComputable, match="one task only"):
         clustering_by_task(study(), SETTINGS)

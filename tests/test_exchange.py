@@ -22,7 +22,7 @@ from analysis.dictionary import ANY_TABLE, OF_TABLE, column, data_dictionary
 from analysis.edits import EDITS_FILE, Edit, EditBook, EditKind
 from analysis.errors import StackError
 from analysis.fieldtables import read_tables
-from analysis.labels import draw_dendrites, draw_spines, spine_label, write_labels
+from analysis.labels import PLANES_AT_ONCE, dendrite_drawing, spine_drawing, spine_label, write_labels
 from analysis.marked import MarkedSession, MarkedSpine, marked_session
 from analysis.omezarr import look_at_zarr
 from analysis.roisets import read_roi_set, write_roi_set
@@ -225,7 +225,7 @@ def test_labels_without_image_open_each(tmp_path):
 @given(st.lists(places, min_size=1, max_size=8))
 def test_every_head_lies_in_its_own_label_or_in_a_nearer_one(points):
     session = MarkedSession(tuple(a_spine(n, point) for n, point in enumerate(points)))
-    labels = draw_spines(session, (61, 301, 301), (1.0, 0.4, 0.4))
+    labels = spine_drawing(session).planes(0, 61, (61, 301, 301), (1.0, 0.4, 0.4))
     for place, spine in enumerate(session.spines):
         z, y, x = np.rint(np.array(spine.head_zyx_um) / (1.0, 0.4, 0.4)).astype(int)
         assert labels[z, y, x] > 0
@@ -235,9 +235,20 @@ def test_every_head_lies_in_its_own_label_or_in_a_nearer_one(points):
 
 
 def test_dendrites_are_drawn_whole_and_cut_at_the_stack():
-    labels = draw_dendrites(MarkedSession((), {7: LINE}), (11, 120, 100), VOXEL_UM)
+    labels = dendrite_drawing(MarkedSession((), {7: LINE})).planes(0, 11, (11, 120, 100), VOXEL_UM)
     assert set(np.unique(labels)) == {0, 8}
     assert (labels.max(axis=(0, 1)) > 0)[16:].all()
+
+
+def test_labels_are_the_same_however_many_planes_are_drawn_at_once(tmp_path):
+    """The store is written in parts; heads stand where two parts meet."""
+    shape, voxel_um = (40, 60, 60), (0.5, 0.2, 0.2)
+    points = [(n * 0.5, 6.0, 0.7 * (n - 10)) for n in range(PLANES_AT_ONCE - 4, PLANES_AT_ONCE + 4)]
+    session = MarkedSession(tuple(a_spine(n, point) for n, point in enumerate(points)))
+    store = write_labels(tmp_path / "l.ome.zarr", session, shape, voxel_um)
+    written = np.asarray(zarr.open_array(store / "labels" / "spines" / "0", mode="r")[...])
+    np.testing.assert_array_equal(written, spine_drawing(session).planes(0, 40, shape, voxel_um))
+    assert len(np.unique(written)) == 9
 
 
 def test_labels_do_not_replace_what_is_not_theirs(tmp_path, study):

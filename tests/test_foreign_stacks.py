@@ -102,6 +102,25 @@ def test_thorimage_tells_when_and_where(tmp_path):
     assert stack.provenance["stage_um"] == pytest.approx({"x": 1250.0, "y": -500.0, "z": 500 - 1.5 * 2})
 
 
+def test_scanimage_and_ome_tell_when_and_where(tmp_path):
+    si = ["SI.VERSION_MAJOR = '2021'", "SI.hStackManager.actualNumSlices = 5", "SI.hStackManager.stackZStepSize = 1.5"]
+    si += ["SI.hChannels.channelSave = [1]", "SI.hMotors.samplePosition = [12.5 -3 140]"]
+    settings = {"software": "\n".join(si), "description": "frameNumbers = 1\nepoch = [2021 5 3 14 2 7.25]\n"}
+    tifffile.imwrite(tmp_path / "si.tif", PIXELS[:, 0], photometric="minisblack", metadata=None, **settings)
+    told = read_stack(tmp_path / "si.tif", voxel_um=VOXEL_UM).provenance
+    assert told["acquired"] == "2021-05-03T14:02:07"
+    assert told["stage_um"] == {"x": 12.5, "y": -3.0, "z": 140.0}
+    assert told["software"] == "ScanImage 2021"
+
+    places = {f"Position{axis}": [um] * 5 for axis, um in zip("XYZ", (1.0, 2.0, 3.0), strict=True)}
+    units = {f"Position{axis}Unit": ["mm"] * 5 for axis in "XYZ"}
+    metadata = {"axes": "ZYX", "AcquisitionDate": "2020-02-01T10:00:00", "Plane": places | units}
+    tifffile.imwrite(tmp_path / "ome.tif", PIXELS[:, 0], ome=True, metadata=metadata)
+    told = read_stack(tmp_path / "ome.tif", voxel_um=VOXEL_UM).provenance
+    assert told["stage_um"] == {"x": 1000.0, "y": 2000.0, "z": 3000.0}
+    assert told["acquired"] == "2020-02-01T10:00:00"
+
+
 def test_a_date_that_reads_two_ways_is_not_told(tmp_path):
     stack = read_stack(write_thorimage(tmp_path / "a", no_time=True, date="03/04/2018 18:33:52"))
     assert "acquired" not in stack.provenance
@@ -114,7 +133,7 @@ REFUSED = {
     "no pixel size": (lambda f: write_prairie(f / "a", pixel=""), "no voxel size along y, x; give it with --voxel-um"),
     "stream": (lambda f: write_thorimage(f / "a", streaming=1), "stream of 3000 frames of one plane"),
     "time points": (lambda f: write_thorimage(f / "a", times=4), "has 4 time points"),
-    "empty folder": (lambda f: (f / "a").mkdir() or f / "a", "neither an OME-Zarr image nor a recording"),
+    "empty folder": (lambda f: (f / "a").mkdir() or f / "a", "no OME-Zarr image, nor a recording"),
 }  # fmt: skip
 
 

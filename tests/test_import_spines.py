@@ -227,6 +227,9 @@ def test_imported_spines_can_be_reviewed_and_exported(study, tmp_path):
     assert not list((tmp_path / "out").rglob("*.zip"))  # ImageJ counts in pixels, and no voxel size is known
     assert main(["export", "--study", str(study), "--out", str(tmp_path / "out"), "--voxel-um", "1", ".2", ".2"]) == 0
     assert len(list((tmp_path / "out").rglob("*.zip"))) == 3
+    sessions = pd.read_csv(tmp_path / "out" / "tables" / "sessions.csv")
+    assert sessions["started"].isna().all()  # the files do not say when it was
+    assert list(sessions["day"]) == [0.0, 4.0, 6.0]
 
 
 # ---- Map Manager -----------------------------------------------------------------------------------------------
@@ -296,6 +299,24 @@ def test_a_map_manager_map_is_read_with_its_links(study, tmp_path):
     assert take_in(study, tmp_path / "a" / "a.txt") == 0
     told = {(int(f.from_session), int(f.track_id)): f.fate for f in tables_of(study).fates.itertuples()}
     assert told == {(0, 7): "stable", (0, 8): "lost", (0, 9): "gained"}
+
+
+def test_a_table_of_pymapmanager_is_read(tmp_path):
+    rows = ["0,spineROI,45.9,27.0,29,2,7,45.4,28.6,28", "0,controlPnt,1,2,3,2,,,,", "1,spineROI,46.9,27.5,28,2,7,,,"]
+    text = "\n".join(["mapSession,roiType,x,y,z,parentID,runIdx,cx,cy,cz", *rows])
+    (tmp_path / "a.csv").write_text(text)
+    first, second = read_linked_marks(tmp_path / "a.csv")
+    assert first.spines == (MarkedSpine(7, 2, (29.0, 27.0, 45.9), (28.0, 28.6, 45.4)),)
+    assert second.spines == (MarkedSpine(7, 2, (28.0, 27.5, 46.9)),)
+
+
+def test_an_analysis_of_the_study_leaves_imported_spines(study, tmp_path, capsys):
+    spines, lines = written_tables(tmp_path)
+    assert take_in(study, spines, "--dendrites", lines, "--days", "0", "4", "6") == 0
+    before = tables_of(study).spines
+    assert main(["analyse", "--study", str(study)]) == 0
+    assert "M1 F01 keeps the spines imported from spines.csv, lines.csv" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(tables_of(study).spines, before)
 
 
 def test_a_map_that_lacks_its_links_is_refused(tmp_path):

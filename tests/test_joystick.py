@@ -47,6 +47,7 @@ def test_on_the_page_take_the_stage_moves_and_the_power_changes(window):
     here = desk.rig.position()
     press(window, Key.Key_Right)
     assert window.message.text() == "begin the live view first (L)"
+    page.fields.setFocus()  # its arrow keys are the stage's as soon as there is a live picture
     press(window, Key.Key_L)
     wait_until(lambda: desk.status.doing == LIVE and desk.status.live_power is not None and desk.status.sight.is_lit)
     press(window, Key.Key_Right)

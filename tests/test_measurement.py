@@ -10,10 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from analysis.agreement import compare_raters
+from analysis.edits import Edit, EditKind
 from analysis.study.charts import paper_style
 from analysis.study.finding import NotComputable
 from analysis.study.measurement import measurement_quality, unscorable_share
-from analysis.study.raters import RatedField, pool_ratings
+from analysis.study.raters import RatedField, pool_ratings, rate_field
 from analysis.study.repeats import (
     pooled_errors,
     repeat_errors,
@@ -23,6 +24,7 @@ from analysis.study.repeats import (
     wilson,
 )
 from analysis.study.settings import StudySettings
+from tests.drawn import drawn
 from tests.letters import animal, shuffled, study_of
 from tests.test_agreement import A, P, review, spine
 
@@ -155,6 +157,21 @@ def test_raters_are_pooled_over_fields():
     assert lost["kappa"] == pytest.approx((4 / 6 - chance) / (1 - chance))
     assert np.isnan(table.loc["unscorable", "kappa"])
     assert "all fates" not in table.index
+
+
+def test_a_field_is_rated_by_review_second_rater_and_software():
+    """One rater accepts all spines, the second takes one away in one session; the software is the third."""
+    field = drawn()
+    accepted = [Edit.now("ann", EditKind.ACCEPT, spine=field.places(k)) for k in range(len(field.states))]
+    seconds = [Edit.now("bob", EditKind.ACCEPT, spine=field.places(k), second=True) for k in range(len(field.states))]
+    seconds.append(Edit.now("bob", EditKind.ABSENT, spine=field.places(0), sessions=("friday",), second=True))
+    found = rate_field("m1", "F01", field.field, [*accepted, *seconds])
+    assert [(one.first, one.second) for one in found] == [
+        ("software", "review"), ("software", "bob"), ("review", "bob")
+    ]  # fmt: skip
+    assert [one.agreement.of("spine").f1 == 1.0 for one in found] == [True, False, False]
+    assert [one.agreement.spines for one in found] == [len(field.states)] * 3
+    assert rate_field("m1", "F01", field.field, []) == []
 
 
 def test_every_part_says_what_it_lacks():

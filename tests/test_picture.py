@@ -9,7 +9,7 @@ skip_without_qt()
 
 from acquire.gui.picture import Picture  # noqa: E402
 from acquire.gui.theme import theme  # noqa: E402
-from acquire.gui.tinted import Tint, packed  # noqa: E402
+from acquire.gui.tinted import Tint, look_up, packed  # noqa: E402
 
 WARNING = 0xFF3B30
 BLACK, WHITE, RED = 0xFF000000, 0xFFFFFFFF, 0xFF000000 + WARNING
@@ -28,6 +28,13 @@ def test_each_value_has_its_colour(dtype):
 def test_without_a_known_limit_nothing_warns():
     assert Tint(0.0, 100.0).table(np.dtype(np.uint16))[-1] == WHITE
     assert Tint(5.0, 5.0).colours(np.array([4.0, 6.0, np.nan])).tolist() == [BLACK, WHITE, BLACK]
+
+
+def test_an_image_of_many_rows_is_looked_up_whole():
+    image = np.random.default_rng(0).integers(0, 65536, (300, 7)).astype(np.uint16)
+    colours = np.zeros(image.shape, np.uint32)
+    look_up(np.arange(65536, dtype=np.uint32), image, colours)
+    assert np.array_equal(colours, image)
 
 
 def test_colours_stay_what_they_are():

@@ -78,7 +78,7 @@ def test_planted_forming_again_is_beyond_both_nulls_and_it_goes_again():
     (line,) = [
         line for line in finding.statistics
         if line.measure == LOST_LATER and line.comparison.startswith(f"{AGAIN} against {OLDER}: g, again")
-        and line.test.startswith("paired permutation")
+        and line.test.startswith("signs")
     ]  # fmt: skip
     assert line.value > 40
     assert line.p == pytest.approx(2 / 2**6)

@@ -39,7 +39,7 @@ class Sitting:
         self.window.show()
         self.window.open_page("Review")
         self.page = self.window.page("Review")
-        self.wait(lambda: self.page.review is not None and len(self.page._drawn) == 3 and self.page._raws)
+        self.wait(lambda: self.page.review is not None and len(self.page.sight.drawn) == 3 and self.page.sight.raws)
 
     def wait(self, asked, limit_s=60.0):
         began = time.monotonic()
@@ -177,7 +177,7 @@ def test_every_decision_has_its_key(sitting):
     assert sitting.selected == 3
     (mark,) = [mark for mark in sitting.page.review.marks(2) if mark.track_id == 3]
     assert mark.letter == "S✓"
-    assert sitting.page.progress.text().startswith("3 of 7 spines decided")
+    assert sitting.page.sight.progress.text().startswith("3 of 7 spines decided")
 
 
 def test_a_note_is_typed_without_deciding_anything(sitting):
@@ -348,7 +348,7 @@ def test_a_fault_while_blind_names_no_file(sitting, monkeypatch):
         raise StudyError("M1/sessions/2026-01-01 is gone")
 
     sitting.key(Qt.Key.Key_B, CTRL)
-    sitting.page._raws.clear()
+    sitting.page.sight.raws.clear()
     monkeypatch.setattr("acquire.gui.material.Material.raw", gone)
     sitting.key(Qt.Key.Key_Down)
     assert "end blind (Ctrl+B)" in sitting.window.message.text()
@@ -373,7 +373,7 @@ def test_the_second_rater_is_compared(sitting):
 
 def test_the_wheel_moves_through_the_raw_stack(sitting):
     sitting.click(3, 2)
-    raw = sitting.page.raw
+    raw = sitting.page.sight.raw
     plane = raw.plane
     assert plane == pytest.approx(DRAWN.head(3, 2)[0], abs=0.6)
     canvas = raw.picture.item.getViewWidget().viewport()
@@ -406,8 +406,8 @@ def test_a_new_window_has_every_decision(sitting, tmp_path, qtbot):
     before = sitting.page.review
     sitting.wait(lambda: sitting.page.review is not before)
     assert sitting.states(0) == (A, P, P)
-    assert "line 2 is torn" in sitting.page.trouble.text()
-    assert sitting.page.trouble.isVisible()
+    assert "line 2 is torn" in sitting.page.sight.trouble.text()
+    assert sitting.page.sight.trouble.isVisible()
 
 
 def test_the_window_answers_while_somebody_steps(sitting):

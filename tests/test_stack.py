@@ -246,7 +246,7 @@ BAD = {
     "missing.tif": (lambda path: path, "does not exist"),
     "empty.tif": (lambda path: write_bytes(path, b""), "0 bytes"),
     "text.tif": (lambda path: write_bytes(path, b"hello"), "cannot be read as TIFF: not a TIFF"),
-    "other.czi": (lambda path: write_bytes(path, b"hello"), "no known kind"),
+    "other.nd2": (lambda path: write_bytes(path, b"hello"), "no known kind"),
     "flat.tif": (lambda path: write_imagej(path, PIXELS[0], axes="YX"), "one plane of 16 x 20 pixels"),
     "time.tif": (lambda path: write_imagej(path, axes="TYX"), "axes TYX .* needs z, y and x"),
     "films.tif": (lambda path: write_imagej(path, np.stack([PIXELS] * 2), axes="TZYX"), "2 time points"),

@@ -6,13 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import zlib
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import fsspec
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
@@ -377,6 +380,30 @@ def test_a_plane_that_an_object_store_lost_is_noticed(in_memory):
         analyse(in_memory)
 
 
+def test_decisions_in_an_object_store_are_done_there(in_memory):
+    from analysis.edits import Edit, EditBook, EditKind, Place
+
+    analyse(in_memory, animal="M2")
+    files = fsspec.filesystem("memory")
+    folder = "/lab/study/animals/M2/analysis/F01"
+    spine = pd.read_csv(BytesIO(files.cat_file(f"{folder}/tracks.csv"))).iloc[0]
+    name = pd.read_csv(BytesIO(files.cat_file(f"{folder}/sessions.csv")))["name"][int(spine["session"])]
+    head = tuple(float(spine[f"head_{axis}_um"]) for axis in "zyx")
+    place = Place(session=name, head_zyx_um=head, dendrite=0)
+    with tempfile.TemporaryDirectory() as made:
+        book = EditBook(Path(made) / "edits.jsonl")
+        book.append(Edit.now("anna", EditKind.REJECT, spine=(place,)))
+        files.put_file(str(book.file), f"{folder}/edits.jsonl")
+    assert "1 decisions of anna are in memory://lab/study" in analyse(in_memory, animal="M2")[0]
+    assert files.exists(f"{folder}/reviewed/fates.csv")
+
+
+def test_a_url_without_fsspec_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(StackError, match=r"pip install 'samefield\[cluster\]'"):
+        analyse("s3://bucket/study")
+
+
 def test_a_study_in_this_memory_has_no_cluster(in_memory):
     with pytest.raises(StudyError, match="where no worker sees it"):
         analyse(in_memory, workers=2)
@@ -384,7 +411,8 @@ def test_a_study_in_this_memory_has_no_cluster(in_memory):
 
 @pytest.mark.slow
 def test_workers_reach_a_study_by_its_url(study, expected):
-    analyse(study.as_uri(), workers=2)
+    with local_cluster(2, threads=1) as client:
+        analyse(study.as_uri(), scheduler=client.scheduler.address)
     for field in FIELDS:
         assert tables_in(folder_of(study, *field)) == expected[field]
 
@@ -423,3 +451,14 @@ def test_a_study_on_a_web_server_is_read_and_its_tables_are_kept_here(study, exp
 def test_a_url_without_a_study_is_told(url, says):
     with pytest.raises((StudyError, StackError), match=says):
         analyse(url)
+
+
+def test_where_nothing_can_be_written_the_tables_go_elsewhere(in_memory, expected, tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "pipe_file", refuse)
+    with pytest.raises(StudyError, match=r"cannot be written; give --out DIR for the tables .*read only"):
+        analyse(in_memory)
+    analyse(in_memory, animal="M2", out=tmp_path)
+    assert tables_in(tmp_path / "M2" / "F01") == expected["M2", "F01"]

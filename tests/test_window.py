@@ -264,6 +264,26 @@ def test_a_device_that_fails_is_one_sentence_and_the_window_lives(window, what):
     assert window.desk.status.known.field("F01").stacks == 1
 
 
+def test_the_check_of_the_rig_is_that_of_the_page_rig(window):
+    core = window.desk.rig.core
+    window.open_page("Session")
+    press(window, "check-rig")
+    settle(window)
+    page = window.page("Session")
+    assert page.checks.texts()
+    assert all(text.startswith("✓") for text in page.checks.texts())
+
+    def fail(*_):
+        raise RuntimeError("the cable is out")
+
+    core.setPosition = fail
+    press(window, "check-rig")
+    settle(window)
+    delattr(core, "setPosition")
+    assert any(text.startswith("✗") and "the cable is out" in text for text in page.checks.texts())
+    assert window.message.property("error") is not True
+
+
 def test_a_full_disk_is_one_sentence(window, monkeypatch):
     begin(window)
     keep_field(window, 0)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import acquire
-import analysis
 from acquire.errors import RigError
 from acquire.gui.desk import Desk
 from acquire.gui.words import in_window
 
-TYPED = re.compile(r"--[a-z]|\bnew-(study|animal|field)\b|\bsamefield (?!analyse')[a-z]+ ")
-ONLY_TYPED = {"__main__", "demo", "commands", "replay", "calibrated", "calibrate", "analysing", "checks", "marks"}
+TYPED = re.compile(r"--[a-z]|\bnew-(study|animal|field)\b|\bsamefield (?!analyse'|import')[a-z]+ ")
+ONLY_TYPED = {"analysing", "marks"}
 """Modules of which only a command tells: theirs is the language of options."""
+ROOT = Path(acquire.__path__[0]).parent
 SEEN = ("find_fields",)
 """Functions of :mod:`acquire.commands` that the window calls."""
 
@@ -31,17 +31,46 @@ def sentences(tree: ast.AST) -> Iterator[str]:
             yield one.value
 
 
+def file_of(module: str) -> Path | None:
+    """Return the file of one of our modules, None for a package or somebody else's."""
+    file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    return file if module.split(".", maxsplit=1)[0] in {"acquire", "analysis"} and file.is_file() else None
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the modules that a module imports, also inside its functions."""
+    for one in ast.walk(tree):
+        if isinstance(one, ast.Import):
+            yield from (name.name for name in one.names)
+        elif isinstance(one, ast.ImportFrom) and one.module:
+            yield one.module
+            yield from (f"{one.module}.{name.name}" for name in one.names)
+
+
+def under_the_window() -> Iterator[tuple[Path, ast.AST]]:
+    """Yield every module that the window uses, however deep."""
+    waiting, seen = sorted((ROOT / "acquire" / "gui").glob("*.py")), set()
+    while waiting:
+        file = waiting.pop()
+        if file in seen or file.stem in ONLY_TYPED:
+            continue
+        seen.add(file)
+        tree: ast.AST = ast.parse(file.read_text(encoding="utf-8"))
+        if file == ROOT / "acquire" / "commands.py":
+            tree = ast.Module([f for f in ast.parse(file.read_text()).body if getattr(f, "name", "") in SEEN], [])
+        yield file, tree
+        waiting += filter(None, map(file_of, imported(tree)))
+
+
 def told_by_the_session() -> list[str]:
-    texts = []
-    for package in (acquire, analysis):
-        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            if file.stem == "commands" and file.parent.name == "acquire":
-                tree = ast.Module([f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name in SEEN], [])
-            elif file.stem in ONLY_TYPED or (file.stem, file.parent.name) == ("words", "gui"):
-                continue
-            texts += [text for text in sentences(tree) if " " in text and TYPED.search(text)]
-    return texts
+    texts = [
+        text
+        for file, tree in under_the_window()
+        if (file.stem, file.parent.name) != ("words", "gui")
+        for text in sentences(tree)
+        if " " in text and TYPED.search(text)
+    ]
+    return sorted(set(texts))
 
 
 def test_there_are_sentences_to_say_otherwise():

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -28,7 +28,7 @@ from analysis.errors import ExperimentError
 if TYPE_CHECKING:
     from acquire.analysing import Analysed
     from acquire.live import View
-    from acquire.model import RelocationRecord
+    from acquire.model import Finding, RelocationRecord
     from acquire.rig import Rig
     from acquire.session import Session
     from acquire.store import Study
@@ -366,6 +366,20 @@ class Desk:
             self.refuse(refusal)
         else:
             self.do(f"reopening {rig_name}", reopen, tell)
+
+    def check_rig(self, then: Callable[[Sequence[Finding]], object]) -> None:
+        """Exercise every role of the rig; ``then`` gets what was found."""
+        rig = self.rig
+        if rig is None:
+            self.refuse(NO_RIG)
+            return
+
+        def check() -> Sequence[Finding]:
+            from acquire.checks import findings_of
+
+            return findings_of(rig)
+
+        self.do("checking the rig", check, then)
 
     def why_not_reopen(self) -> str | None:
         """Say why the rig cannot be closed and opened again now; None when it can."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import (
     QAbstractItemView,
-    QButtonGroup,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -32,10 +31,11 @@ from acquire.gui.finding_view import (
     tell_search,
     why_not_accept,
 )
+from acquire.gui.flicker import FLICKER
 from acquire.gui.joystick import HELP, Joystick
 from acquire.gui.live_picture import Poller
-from acquire.gui.page import CommandButton, Page, row_table, titled, wrapped
-from acquire.gui.planes import BOTH, FLICKER, SIDE_BY_SIDE, Planes
+from acquire.gui.page import CommandButton, OneOf, Page, row_table, titled, wrapped
+from acquire.gui.planes import BOTH, SIDE_BY_SIDE, Planes
 from acquire.gui.status import DeskStatus, FieldStatus
 from acquire.gui.theme import colour_of
 from acquire.gui.words import MARKS
@@ -90,8 +90,8 @@ class FindPage(Page):
         table.itemSelectionChanged.connect(self._chosen)
         return table
 
-    def _exclusive(self, *names: str) -> QButtonGroup:
-        group = QButtonGroup(self)
+    def _exclusive(self, *names: str) -> OneOf:
+        group = OneOf(self)
         for name in names:
             self._buttons[name].setCheckable(True)
             group.addButton(self._buttons[name])
@@ -343,6 +343,7 @@ class FindPage(Page):
         if self._is_live():
             self.desk.stop()
         else:
+            self.joystick.setFocus()  # the table would keep the arrow keys
             self.desk.watch()
 
     def _why_not_keep(self) -> str | None:

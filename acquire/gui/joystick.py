@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from PyQt6.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QWidget
+from PyQt6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QWidget
 
 from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
 from acquire.gui.finding_view import STEPS_UM, WAYS, other_step_um, read_power_mw, stage_step_um
-from acquire.gui.page import CommandButton, quiet
+from acquire.gui.page import CommandButton, OneOf, quiet
 from acquire.gui.status import DeskStatus
 from analysis.errors import ExperimentError
 
@@ -58,7 +58,7 @@ class Joystick(QWidget):
         self._lay_power(QHBoxLayout(self.power_row))
 
     def _steps_to_choose(self) -> dict[float, CommandButton]:
-        self._group, buttons = QButtonGroup(self), {}
+        self._group, buttons = OneOf(self), {}
         for step_um in STEPS_UM:
             choose = Command(f"step-{step_um:g}", f"{step_um:g}", "", "", partial(self._choose_step, step_um))
             buttons[step_um] = CommandButton(choose)

@@ -92,7 +92,7 @@ class LivePicture(QWidget):
         self._poller = Poller(self, self.poll)
         told = QVBoxLayout()
         told.addWidget(self.levels)
-        told.addWidget(quiet("brightness; saturated pixels are red" if has_limit else "brightness"))
+        told.addWidget(quiet("brightness; red: saturated" if has_limit else "brightness"))
         below = QHBoxLayout()
         below.addWidget(self._bars, 1)
         below.addLayout(told)

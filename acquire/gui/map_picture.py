@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import partial
 
 import pyqtgraph as pg
-from PyQt6.QtCore import QEvent, QRectF, Qt, QTimer, pyqtSignal
+from PyQt6.QtCore import QEvent, QRectF, Qt, pyqtSignal
 from PyQt6.QtGui import QKeyEvent, QPen
 from PyQt6.QtWidgets import QGraphicsEllipseItem, QGraphicsItem, QGraphicsRectItem
 
+from acquire.gui.flicker import FLICKER, Flicker
 from acquire.gui.map_view import FieldOnMap, MapView, MarkOnMap
 from acquire.gui.picture import Picture
 from acquire.gui.theme import colour_of, theme
 from acquire.gui.words import MARKS
 
-MAP, BOTH, FLICKER = "map", "both", "flicker"
-FLICKER_MS = 450
+MAP, BOTH = "map", "both"
 MARK_PX, CROSS_PX = 15, 26
 FASTER = 10  # times the step, with Shift
 ARROWS = {Qt.Key.Key_Left: (0, -1), Qt.Key.Key_Right: (0, 1), Qt.Key.Key_Up: (-1, 0), Qt.Key.Key_Down: (1, 0)}
@@ -36,15 +36,11 @@ class MapPicture(Picture):
         super().__init__("map")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._view: MapView | None = None
-        self._mode = MAP
         self._items: list[QGraphicsItem] = []
         self.marks: dict[str, pg.TargetItem] = {}
         self._selected = ""
         self._cross: pg.TargetItem | None = None
-        self._shows_today = False
-        self._flicker = QTimer(self)
-        self._flicker.setInterval(FLICKER_MS)
-        self._flicker.timeout.connect(self._turn_over)
+        self._flicker = Flicker(MAP, self._show_pixels, self)
         self.view.scene().sigMouseClicked.connect(self._clicked)
 
     # ---- what is shown -----------------------------------------------------------------------------------------
@@ -58,16 +54,7 @@ class MapPicture(Picture):
 
     def show_as(self, mode: str) -> None:
         """Show the map alone, both on top of each other, or one after the other."""
-        self._mode, self._shows_today = mode, False
-        if mode == FLICKER:
-            self._flicker.start()
-        else:
-            self._flicker.stop()
-        self._show_pixels()
-
-    def _turn_over(self) -> None:
-        self._shows_today = not self._shows_today
-        self._show_pixels()
+        self._flicker.show_as(mode)
 
     def _show_pixels(self) -> None:
         view = self._view
@@ -75,9 +62,9 @@ class MapPicture(Picture):
         if view is None:
             return
         image = view.image
-        if self._mode == BOTH and view.both is not None:
+        if self._flicker.mode == BOTH and view.both is not None:
             image = view.both
-        elif self._mode == FLICKER and self._shows_today and view.today is not None:
+        elif self._flicker.mode == FLICKER and self._flicker.shows_second and view.today is not None:
             image = view.today
         self.show_image(image, levels=(0.0, 255.0), um=view.size_um)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 
 import qtawesome
-from PyQt6.QtCore import Qt
+from PyQt6.QtCore import QObject, Qt
 from PyQt6.QtGui import QIcon
 from PyQt6.QtWidgets import (
+    QAbstractButton,
     QAbstractItemView,
     QFrame,
     QHBoxLayout,
@@ -72,6 +75,34 @@ class CommandButton(QPushButton):
         self.setEnabled(why_not is None)
         key = f"  [{self.command.key}]" if self.command.key else ""
         self.setToolTip(f"{self.command.text}{key}" if why_not is None else why_not)
+
+
+class OneOf(QObject):
+    """Keeps exactly one of some buttons checked; Tab reaches them all, of a QButtonGroup it reaches one."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._buttons: list[QAbstractButton] = []
+
+    def addButton(self, button: QAbstractButton) -> None:  # noqa: N802 - as of a QButtonGroup
+        """Add a button, which becomes checkable."""
+        button.setCheckable(True)
+        button.toggled.connect(partial(self._turned, button))
+        self._buttons.append(button)
+
+    def _turned(self, button: QAbstractButton, is_on: bool) -> None:
+        others = [one for one in self._buttons if one is not button]
+        if is_on:
+            for other in others:
+                other.setChecked(False)
+        elif not any(other.isChecked() for other in others):
+            button.setChecked(True)
+
+
+def in_tab_order(*widgets: QWidget) -> None:
+    """Have Tab go through widgets in this order."""
+    for one, other in pairwise(widgets):
+        QWidget.setTabOrder(one, other)
 
 
 def icon(name: str, *, dark: bool = False) -> QIcon:

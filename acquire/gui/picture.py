@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,12 @@ from PyQt6.QtGui import QImage, QPainter, QWheelEvent
 from PyQt6.QtWidgets import QVBoxLayout, QWidget
 
 from acquire.gui.theme import theme
-from acquire.gui.tinted import TABLED, WHITE, Colours, Tint, packed
+from acquire.gui.tinted import TABLED, WHITE, Colours, Tint, look_up, packed
 
 Image = NDArray[Any]  # grey, of 8 or 16 bits or broken numbers; or red, green, blue of 8 bits
 DARKEST, BRIGHTEST = 1.0, 99.7  # percentiles of a thinned image that are drawn black and white
 THINNED = 64  # along each side: enough to know how bright a frame is
-FOLLOWED_EVERY = 5  # images: from one to the next the brightness hardly changes
+FOLLOWED_EVERY_S = 0.15  # meanwhile the brightness hardly changes
 RGB = QImage.Format.Format_RGB32
 STEADY = 0.7  # of the last levels that stays: the picture does not flicker
 
@@ -33,6 +34,7 @@ class ShownImage(pg.GraphicsObject):  # type: ignore[misc]
         self._tint = Tint(0.0, float(WHITE))
         self._tabled: tuple[Tint, np.dtype[Any]] | None = None
         self._table: Colours = np.zeros(0, np.uint32)
+        self._paper: Colours = np.zeros((0, 0), np.uint32)
         self._colours: Colours | None = None
 
     def show_image(self, image: Image, tint: Tint) -> None:
@@ -71,7 +73,10 @@ class ShownImage(pg.GraphicsObject):  # type: ignore[misc]
             return self._tint.colours(image)
         if self._tabled != (self._tint, image.dtype):
             self._tabled, self._table = (self._tint, image.dtype), self._tint.table(image.dtype)
-        return np.take(self._table, image, mode="wrap")
+        if self._paper.shape != image.shape:
+            self._paper = np.empty(image.shape, np.uint32)
+        look_up(self._table, image, self._paper)
+        return self._paper
 
 
 class Picture(QWidget):
@@ -90,7 +95,7 @@ class Picture(QWidget):
         self.view.addItem(self.item)
         self._warning = int(theme().light_on.removeprefix("#"), 16)
         self._levels: tuple[float, float] | None = None
-        self._images = 0
+        self._followed_s = 0.0
         self._extent: tuple[float, float, int, int] | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -120,11 +125,12 @@ class Picture(QWidget):
         black, white = (0.0, float(WHITE)) if image.ndim == 3 else levels or self._followed(image)
         self.item.show_image(image, Tint(black, white, saturation, self._warning))
         self._fit((*(um or image.shape[:2]), *image.shape[:2]))
-        self._images += 1
 
     def _followed(self, image: Image) -> tuple[float, float]:
-        if self._levels is not None and self._images % FOLLOWED_EVERY:
+        now_s = time.monotonic()
+        if self._levels is not None and now_s - self._followed_s < FOLLOWED_EVERY_S:
             return self._levels
+        self._followed_s = now_s
         rows, columns = (max(1, size // THINNED) for size in image.shape)
         black, white = (float(value) for value in np.percentile(image[::rows, ::columns], (DARKEST, BRIGHTEST)))
         if self._levels is not None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PyQt6.QtCore import Qt, QTimer
+from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from acquire.gui.finding_view import ALL_PLANES, SearchPictures
+from acquire.gui.flicker import FLICKER, Flicker
 from acquire.gui.page import quiet
 from acquire.gui.picture import Image, TurnedPicture
 
-SIDE_BY_SIDE, BOTH, FLICKER = "side by side", "both", "flicker"
-FLICKER_MS = 450
+SIDE_BY_SIDE, BOTH = "side by side", "both"
 NO_PICTURE, NOT_YET = "reference", "today: not looked for yet"
 
 
@@ -36,10 +36,8 @@ class Planes(QWidget):
         self.names = QLabel(NO_PICTURE), QLabel(NOT_YET)
         self.plane = quiet()
         self._pictures: SearchPictures | None = None
-        self._mode, self._shows_today, self._is_live = SIDE_BY_SIDE, False, False
-        self._flicker = QTimer(self)
-        self._flicker.setInterval(FLICKER_MS)
-        self._flicker.timeout.connect(self._turn_over)
+        self._is_live = False
+        self._flicker = Flicker(SIDE_BY_SIDE, self._show, self)
         self._halves: list[QWidget] = []
         sides = QHBoxLayout()
         for name, picture in zip(self.names, (self.reference, self.today), strict=True):
@@ -76,12 +74,7 @@ class Planes(QWidget):
 
     def show_as(self, mode: str) -> None:
         """Show them side by side, both on top of each other, or one after the other."""
-        self._mode, self._shows_today = mode, False
-        if mode == FLICKER:
-            self._flicker.start()
-        else:
-            self._flicker.stop()
-        self._show()
+        self._flicker.show_as(mode)
 
     def move_plane(self, way: int) -> None:
         """Go some planes deeper."""
@@ -110,20 +103,18 @@ class Planes(QWidget):
 
     # ---- how ---------------------------------------------------------------------------------------------------
 
-    def _turn_over(self) -> None:
-        self._shows_today = not self._shows_today
-        self._show()
-
     def _lay_out(self) -> None:
-        one = self._mode != SIDE_BY_SIDE and not self._is_live
+        one = self._flicker.mode != SIDE_BY_SIDE and not self._is_live
         self._halves[1].setVisible(not one)
         first, second = NO_PICTURE, "● LIVE" if self._is_live else "today"
         pictures = self._pictures
         if not self._is_live and (pictures is None or pictures.today is None):
             second = NOT_YET
         if pictures is not None and pictures.today is not None and one:
-            flicker = "today" if self._shows_today else "reference"
-            first = "reference magenta, today green, both white" if self._mode == BOTH else f"flicker: {flicker}"
+            flicker = "today" if self._flicker.shows_second else "reference"
+            first = (
+                "reference magenta, today green, both white" if self._flicker.mode == BOTH else f"flicker: {flicker}"
+            )
         self.names[0].setText(first)
         self.names[1].setText(second)
 
@@ -140,9 +131,9 @@ class Planes(QWidget):
         first = reference
         if self._is_live:
             first = reference
-        elif self._mode == BOTH and today is not None:
+        elif self._flicker.mode == BOTH and today is not None:
             first = pictures.both(plane)  # type: ignore[assignment]
-        elif self._mode == FLICKER and self._shows_today and today is not None:
+        elif self._flicker.mode == FLICKER and self._flicker.shows_second and today is not None:
             first = today
         self.reference.show_image(first, levels=(0.0, 255.0), um=pictures.size_um)
         if today is not None and not self._is_live:

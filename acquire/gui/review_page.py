@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QHideEvent, QShowEvent
 from PyQt6.QtWidgets import (
@@ -23,15 +21,15 @@ from PyQt6.QtWidgets import (
 from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
 from acquire.gui.kept_keys import KeptKeys
-from acquire.gui.numbers_table import NumbersTable
-from acquire.gui.page import CommandButton, Page, quiet, wrapped
-from acquire.gui.raw_picture import RawPicture
-from acquire.gui.review_rows import AlignedRows, RowLook
+from acquire.gui.page import CommandButton, Page, quiet
+from acquire.gui.review_deeds import DECISIONS, STEPS, TURNS, Deed
+from acquire.gui.review_note import NoteLine
+from acquire.gui.review_sight import ReviewSight
 from acquire.gui.status import DeskStatus
 
 if TYPE_CHECKING:
     from acquire.gui.judgement import Judgement
-    from acquire.gui.material import RawStack, Reviewable
+    from acquire.gui.material import Reviewable
     from acquire.gui.review import Review
     from analysis.edits import Edit
 
@@ -39,7 +37,6 @@ T = TypeVar("T")
 SIDE_PX = 400
 NO_FIELD = "choose a field that was analysed"
 NO_MOUSE = "put the mouse on the place in a row first"
-RAWS_KEPT = 2
 STEP = ("previous-spine", "next-spine", "previous-dendrite", "next-dendrite", "doubtful", "undo", "redo")
 DECIDE = ("added", "lost", "persistent", "unscorable", "bad", "filopodium", "accept")
 MEND = ("insert", "move", "join", "split", "write-note", "blind", "second")
@@ -47,7 +44,6 @@ SWITCHES = ("blind", "second")
 LEGEND = "S stable   G gained   L lost   U unscorable   x absent   + present   f filopodium   ✓ decided"
 TIGHT = "QPushButton { padding: 4px 2px; }"  # seven in a row at 1366 pixels
 Why = Callable[[], str | None]
-Image = NDArray[np.uint8]
 
 
 class ReviewPage(Page):
@@ -72,27 +68,15 @@ class ReviewPage(Page):
         self.heading = QLabel("Review")
         self.heading.setObjectName("title")
         self.position = quiet("")
-        self.rows = AlignedRows()
+        self.sight = ReviewSight(self._read)
+        self.rows = self.sight.rows
         self.rows.clicked = self._click
-        self.raw = RawPicture()
-        self.numbers = NumbersTable("numbers")
-        self.agreement = NumbersTable("agreement")
-        self.progress = wrapped("", "reviewed")
-        self.trouble = wrapped("", "trouble")
-        self.note = QLineEdit()
-        self.note.setObjectName("note")
-        self.note.setPlaceholderText("t: a note about this spine, then Enter")
-        self.note.textEdited.connect(self._begin_note)
-        self.note.returnPressed.connect(self._write_note)
-        self._note_of: tuple[Review, int] | None = None
+        self.note = NoteLine(lambda text: self._decide(lambda review: review.note(text)), self._leave)
         self._listed: list[Reviewable] = []
-        self._drawn: dict[tuple[int, int], Image | None] = {}
-        self._asked: set[tuple[int, int]] = set()
-        self._raws: dict[int, RawStack] = {}
         self._was_analysing = ""
         self._had_session = False
         self._is_listed = False
-        self._commands = [*self._steps(), *self._decisions(), *self._mending(), *self._looking()]
+        self._commands = [*self._steps(), *self._decisions(), *self._turns(), *self._looking()]
         self._buttons = {one.name: CommandButton(one) for one in self._commands if one.name in (*STEP, *DECIDE, *MEND)}
         self._keys = KeptKeys((one.key for one in self._commands), self._leave, self)
         listed = self.fields.view()
@@ -117,11 +101,9 @@ class ReviewPage(Page):
         side.setFixedWidth(SIDE_PX)
         right = QVBoxLayout(side)
         right.setContentsMargins(0, 0, 0, 0)
-        right.addWidget(self.raw, 1)
-        right.addWidget(self.progress)
-        right.addWidget(self.numbers)
-        right.addWidget(self.agreement)
-        right.addWidget(self.trouble)
+        right.addWidget(self.sight.raw, 1)
+        for widget in (self.sight.progress, self.sight.numbers, self.sight.agreement, self.sight.trouble):
+            right.addWidget(widget)
         middle = QHBoxLayout()
         middle.setSpacing(12)
         middle.addLayout(left, 1)
@@ -137,7 +119,7 @@ class ReviewPage(Page):
         for line, names in enumerate(rows):
             for column, name in enumerate(names):
                 button = self._buttons[name]
-                button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+                button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys with the rows
                 button.setStyleSheet(TIGHT)
                 button.setCheckable(name in SWITCHES)
                 grid.addWidget(button, line, column)
@@ -148,72 +130,43 @@ class ReviewPage(Page):
     # ---- commands ----------------------------------------------------------------------------------------------
 
     def commands(self) -> Sequence[Command]:
-        """Step, decide, mend, look."""
+        """Step, decide, undo, look."""
         return self._commands
 
     def _steps(self) -> list[Command]:
-        return [
-            self._step("previous-spine", "◀ spine", "Ctrl+Left", lambda review: review.step_spine(-1)),
-            self._step("next-spine", "spine ▶", "Ctrl+Right", lambda review: review.step_spine(1)),
-            self._step("previous-dendrite", "▲ dendrite", "Ctrl+Up", lambda review: review.step_dendrite(-1)),
-            self._step("next-dendrite", "dendrite ▼", "Ctrl+Down", lambda review: review.step_dendrite(1)),
-            self._step("doubtful", "n doubtful", "N", lambda review: review.step_doubtful(), "why_not_doubtful"),
-            self._step("session-up", "session above", "Up", lambda review: review.step_session(-1)),
-            self._step("session-down", "session below", "Down", lambda review: review.step_session(1)),
-        ]
-
-    def _step(self, name: str, text: str, key: str, go: Callable[[Review], object], why_not: str = "") -> Command:
-        def act() -> None:
+        def step(deed: Deed[object]) -> None:
             if self.review is not None:
-                go(self.review)
+                deed.do(self.review)
                 self._show()
 
-        return Command(name, text, key, "", act, self._asking(why_not))
+        return [self._command(deed, partial(step, deed)) for deed in STEPS]
 
     def _decisions(self) -> list[Command]:
         return [
-            self._decision("added", "a added", "A", lambda review: review.say_added()),
-            self._decision("lost", "s lost", "S", lambda review: review.say_lost()),
-            self._decision("persistent", "p persistent", "P", lambda review: review.say_persistent()),
-            self._decision("bad", "b bad", "B", lambda review: review.reject()),
-            self._decision("unscorable", "u unscorable", "U", lambda review: review.say_unscorable()),
-            self._decision("filopodium", "f filopodium", "F", lambda review: review.turn_filopodium()),
-            self._decision("accept", "↵ accept", "Return", lambda review: review.accept()),
+            *(self._command(deed, partial(self._decide, deed.do)) for deed in DECISIONS),
             Command("write-note", "t note", "T", "", self.note.setFocus, self._asking("why_not")),
-        ]
-
-    def _decision(
-        self, name: str, text: str, key: str, decide: Callable[[Review], list[Edit]], why_not: str = "why_not"
-    ) -> Command:
-        return Command(name, text, key, "", lambda: self._decide(decide), self._asking(why_not))
-
-    def _mending(self) -> list[Command]:
-        return [
             Command("insert", "i insert", "I", "", self._insert, self._asking("")),
             Command("move", "m move", "M", "", self._move, self._asking("why_not")),
-            self._decision("join", "j join", "J", lambda review: review.join(), "why_not_join"),
-            self._decision("split", "k split", "K", lambda review: review.split(), "why_not_split"),
-            self._turn("undo", "undo", "Ctrl+Z", lambda review: review.take_back(), "why_not_undo"),
-            self._turn("redo", "redo", "Ctrl+Shift+Z", lambda review: review.bring_back(), "why_not_redo"),
-            self._turn("blind", "blind", "Ctrl+B", lambda review: review.turn_blind()),
-            self._turn("second", "second rater", "Ctrl+R", lambda review: review.turn_second()),
         ]
 
-    def _turn(self, name: str, text: str, key: str, turn: Callable[[Review], Judgement], why_not: str = "") -> Command:
-        def act() -> None:
+    def _turns(self) -> list[Command]:
+        def turn(deed: Deed[Judgement]) -> None:
             review = self.review
             if review is not None:
                 self._change_who()
-                self._keep(lambda: turn(review))
+                self._keep(lambda: deed.do(review))
 
-        return Command(name, text, key, "", act, self._asking(why_not))
+        return [self._command(deed, partial(turn, deed)) for deed in TURNS]
+
+    def _command(self, deed: Deed[Any], act: Callable[[], object]) -> Command:
+        return Command(deed.name, deed.text, deed.key, "", act, self._asking(deed.why_not))
 
     def _looking(self) -> list[Command]:
         return [
             Command("zoom-in", "larger", "+", "", partial(self.rows.zoom, 1)),
             Command("zoom-out", "smaller", "-", "", partial(self.rows.zoom, -1)),
-            Command("deeper", "deeper", "PgDown", "", partial(self.raw.step, 1)),
-            Command("higher", "higher", "PgUp", "", partial(self.raw.step, -1)),
+            Command("deeper", "deeper", "PgDown", "", partial(self.sight.raw.step, 1)),
+            Command("higher", "higher", "PgUp", "", partial(self.sight.raw.step, -1)),
         ]
 
     def _asking(self, question: str) -> Why:
@@ -317,9 +270,7 @@ class ReviewPage(Page):
         else:
             self._write()  # the field that was open before
         self.review = review
-        self._drawn.clear()
-        self._asked.clear()
-        self._raws.clear()
+        self.sight.begin(review)
         for trouble in review.trouble[:1]:
             self.desk.tell(trouble)
         self._show()
@@ -364,34 +315,6 @@ class ReviewPage(Page):
             self.desk.refuse(judgement.refused)
         self._show()
 
-    def _begin_note(self) -> None:
-        """Remember at which spine a note is begun: it is about no other."""
-        if self._note_of is None and self.review is not None and self.review.selected is not None:
-            self._note_of = self.review, self.review.selected.track_id
-
-    def _write_note(self) -> None:
-        text, is_begun = self.note.text().strip(), self._note_of is not None
-        self._end_note()
-        self._leave()
-        if text and is_begun:
-            self._decide(lambda review: review.note(text))
-
-    def _end_note(self) -> None:
-        self.note.clear()
-        self._note_of = None
-
-    def _drop_note(self) -> None:
-        """Drop a note that was begun at another spine, and say so."""
-        review = self.review
-        here = None if review is None or review.selected is None else (review, review.selected.track_id)
-        if self._note_of in (None, here):
-            return
-        if self.note.text().strip():
-            self.desk.tell(f"the note {self.note.text().strip()!r} was not written: Enter writes it, at its spine")
-        if self.note.hasFocus():
-            self._leave()
-        self._end_note()
-
     def _insert(self) -> None:
         self._at_mouse(lambda review, session, head: review.insert(session, head))
 
@@ -426,94 +349,25 @@ class ReviewPage(Page):
 
     # ---- showing -----------------------------------------------------------------------------------------------
 
+    def _tell_dropped(self) -> None:
+        review = self.review
+        at = None if review is None or review.selected is None else (review, review.selected.track_id)
+        if dropped := self.note.come_to(at):
+            self.desk.tell(f"the note {dropped!r} was not written: Enter writes it, at its spine")
+
     def _show(self) -> None:
-        self._drop_note()
+        self._tell_dropped()
         for button in self._buttons.values():
             button.refresh()
         review = self.review
         self.desk.is_blind = self._is_blind
         if review is None:
             self.position.setText(NO_FIELD)
-            self.raw.clear("")
-            self.agreement.hide()
+            self.sight.show_nothing()
             return
         self._buttons["blind"].setChecked(review.blind is not None)
         self._buttons["second"].setChecked(review.second)
         self.heading.setText(review.title)
         self.fields.setVisible(review.blind is None)
         self.position.setText(review.position if review.joining is None else review.joining_says)
-        self._show_rows(review)
-        self._show_raw(review)
-        self._show_numbers(review)
-
-    def _show_rows(self, review: Review) -> None:
-        from acquire.gui.material import HALF_WIDTH_UM
-        from analysis.aligned import STEP_UM
-
-        self.rows.lay_out(review.order, HALF_WIDTH_UM)
-        for session in review.order:
-            key = (review.dendrite, session)
-            self.rows.show_image(session, self._drawn.get(key), STEP_UM)
-            if key not in self._asked:
-                self._asked.add(key)
-                self._read("drawing the dendrite", partial(self._draw, review, *key), partial(self._has, review, key))
-        self.rows.show_rows([self._look(review, session) for session in review.order])
-
-    def _look(self, review: Review, session: int) -> RowLook:
-        marks, is_chosen = tuple(review.marks(session)), session == review.session
-        return RowLook(session, review.label(session), marks, is_chosen, review.centre_um(session))
-
-    def _draw(self, review: Review, dendrite: int, session: int) -> Image | None:
-        """Draw one row, unless somebody went on meanwhile; runs in the thread that reads."""
-        if review is not self.review or review.dendrite != dendrite:
-            self._asked.discard((dendrite, session))
-            return None
-        return review.material.draw(dendrite, session)
-
-    def _has(self, review: Review, key: tuple[int, int], image: Image | None) -> None:
-        from analysis.aligned import STEP_UM
-
-        if review is not self.review or key not in self._asked:
-            return
-        self._drawn[key] = image
-        if key[0] == review.dendrite:
-            self.rows.show_image(key[1], image, STEP_UM)
-
-    def _show_raw(self, review: Review) -> None:
-        session = review.session
-        stack = self._raws.get(session)
-        if stack is None:
-            self.raw.clear(f"{review.label(session)}: reading the stack")
-            self._read("reading a stack", partial(self._read_raw, review, session), partial(self._has_raw, review))
-        elif review.selected is not None:
-            self.raw.show_head(stack, review.label(session), review.head(review.selected, session))
-        else:
-            self.raw.clear(f"{review.label(session)}: no spine selected")
-
-    def _read_raw(self, review: Review, session: int) -> RawStack | None:
-        """Read the stack, unless somebody went on meanwhile; runs in the thread that reads."""
-        if review is not self.review or review.session != session:
-            return None
-        return self._raws.get(session) or review.material.raw(session)
-
-    def _has_raw(self, review: Review, stack: RawStack | None) -> None:
-        if stack is None or review is not self.review:
-            return
-        self._raws.pop(stack.session, None)
-        self._raws[stack.session] = stack
-        while len(self._raws) > RAWS_KEPT:
-            self._raws.pop(next(iter(self._raws)))
-        if stack.session == review.session:
-            self._show_raw(review)
-
-    def _show_numbers(self, review: Review) -> None:
-        decided, of = review.progress
-        by = f" by {review.who}" if review.second else ""
-        self.progress.setText(f"{decided} of {of} spines decided{by}")
-        self.numbers.show_numbers(review.numbers)
-        agreement = review.agreement
-        self.agreement.setVisible(agreement is not None)
-        if agreement is not None:
-            self.agreement.show_numbers(agreement)
-        self.trouble.setVisible(bool(review.trouble))
-        self.trouble.setText("\n".join(review.trouble))
+        self.sight.show(review)

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from PyQt6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from acquire.gui.commands import Command
-from acquire.gui.desk import NO_RIG
 from acquire.gui.findings import FindingList
 from acquire.gui.page import quiet
 from acquire.gui.rig_tab import RigTab
-from acquire.model import Finding
 
 EXPLAINED = (
     "Moves stage and focus by 5 um and back, takes an image with each camera, the laser closed, sets the least power "
@@ -48,18 +46,5 @@ class CheckTab(RigTab):
         layout.addWidget(self.findings, 1)
 
     def _check(self) -> None:
-        rig = self.desk.rig
-        if rig is None:
-            self.desk.refuse(NO_RIG)
-            return
         self.findings.clear()
-
-        def check() -> Sequence[Finding]:
-            from acquire.checks import findings_of
-
-            return findings_of(rig)
-
-        self.desk.do("checking the rig", check, self._show)
-
-    def _show(self, findings: Sequence[Finding]) -> None:
-        self.findings.show_findings(findings)
+        self.desk.check_rig(self.findings.show_findings)

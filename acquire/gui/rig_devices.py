@@ -14,7 +14,7 @@ from PyQt6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLa
 
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_RIG
-from acquire.gui.page import quiet, titled, wrapped
+from acquire.gui.page import in_tab_order, quiet, titled, wrapped
 from acquire.gui.rig_tab import RigTab, line, two_columns
 from acquire.gui.rig_view import matching, property_cells, tell_property
 from acquire.gui.status import DeskStatus
@@ -38,6 +38,7 @@ class DevicesTab(RigTab):
         self.filter = line("property-filter", "device, property or role")
         self.filter.textChanged.connect(self._list)
         self.table = QTableWidget(0, 4)
+        self.table.setTabKeyNavigation(False)
         self.table.setObjectName("property-table")
         self.table.setHorizontalHeaderLabels(["device", "property", "value", ""])
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
@@ -63,6 +64,7 @@ class DevicesTab(RigTab):
         editing.setLayout(self._place)
         set_it = titled("Property", self.chosen, editing, self.buttons["set-property"], quiet(EXPLAINED))
         two_columns(self, [self.filter, self.buttons["read-properties"], set_it], [self.table])
+        in_tab_order(self.filter, self.buttons["read-properties"], self.table, self.buttons["set-property"])
 
     def commands(self) -> Sequence[Command]:
         """Read, set."""
@@ -119,6 +121,7 @@ class DevicesTab(RigTab):
         if one is not None and not one.why_not:
             self._editor = _editor_of(one)
             self._place.addWidget(self._editor)
+            in_tab_order(self.table, self._editor, self.buttons["set-property"])
         self.refresh()
 
     def _why_not_set(self) -> str | None:

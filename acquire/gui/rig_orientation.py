@@ -37,6 +37,7 @@ class OrientationTab(RigTab):
         self.told = wrapped("", "calibrate-told")
         self.findings = FindingList("orientation-findings")
         self.numbers = QTableWidget(0, 3)
+        self.numbers.setTabKeyNavigation(False)
         self.numbers.setObjectName("orientation-numbers")
         self.numbers.setHorizontalHeaderLabels(["", "rig config", "measured"])
         self.numbers.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)

@@ -34,6 +34,7 @@ class PowerTab(RigTab):
     def make(self) -> None:
         """Make what the tab holds, but for its buttons."""
         self.table = QTableWidget(0, 2)
+        self.table.setTabKeyNavigation(False)
         self.table.setObjectName("power-table")
         self.table.setHorizontalHeaderLabels(["value", "mW at the sample"])
         header = self.table.horizontalHeader()

@@ -17,7 +17,8 @@ from PyQt6.QtWidgets import (
 )
 
 from acquire.gui.commands import Command
-from acquire.gui.desk import NO_RIG, Desk
+from acquire.gui.desk import Desk
+from acquire.gui.findings import FindingList
 from acquire.gui.page import CommandButton, Page, quiet, titled, wrapped
 from acquire.gui.status import DeskStatus
 
@@ -55,7 +56,7 @@ class SessionPage(Page):
         self.group.setObjectName("group")
         self.group.setEditable(True)
         self.limit = _line("power-limit", "none")
-        self.checks = wrapped("", "checks")
+        self.checks = FindingList("checks")
         self.cannot = quiet()
         self.state = wrapped("", "session-state")
         self._known_animals: tuple[str, ...] | None = None
@@ -187,18 +188,8 @@ class SessionPage(Page):
         self.desk.new_study(name, blind=self.hides_groups.isChecked())
 
     def _check(self) -> None:
-        rig = self.desk.rig
-        if rig is None:
-            self.desk.refuse(NO_RIG)
-            return
-        self.checks.setText("checking")
-
-        def check() -> list[str]:
-            from acquire.checks import check_devices
-
-            return list(check_devices(rig))
-
-        self.desk.do("checking the rig", check, lambda lines: self.checks.setText("\n".join(lines)))
+        self.checks.clear()
+        self.desk.check_rig(self.checks.show_findings)
 
 
 def _tell_session(record: SessionRecord, *, is_blind: bool) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PyQt6.QtCore import QAbstractTableModel, QModelIndex, Qt, pyqtSignal
-from PyQt6.QtGui import QColor, QKeyEvent
+from PyQt6.QtGui import QColor, QFocusEvent, QKeyEvent
 from PyQt6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QTableView, QVBoxLayout
 
 from acquire.glance import StudyOverview
 from acquire.gui.commands import Command
 from acquire.gui.desk import Desk
-from acquire.gui.page import CommandButton, Page, quiet, wrapped
+from acquire.gui.page import CommandButton, Page, in_tab_order, quiet, wrapped
 from acquire.gui.status import DeskStatus, Known
 from acquire.gui.study_view import Cell, StudyTable, limit_of, table_of, why_not_animal
 from acquire.gui.theme import colour_of
@@ -167,7 +167,13 @@ class StudyPage(Page):
         layout.addWidget(self.table, 1)
         layout.addWidget(quiet(LEGEND))
         layout.addLayout(newcomer)
-        self.setFocusProxy(self.table)
+        in_tab_order(self.table, *(self._buttons[name] for name in ("open-animal", "read-study")), self.animal)
+        in_tab_order(self.animal, self.group, self.limit, self._buttons["add-to-study"])
+
+    def focusInEvent(self, event: QFocusEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Begin in the table."""
+        super().focusInEvent(event)
+        self.table.setFocus()
 
     def commands(self) -> Sequence[Command]:
         """Open an animal, add one, read the study again."""

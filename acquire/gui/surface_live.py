@@ -77,4 +77,5 @@ class SurfaceLive(QStackedWidget):
             self.desk.stop()
             return
         self.live.picture.forget_levels()
+        self.button.setFocus()  # a table would keep the arrow keys
         self.desk.watch_surface()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import (
-    QButtonGroup,
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
@@ -25,7 +24,8 @@ from PyQt6.QtWidgets import (
 
 from acquire.gui.commands import Command
 from acquire.gui.desk import NO_SESSION, Desk
-from acquire.gui.map_picture import BOTH, FLICKER, MAP, MapPicture
+from acquire.gui.flicker import FLICKER
+from acquire.gui.map_picture import BOTH, MAP, MapPicture
 from acquire.gui.map_view import (
     CANDIDATE,
     MapView,
@@ -33,7 +33,7 @@ from acquire.gui.map_view import (
     read_places,
     tell_fields,
 )
-from acquire.gui.page import CommandButton, Page, polish, quiet, row_table, titled, wrapped
+from acquire.gui.page import CommandButton, OneOf, Page, polish, quiet, row_table, titled, wrapped
 from acquire.gui.status import DeskStatus
 from acquire.gui.surface_live import SurfaceLive
 from acquire.gui.theme import colour_of
@@ -96,8 +96,8 @@ class SurfacePage(Page):
         table.itemSelectionChanged.connect(self._selected)
         return table
 
-    def _mode_buttons(self) -> QButtonGroup:
-        group = QButtonGroup(self)
+    def _mode_buttons(self) -> OneOf:
+        group = OneOf(self)
         for name in ("show-map", "show-both", "show-flicker"):
             self._buttons[name].setCheckable(True)
             group.addButton(self._buttons[name])

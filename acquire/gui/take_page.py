@@ -234,6 +234,7 @@ class TakePage(Page):
         if self.desk.status.doing == LIVE:
             self.desk.stop()
             return
+        self.joystick.setFocus()  # a list would keep the arrow keys
         self.live.picture.forget_levels()
         self.desk.watch(self.desk.field or None)
 

@@ -178,7 +178,6 @@ def _arrows(look: Theme) -> str:
     return f"""
     QComboBox::drop-down {{ border: none; width: 30px; }}
     QComboBox::down-arrow {{ image: {down}; width: 14px; height: 14px; }}
-    QAbstractSpinBox {{ padding-right: 26px; }}
     QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ subcontrol-origin: border; width: 24px;
         border: none; background: transparent; }}
     QAbstractSpinBox::up-button {{ subcontrol-position: top right; }}

@@ -18,6 +18,7 @@ MAGENTA_GREEN = np.array([[255, 38, 255], [0, 255, 38]], dtype=np.uint32)  # of 
 THINNED = 7  # along each side: enough to know how bright a stack is
 OPAQUE, GREY, WHITE = 0xFF000000, 0x010101, 255
 Colours = NDArray[np.uint32]  # 0xffrrggbb, as the screen keeps them
+ROWS_AT_ONCE = 128  # their indices stay in the processor's cache: a quarter faster than all at once
 TABLED = (np.uint8, np.uint16)  # few enough values for a colour each
 
 
@@ -52,6 +53,13 @@ class Tint:
     def table(self, dtype: np.dtype[Any]) -> Colours:
         """Return the colour of each value of 8 or 16 bits."""
         return self.colours(np.arange(np.iinfo(dtype).max + 1))
+
+
+def look_up(table: Colours, image: NDArray[Any], colours: Colours) -> None:
+    """Write the colour of every pixel of an image of whole numbers, shape (y, x), into ``colours``."""
+    for first in range(0, len(image), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        np.take(table, image[rows].astype(np.intp), out=colours[rows], mode="wrap")
 
 
 def packed(image: Bytes) -> Colours:

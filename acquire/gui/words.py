@@ -83,6 +83,7 @@ REMEDIES = (
     ("give a later --day", "give a later day (Session)"),
     ("make it with new-animal", "add it (Session)"),
     ("give it with --voxel-um Z Y X, e.g. --voxel-um 1.0 0.12 0.12", "give it to the command 'samefield analyse'"),
+    ("import it with --voxel-um", "give it to the command 'samefield import'"),
     ("give it with --voxel-um Z Y X", "give it to the command 'samefield analyse'"),
 )
 """What a sentence of the session tells one who types commands, and what it tells at the window: a button, its page."""

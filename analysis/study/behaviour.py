@@ -64,7 +64,7 @@ def behaviour_and_spines(tables: StudyTables, settings: StudySettings) -> Findin
     statistics = [*_course_lines(course), *_gain_lines(gains, phases, settings)]
     correlated = _corrected(list(_correlations(paired, settings)))
     statistics += correlated
-    groups = [group for group in tables.groups if group in set(course["group"])]
+    groups = tables.groups
     order = phase_names(phases)
     shown = {(line.measure, line.comparison): line for line in correlated if line.test.startswith("Spearman")}
 
@@ -305,13 +305,17 @@ def _draw(
             )
             first.set_xlabel("day")
         for place, column in zip(others, columns, strict=False):
-            _draw_pairs(place, _pairs(paired, measure, phase, column), column, groups)
+            both = _pairs(paired, measure, phase, column)
+            if len(both) < FEWEST_PAIRS:
+                place.set_axis_off()
+                continue
+            _draw_pairs(place, both, column, groups)
             place.set_xlabel(wrapped(f"{measure} gained, {phase}", 36))
             line = shown.get((f"{measure} gained, phase {phase}", f"with {SPINE_MEASURES[column]}"))
             if line is not None:
                 told = f"Spearman {line.value:.2f}, P = {line.p_corrected:.2g}, n = {line.n_animals}"
                 place.set_title(told, fontsize=7)
-    key_above(figure, axes[0])
+    key_above(figure, *axes)
     return figure
 
 

@@ -34,9 +34,12 @@ from analysis.study.shares import (
     mean_of_animals,
     percent_clustered,
     read_material,
+    turn_names,
 )
 from analysis.study.tables import StudyTables
 
+MANY = 6
+"""Conditions from which on the panels stand in two rows."""
 NULLS = {"permuted": PERMUTED, "uniform": UNIFORM}
 
 
@@ -130,17 +133,22 @@ def _draw(
     chance: pd.DataFrame, table: pd.DataFrame, runs: dict[tuple[str, str], dict[str, Floats]], settings: StudySettings
 ) -> Figure:
     names = condition_names(table)
-    figure, axes = charts.panels(len(runs) + 1, width_in=2.5)
+    count = len(runs) + 1
+    columns = count if len(names) < MANY else -(-count // 2)
+    figure, axes = charts.panels(columns, -(-count // columns), width_in=max(2.5, 0.4 * len(names) + 0.8))
+    for empty in axes[count:]:
+        empty.set_axis_off()
     distance = f"within {settings.cluster_distance_um:g} um"
     for panel, ((null, definition), drawn) in zip(axes, runs.items(), strict=False):
         rows = chance[(chance["null"] == null) & (chance["definition"] == definition)]
         _draw_runs(panel, rows, drawn, names)
         panel.set_title(f"{'no stable spine between' if definition == '1' else distance},\n{null}")
         panel.set_ylabel("new spines in clusters, %")
-    last = axes[-1]
+    last = axes[count - 1]
     shown = table[(table["null"] == "permuted") & (table["definition"] == "1")]
     last.axhline(0, color=charts.NULL, linewidth=1, zorder=0)
     charts.draw_animals(last, as_groups(shown), "beyond_chance_percent", groups=names, label="beyond chance, % points")
+    turn_names(last, names)
     last.set_title("no stable spine between,\nbeyond permuted")
     return figure
 
@@ -165,5 +173,6 @@ def _draw_runs(axes: Axes, rows: pd.DataFrame, drawn: dict[str, Floats], names: 
             color=charts.group_colour(name, names), markeredgecolor=charts.INK, markeredgewidth=0.5,
         )  # fmt: skip
     axes.set_xticks(range(len(names)), [charts.wrapped(name) for name in names])
+    turn_names(axes, names)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylim(bottom=-2)

@@ -42,6 +42,8 @@ STYLE: dict[Any, Any] = {
 }
 """Fonts travel in the files: as type 42 in PDF, as outlines in SVG."""
 PANEL_IN = (3.3, 2.6)
+MOST_LETTERS = 28
+"""Names under one panel with more letters than this are turned."""
 
 
 def paper_style() -> AbstractContextManager[None]:
@@ -65,8 +67,9 @@ def group_colour(group: str, groups: Sequence[str]) -> str:
 
 
 def group_marker(group: str, groups: Sequence[str]) -> str:
-    """Return the marker of a group: colour never tells alone."""
-    return MARKERS[list(groups).index(group) % len(MARKERS)]
+    """Return the marker of a group: colour never tells alone, and groups of one colour have different ones."""
+    place = list(groups).index(group)
+    return MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
 
 
 def draw_animals(axes: Axes, table: pd.DataFrame, value: str, *, groups: Sequence[str], label: str) -> None:
@@ -153,16 +156,19 @@ def draw_course(
             markersize=4.5, capsize=2.0, linewidth=1.0, label=group or "all animals",
         )  # fmt: skip
     if is_named:
-        axes.set_xticks(range(len(names)), [wrapped(str(name)) for name in names])
+        is_long = sum(len(str(name)) for name in names) > MOST_LETTERS
+        axes.set_xticks(range(len(names)), [str(name) if is_long else wrapped(str(name)) for name in names])
+        if is_long:
+            axes.tick_params(axis="x", rotation=35)
         axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylabel(label)
 
 
-def key_above(figure: Figure, axes: Axes) -> None:
-    """Put the key of one panel above all of them, where it hides no mark."""
-    handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1:
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5))
+def key_above(figure: Figure, *axes: Axes) -> None:
+    """Put one key of all that these panels name above all of them, where it hides no mark."""
+    named = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
+    if len(named) > 1:
+        figure.legend(list(named.values()), list(named), loc="outside upper center", ncols=min(len(named), 6))
 
 
 def from_zero(axes: Axes) -> None:

@@ -27,10 +27,12 @@ from analysis.study.shares import (
     count_neighbours,
     draw_chance,
     mean_known,
+    panel_width,
     percent_clustered,
     ratio,
     read_material,
     tell_chance,
+    turn_names,
 )
 from analysis.study.tables import StudyTables
 
@@ -122,14 +124,15 @@ def _legend(table: pd.DataFrame, chance: pd.DataFrame, settings: StudySettings) 
 
 def _draw(table: pd.DataFrame, chance: pd.DataFrame, missed: pd.DataFrame) -> Figure:
     names = condition_names(table)
-    figure, (left, right) = charts.panels(2)
+    figure, (left, right) = charts.panels(2, width_in=panel_width(names), height_in=3.2)
     draw_chance(left, chance, names)
     charts.draw_animals(left, as_groups(table), "clustered_percent", groups=names, label="new spines in clusters, %")
     left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
+    turn_names(left, names)
     left.legend(loc="best")
     _draw_missed(right, missed, names)
     handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower right", ncols=max(2, len(names)), fontsize=6)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)), fontsize=6)
     return figure
 
 

@@ -22,7 +22,17 @@ from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import group_means
 from analysis.study.intervals import Phase
 from analysis.study.settings import StudySettings
-from analysis.study.shares import Material, against_chance, draw_chance, mean_known, ratio, read_material, tell_chance
+from analysis.study.shares import (
+    Material,
+    against_chance,
+    draw_chance,
+    mean_known,
+    panel_width,
+    ratio,
+    read_material,
+    tell_chance,
+    turn_names,
+)
 from analysis.study.tables import StudyTables
 
 NULL = "the sessions in which the new spines of an animal were first seen permuted among them"
@@ -70,7 +80,7 @@ def cluster_order(tables: StudyTables, settings: StudySettings) -> Finding:
             **{k[:-8] + "_chance": v for k, v in parts.items()},
         },
         statistics=tuple(lines),
-        draw=lambda: _draw(of_animals, by_day, parts),
+        draw=lambda: _draw(of_animals, by_day, parts, condition_names(material.units)),
     )
 
 
@@ -187,9 +197,10 @@ def _legend(
     )
 
 
-def _draw(of_animals: pd.DataFrame, by_day: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> Figure:
-    names = condition_names(of_animals)
-    figure, (left, middle, right) = charts.panels(3)
+def _draw(
+    of_animals: pd.DataFrame, by_day: pd.DataFrame, parts: dict[str, pd.DataFrame], names: Sequence[str]
+) -> Figure:
+    figure, (left, middle, right) = charts.panels(3, width_in=panel_width(names), height_in=3.0)
     for name in condition_names(by_day):
         rows, colour = by_day[by_day["condition"] == name], charts.group_colour(name, names)
         for value, what, line, filled in CURVES:
@@ -201,13 +212,14 @@ def _draw(of_animals: pd.DataFrame, by_day: pd.DataFrame, parts: dict[str, pd.Da
     left.set_xlabel("days since the first view")
     left.set_ylabel("clusters, %")
     left.set_ylim(-3, 103)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(names)))
     for axes, value, label in (
         (middle, "at_first_percent", "clusters with their first spine\nin the first session, %"),
         (right, "in_steps_percent", "clusters whose second spine\ncame later, %"),
     ):
         draw_chance(axes, parts[value], names)
         charts.draw_animals(axes, as_groups(of_animals), value, groups=names, label=label)
+        turn_names(axes, names)
         axes.set_ylim(-3, 103)
     right.legend(loc="best")
     return figure

@@ -158,7 +158,7 @@ def _legend(material: Material, counts: pd.DataFrame, settings: StudySettings) -
 
 
 def _draw(counts: pd.DataFrame, names: Sequence[str], settings: StudySettings) -> Figure:
-    figure, axes = charts.panels(2)
+    figure, axes = charts.panels(2, width_in=max(3.3, 0.6 * len(names) + 1.5))
     for panel, definition in zip(axes, COLUMNS, strict=True):
         _draw_counts(panel, counts[counts["definition"] == definition], names)
         panel.set_title("definition 1" if definition == NEIGHBOURS else f"within {settings.cluster_distance_um:g} um")

@@ -1,23 +1,20 @@
 """A condition is a group in a phase: what stands side by side in the figures, and is compared.
 
-Where every group has one phase only (trained early, trained late, control) a condition is the group, and all are
-compared with all. Where animals are seen in several phases, groups are compared within a phase, and phases within a
-group by what changed in each animal.
+Of groups with one phase only (trained early, trained late, control) a condition is the group, and all of these are
+compared with all. Groups that are seen in several phases are compared within each phase, and their phases by what
+changed in each animal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.study.finding import NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, compare_groups, holm
+from analysis.study.inference import compare_groups, compare_paired, holm
 from analysis.study.intervals import Phase, phase_names
 
 ALL_ANIMALS = "all animals"
@@ -35,10 +32,10 @@ def conditions_of(phases: Sequence[Phase]) -> pd.DataFrame:
         raise NotComputable("no animal has sessions on two days of a phase; a new spine needs two views of its field")
     rows = [(phase.animal, phase.group, phase.name, phase.task) for phase in phases]
     table = pd.DataFrame(rows, columns=["animal", "group", "phase", "task"])
-    several = table.groupby("group")["phase"].nunique().max() > 1
+    several = table.groupby("group")["phase"].transform("nunique") > 1
     table["condition"] = [
-        ", ".join(word for word in (group, phase if several else "") if word) or ALL_ANIMALS
-        for group, phase in zip(table["group"], table["phase"], strict=True)
+        ", ".join(word for word in (group, phase if is_one_of_several else "") if word) or ALL_ANIMALS
+        for group, phase, is_one_of_several in zip(table["group"], table["phase"], several, strict=True)
     ]
     groups, names = list(dict.fromkeys(table["group"])), phase_names(list(phases))
     place = table["group"].map(groups.index) * len(names) + table["phase"].map(names.index)
@@ -67,10 +64,9 @@ def compare_conditions(
     value, measure, spines, runs, seed
         As of ``compare_groups``.
     """
-    if not table["animal"].duplicated().any():
-        return compare_groups(as_groups(table), value, measure, spines=spines, runs=runs, seed=seed)
-    lines = []
-    for _, rows in table.groupby("phase", sort=False):
+    several = table.groupby("group")["phase"].transform("nunique") > 1
+    lines = compare_groups(as_groups(table[~several]), value, measure, spines=spines, runs=runs, seed=seed)
+    for _, rows in table[several].groupby("phase", sort=False):
         lines += compare_groups(as_groups(rows), value, measure, spines=spines, runs=runs, seed=seed)
     return lines + compare_phases(table, value, measure, spines=spines, runs=runs, seed=seed)
 
@@ -79,7 +75,7 @@ def compare_phases(
     table: pd.DataFrame, value: str, measure: str, *, spines: str | None = None, runs: int = 10_000, seed: int = 0
 ) -> list[Statistic]:
     """Compare every pair of phases within a group by what changed in each animal; P corrected after Holm."""
-    lines: dict[str, list[Statistic]] = {}
+    lines: dict[int, list[Statistic]] = {}
     for _, rows in table[table[value].notna()].groupby("group", sort=False):
         for first, second in combinations(dict.fromkeys(rows["condition"]), 2):
             both = rows[rows["condition"] == first].merge(rows[rows["condition"] == second], on="animal")
@@ -87,31 +83,12 @@ def compare_phases(
                 continue
             x, y = (both[f"{value}_{side}"].to_numpy(dtype=float) for side in ("x", "y"))
             count = int(both[f"{spines}_x"].sum() + both[f"{spines}_y"].sum()) if spines else 0
-            plain = Statistic(measure, f"{first} against {second}", "", len(both), count, float((x - y).mean()))
-            for kind, line in enumerate(paired_tests(x, y, plain, runs, seed)):
-                lines.setdefault(str(kind), []).append(line)
+            tests = compare_paired(
+                x, y, measure, f"{first} against {second}", n_spines=count, runs=runs, seed=seed
+            )  # fmt: skip
+            for kind, line in enumerate(tests):
+                lines.setdefault(kind, []).append(line)
     return [line for part in lines.values() for line in holm(part)]
-
-
-def paired_tests(
-    x: NDArray[np.float64], y: NDArray[np.float64], plain: Statistic, runs: int, seed: int
-) -> list[Statistic]:
-    """Return the permutation of signs and the paired t test of x - y, one value of each an animal."""
-    flipped = stats.permutation_test(
-        [x.tolist(), y.tolist()], lambda a, b, axis: np.mean(a - b, axis=axis), permutation_type="samples",
-        vectorized=True, n_resamples=runs, rng=np.random.default_rng(seed),
-    )  # fmt: skip
-    ways = f"exact, {2 ** len(x)} ways" if 2 ** len(x) <= runs else f"{runs} drawn"
-    lines = [replace(plain, test=f"paired permutation of signs ({ways})", p=float(flipped.pvalue))]
-    if np.ptp(x - y) == 0:
-        return [*lines, replace(plain, test="paired t")]
-    result = stats.ttest_rel(x, y)
-    interval = result.confidence_interval(CONFIDENCE)
-    low, high = float(interval.low), float(interval.high)
-    return [
-        replace(lines[0], low=low, high=high),
-        replace(plain, test="paired t", low=low, high=high, p=float(result.pvalue)),
-    ]
 
 
 def tell_numbers(table: pd.DataFrame, value: str, spines: str, noun: str = "new spines", why_none: str = "") -> str:

@@ -28,9 +28,11 @@ from analysis.study.shares import (
     count_near,
     draw_chance,
     mean_known,
+    panel_width,
     ratio,
     read_material,
     tell_chance,
+    turn_names,
     unit_of,
 )
 from analysis.study.tables import StudyTables
@@ -170,13 +172,14 @@ def _draw(
     table: pd.DataFrame, chance: pd.DataFrame, sweep: pd.DataFrame, between: pd.DataFrame, settings: StudySettings
 ) -> Figure:
     names = condition_names(table)
-    figure, (left, middle, right) = charts.panels(3)
+    figure, (left, middle, right) = charts.panels(3, width_in=panel_width(names), height_in=3.0)
     draw_chance(left, chance, names)
     label = f"new spines within\n{settings.cluster_distance_um:g} um of another, %"
     charts.draw_animals(left, as_groups(table), "near_percent", groups=names, label=label)
+    turn_names(left, names)
     left.legend(loc="best")
     _draw_sweep(middle, sweep, names, settings)
-    figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=len(names) + 2)
+    figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=min(7, len(names) + 2))
     _draw_between(right, between, names, label)
     return figure
 
@@ -219,6 +222,7 @@ def _draw_between(axes: Axes, between: pd.DataFrame, names: Sequence[str], label
             bottom += height
         highest = max(highest, float(bottom.max()))
     axes.set_xticks(range(len(names)), [charts.wrapped(name) for name in names])
+    turn_names(axes, names)
     axes.set_ylim(0, max(1.0, 1.08 * highest))
     axes.set_ylabel(label)
     axes.legend(loc="best", title="stable spines between", title_fontsize=7)

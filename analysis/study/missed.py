@@ -61,13 +61,14 @@ def with_missed(
 def _drops(
     fate: NDArray[np.str_], way: str, share: float, runs: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.str_]]:
+    at_first, at_last = (np.isin(fate, [Fate.STABLE.value, kind.value]) for kind in (Fate.LOST, Fate.GAINED))
     for _ in range(runs):
         if way == NEVER_SEEN:
             yield np.where(rng.random(len(fate)) < share, "", fate)
             continue
         first, last = rng.random((2, len(fate))) >= share
-        first &= np.isin(fate, [Fate.STABLE.value, Fate.LOST.value])
-        last &= np.isin(fate, [Fate.STABLE.value, Fate.GAINED.value])
+        first &= at_first
+        last &= at_last
         seen = np.select([first & last, last, first], [Fate.STABLE.value, Fate.GAINED.value, Fate.LOST.value], "")
         yield np.where(fate == Fate.UNSCORABLE.value, fate, seen)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from analysis.model import Fate
 from analysis.study import charts
 from analysis.study.clusters import ROUNDING_UM
-from analysis.study.conditions import as_groups, compare_conditions, condition_names, paired_tests, tell_numbers
+from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
 from analysis.study.dendrites import (
     Dendrites,
     Floats,
@@ -31,7 +31,7 @@ from analysis.study.dendrites import (
     read_pieces,
 )
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import group_means, holm, mean_sem
+from analysis.study.inference import compare_paired, group_means, holm, mean_sem
 from analysis.study.nulls import NewSpines, observed_spines, permuted_spines, sums_by, uniform_spines
 from analysis.study.settings import StudySettings
 from analysis.study.shares import (
@@ -44,6 +44,7 @@ from analysis.study.shares import (
     ratio,
     read_material,
     tell_chance,
+    turn_names,
     unit_of,
 )
 from analysis.study.tables import SPINE_KEY, StudyTables
@@ -253,8 +254,10 @@ def compare_classes(table: pd.DataFrame, settings: StudySettings) -> list[Statis
             x, y = pair.to_numpy(dtype=float).T
             count = int(wide.loc[pair.index, [("spines", first), ("spines", second)]].sum().sum())
             words = f"{first} against {second}: {condition}"
-            plain = Statistic(LOST_LATER, words, "", len(pair), count, float((x - y).mean()))
-            for place, line in enumerate(paired_tests(x, y, plain, settings.runs, settings.seed)):
+            tests = compare_paired(
+                x, y, LOST_LATER, words, n_spines=count, runs=settings.runs, seed=settings.seed
+            )  # fmt: skip
+            for place, line in enumerate(tests):
                 kinds.setdefault(place, []).append(line)
     return [line for lines in kinds.values() for line in holm(lines)]
 
@@ -266,7 +269,7 @@ def _legend(
     compared = "; ".join(
         f"{line.comparison}, difference {line.value:.1f} % points, P = {line.p_corrected:.2g}, {line.n_animals} animals"
         for line in statistics
-        if line.measure == LOST_LATER and line.test.startswith("paired permutation") and line.p_corrected is not None
+        if line.measure == LOST_LATER and line.test.startswith("signs") and line.p_corrected is not None
     )
     classes = "; ".join(
         f"{condition}, {kind}: {int(rows['spines'].sum())}"
@@ -285,8 +288,8 @@ def _legend(
         f"Right: percentage of the "
         f"spines of each class that the later phase eliminated, one line an animal, with mean and s.e.m.: formed again "
         f"(in the phase before, where one had been eliminated), formed elsewhere in the same phase, so of the same "
-        f"age, and older (there through the phase before). Spines: {classes}. Compared within animals by permutation "
-        f"of signs, P corrected after Holm: {compared or 'too few animals'}."
+        f"age, and older (there through the phase before). Spines: {classes}. Compared within animals by turning "
+        f"the signs of their differences, P corrected after Holm: {compared or 'too few animals'}."
     )
 
 
@@ -299,6 +302,7 @@ def _draw(
     label = f"new spines within {settings.reformation_distance_um:g} um\nof an eliminated one, %"
     charts.draw_animals(left, as_groups(table), "again_percent", groups=names, label=label)
     left.set_ylim(bottom=min(0.0, left.get_ylim()[0]))
+    turn_names(left, names)
     left.legend(loc="best")
     middle.axvline(settings.reformation_distance_um, color=charts.NULL, linewidth=1, zorder=0)
     for name in names:
@@ -311,7 +315,7 @@ def _draw(
     middle.set_xlabel("distance to the nearest eliminated spine, um")
     middle.set_ylabel("new spines within it, %")
     middle.set_ylim(bottom=0)
-    figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=max(2, len(names)))
+    figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, max(2, len(names))))
     _draw_classes(right, fates, names)
     return figure
 

@@ -7,6 +7,8 @@ by the smallest margin within which the rates would be called equal.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
 
@@ -32,10 +34,12 @@ from analysis.study.shares import (
     count_neighbours,
     draw_chance,
     mean_known,
+    panel_width,
     percent_clustered,
     ratio,
     read_material,
     tell_chance,
+    turn_names,
 )
 from analysis.study.tables import StudyTables
 
@@ -91,20 +95,24 @@ def _by_animal(
     before = first.groupby(["animal", "phase"]).size().reindex(keys).fillna(0).to_numpy(dtype=float)
     new: Floats = counts[0, 0]
     table = units.assign(
-        condition=_condition(units), new_spines=new.astype(int), first_view_spines=before.astype(int),
+        condition=_condition(material, units), new_spines=new.astype(int), first_view_spines=before.astype(int),
         clustered_percent=percent_clustered(counts)[0], chance_percent=mean_known(drawn, axis=0),
         formed_percent=ratio(100.0 * new, np.asarray(before, dtype=float)),
     )  # fmt: skip
-    order = np.argsort(table["task"].map(list(dict.fromkeys(table["task"])).index).to_numpy(), kind="stable")
+    order = np.argsort(table["condition"].map(condition_names(table).index).to_numpy(), kind="stable")
     return table.iloc[order].reset_index(drop=True), drawn[:, order]
 
 
-def _condition(units: pd.DataFrame) -> list[str]:
-    """Return the task; with the phase where an animal did one task in several phases."""
+def _condition(material: Material, units: pd.DataFrame) -> list[str]:
+    """Return the task; with its days where it was done at different times: early and late training are two regimes."""
+    days = {(phase.animal, phase.name): (round(phase.days[0]), round(phase.days[-1])) for phase in material.phases}
+    when = pd.Series([days[key] for key in zip(units["animal"], units["phase"], strict=True)], index=units.index)
     task = units["task"].replace("", "no task")
-    if not units.duplicated(["animal", "task"]).any():
-        return list(task)
-    return list(task + ", " + units["phase"])
+    several = when.groupby(task).transform("nunique") > 1
+    return [
+        f"{name}, days {first} to {last}" if is_one_of_several else name
+        for name, (first, last), is_one_of_several in zip(task, when, several, strict=True)
+    ]
 
 
 def equal_rates(table: pd.DataFrame, value: str, margin: float) -> list[Statistic]:
@@ -147,37 +155,46 @@ def two_one_sided(
         difference = float(x.mean() - y.mean())
         return difference, difference, float(abs(difference) >= margin)
     test = stats.ttest_rel if paired else partial(stats.ttest_ind, equal_var=False)
-    above, below = test(x + margin, y, alternative="greater"), test(x - margin, y, alternative="less")
-    interval = test(x, y).confidence_interval(1 - 2 * ALPHA)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Precision loss", category=RuntimeWarning)  # equal in one group
+        above, below = test(x + margin, y, alternative="greater"), test(x - margin, y, alternative="less")
+        interval = test(x, y).confidence_interval(1 - 2 * ALPHA)
     return float(interval.low), float(interval.high), float(max(above.pvalue, below.pvalue))
 
 
 def _legend(table: pd.DataFrame, chance: pd.DataFrame, equal: list[Statistic], settings: StudySettings) -> str:
-    told = " ".join(
-        f"{line.comparison.replace(' equal to ', ' and ')}: difference {line.value:.1f} % points (90 % interval "
-        f"{line.low:.1f} to {line.high:.1f}), {'equal' if line.p_corrected < ALPHA else 'not shown to be equal'} "
-        f"within {settings.equal_formation_percent:g} % points (two one-sided tests, P = {line.p_corrected:.2g} after "
-        f"Holm)."
-        for line in equal
-        if line.low is not None and line.high is not None and line.p_corrected is not None
-    )
+    tested = [line for line in equal if line.p_corrected is not None]
+    sure = [line for line in tested if (line.p_corrected or 0.0) < ALPHA]
+    margin = f"within {settings.equal_formation_percent:g} % points (two one-sided tests, P corrected after Holm)"
+    told = [f"Shown to be equal {margin}: {_tell(sure)}."]
+    told += [f"Not shown to be equal: {_tell([line for line in tested if line not in sure])}."]
     return (
         f"Left: percentage of new spines in clusters (definition 1) by task, one mark an animal, with mean and s.e.m.; "
         f"grey, chance (mean and interval of 95 % of {settings.runs} runs in which it is permuted which spines of "
         f"a dendrite are new). Right: formation, new spines in percent of the spines of the first view. Are the "
-        f"formation rates equal? {told or 'Too few animals to say.'} "
+        f"formation rates equal? {' '.join(told) if tested else 'Too few animals to say.'} "
         f"{tell_numbers(table, 'clustered_percent', 'new_spines')} {tell_chance(chance)} Tasks are compared by "
         f"permutation of animals, Mann-Whitney and Welch's t test, P corrected after Holm (statistics.json)."
     )
 
 
+def _tell(lines: Sequence[Statistic]) -> str:
+    return "; ".join(
+        f"{line.comparison.replace(' equal to ', ' and ')} (difference {line.value:.1f}, 90 % interval {line.low:.1f} "
+        f"to {line.high:.1f}, P = {line.p_corrected:.2g})"
+        for line in lines
+    ) or "none"  # fmt: skip
+
+
 def _draw(table: pd.DataFrame, chance: pd.DataFrame) -> Figure:
     names = condition_names(table)
-    figure, (left, right) = charts.panels(2)
+    figure, (left, right) = charts.panels(2, width_in=panel_width(names), height_in=3.0)
     draw_chance(left, chance, names)
     charts.draw_animals(left, as_groups(table), "clustered_percent", groups=names, label="new spines in clusters, %")
+    turn_names(left, names)
     left.legend(loc="best")
     label = "new spines,\n% of the first view"
     charts.draw_animals(right, as_groups(table), "formed_percent", groups=names, label=label)
+    turn_names(right, names)
     right.set_ylim(bottom=0)
     return figure

@@ -183,6 +183,22 @@ def tell_chance(chance: pd.DataFrame) -> str:
     return f"Against chance: {told}." if told else "Nothing could be put against chance."
 
 
+MOST_UPRIGHT, LONGEST_UPRIGHT = 4, 10
+"""Names of so many conditions, or of so many letters a line, stand upright under their places; others are turned."""
+
+
+def panel_width(names: Sequence[str]) -> float:
+    """Return the width of a panel that has a place for every condition, inches."""
+    return max(charts.PANEL_IN[0], 0.5 * len(names) + 0.8)
+
+
+def turn_names(axes: Axes, names: Sequence[str]) -> None:
+    """Turn the names under the places where there are too many to stand upright."""
+    longest = max((len(line) for name in names for line in charts.wrapped(name).split("\n")), default=0)
+    if len(names) > MOST_UPRIGHT + 1 or (len(names) > MOST_UPRIGHT and longest > LONGEST_UPRIGHT):
+        axes.set_xticks(range(len(names)), list(names), rotation=35, ha="right", rotation_mode="anchor")
+
+
 def draw_chance(axes: Axes, chance: pd.DataFrame, names: Sequence[str]) -> None:
     """Draw the interval and the mean of chance behind the animals of each condition."""
     for number, row in enumerate(chance.to_dict("records")):

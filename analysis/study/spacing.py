@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from analysis.model import Fate
 from analysis.study import charts
 from analysis.study.clusters import ALONE, FIRST, ROUNDING_UM, SUCCEDENT, cluster_members, cluster_roles, dendrite_key
-from analysis.study.conditions import as_groups, compare_conditions, condition_names, paired_tests, tell_numbers
+from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
 from analysis.study.dendrites import Dendrites, Floats, judged_pieces, read_dendrites, read_pieces
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, against_null, group_means, holm, mean_sem
+from analysis.study.inference import CONFIDENCE, against_null, compare_paired, group_means, holm, mean_sem
 from analysis.study.nulls import NewSpines, observed_spines, uniform_spines
 from analysis.study.settings import StudySettings
 from analysis.study.shares import mean_of_animals, ratio, read_material, unit_of
@@ -242,8 +242,10 @@ def _compare_classes(animals: pd.DataFrame, settings: StudySettings) -> list[Sta
             x, y = pair.to_numpy(dtype=float).T
             count = int(wide.loc[pair.index, [("new_spines", first), ("new_spines", second)]].to_numpy().sum())
             words = f"{first} against {second}: {condition}"
-            plain = Statistic(MEASURE, words, "", len(pair), count, float((x - y).mean()))
-            for place, line in enumerate(paired_tests(x, y, plain, settings.runs, settings.seed)):
+            tests = compare_paired(
+                x, y, MEASURE, words, n_spines=count, runs=settings.runs, seed=settings.seed
+            )  # fmt: skip
+            for place, line in enumerate(tests):
                 kinds.setdefault(place, []).append(line)
     return [line for lines in kinds.values() for line in holm(lines)]
 
@@ -271,18 +273,23 @@ def _legend(shown: pd.DataFrame, statistics: Sequence[Statistic], settings: Stud
     )
 
 
+MOST_COLUMNS = 4
 LINES = {ALL: ("-", 1.8), LONE: ("-", 0.8), CLUSTERED: ("--", 1.2), SUCCEDENT: (":", 1.4)}
 
 
 def _draw(curves: pd.DataFrame, animals: pd.DataFrame, settings: StudySettings) -> Figure:
     names = condition_names(animals)
     shown = [name for name in names if (curves["condition"] == name).any()]
-    figure, axes = charts.panels(len(shown) + 1, width_in=2.8, height_in=2.9)
+    count = len(shown) + 1
+    columns = min(MOST_COLUMNS, count)
+    figure, axes = charts.panels(columns, -(-count // columns), width_in=2.9, height_in=2.8)
+    for empty in axes[count:]:
+        empty.set_axis_off()
     for panel, name in zip(axes, shown, strict=False):
         _draw_curves(panel, curves[curves["condition"] == name], charts.group_colour(name, names), settings)
         panel.set_title(name)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
-    _draw_means(axes[-1], animals, curves, names)
+    _draw_means(axes[count - 1], animals, curves, names)
     return figure
 
 
@@ -310,7 +317,7 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, colour: str, settings: StudyS
 
 def _draw_means(axes: Axes, animals: pd.DataFrame, curves: pd.DataFrame, names: Sequence[str]) -> None:
     for number, name in enumerate(names):
-        shift = 0.26 * (number - (len(names) - 1) / 2)
+        shift = min(0.26, 0.8 / len(names)) * (number - (len(names) - 1) / 2)
         colour, marker = charts.group_colour(name, names), charts.group_marker(name, names)
         for place, kind in enumerate(CLASSES):
             rows = animals[(animals["condition"] == name) & (animals["kind"] == kind)]
@@ -330,4 +337,5 @@ def _draw_means(axes: Axes, animals: pd.DataFrame, curves: pd.DataFrame, names: 
     axes.set_xticks(range(len(CLASSES)), [charts.wrapped(kind, 8) for kind in CLASSES], fontsize=6.5)
     axes.set_ylabel("distance to the nearest\nstable spine, um")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best")
+    if len(names) <= MOST_COLUMNS:
+        axes.legend(loc="best")  # beyond, the colours are those of the panels

@@ -76,8 +76,9 @@ def persistence_of_new_spines(tables: StudyTables, settings: StudySettings) -> F
     curves = pd.concat([part.curves() for part in parts], ignore_index=True)
     statistics = tuple(line for part in parts for line in part.statistics())
     legend = (
-        "Share of the new spines of a phase that are still present, by days after the phase's last session: new spines "
-        "in clusters (definition 1: neighbouring new spines with no existing one between) and the others. "
+        "By phase and group: share of the new spines of a phase that are still present, by days after the "
+        "phase's last session: new spines in clusters (definition 1: neighbouring new spines with no existing one "
+        "between) and the others. "
         "Lines: Kaplan-Meier, straight between sessions; bands: 95 % interval over draws of whole animals (three at "
         "least). Marks: mean +/- s.e.m. of animals, each the % of its spines that the session could judge. "
         f"{_count(lives)}; by panel in its title. {undecided} new spines were left out because a spine that could not "
@@ -199,7 +200,8 @@ class _Part:
                 color=CLASS_COLOURS[name], markersize=4.0, capsize=2.0, linewidth=0.8,
             )  # fmt: skip
         numbers = ", ".join(f"{len(self.lives.get(name, ()))} {name}" for name in CLASSES)
-        axes.set_title(f"{self.title}: {len(self.animals)} animals\n{numbers}", fontsize=7.5)
+        of = ", ".join(word for word in (self.phase, self.group) if word)
+        axes.set_title(f"{of}\n{len(self.animals)} animals: {numbers}", fontsize=7)
         _share_axes(axes, "days after the end of the phase")
 
 
@@ -257,13 +259,13 @@ def survival_of_old_spines(tables: StudyTables, settings: StudySettings) -> Find
     def draw() -> Figure:
         figure, axes = panels(2)
         for group, table in curves.items():
-            draw_curve(axes[0], table, group_colour(group, groups), group or "all animals")
+            draw_curve(axes[0], table, group_colour(group, tables.groups), group or "all animals")
             last = table.iloc[-1]
             axes[0].plot(
-                last["days_after"], 100 * last["survival"], group_marker(group, groups),
-                color=group_colour(group, groups), markersize=4.5,
+                last["days_after"], 100 * last["survival"], group_marker(group, tables.groups),
+                color=group_colour(group, tables.groups), markersize=4.5,
             )  # fmt: skip
-        draw_course(axes[1], shares, "percent", x="days_after", groups=groups, label="still present (%)")
+        draw_course(axes[1], shares, "percent", x="days_after", groups=tables.groups, label="still present (%)")
         for place in axes:
             _share_axes(place, "days after the first view", float(shares["percent"].min()))
         key_above(figure, axes[1])
