@@ -21,6 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.page import Picture, Report, Section, write_report, write_whole
+from analysis.study.behaviour import behaviour_and_spines
 from analysis.study.chance import clustering_against_chance
 from analysis.study.charts import paper_style
 from analysis.study.clustering import clustered_share
@@ -30,8 +31,13 @@ from analysis.study.distances import clustered_share_by_distance
 from analysis.study.dynamics import formation_and_elimination
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.gallery import DrawField, spine_images, spine_map
+from analysis.study.measurement import measurement_quality
+from analysis.study.pairs import spine_spacing
+from analysis.study.reformation import reformation
 from analysis.study.regimes import clustering_by_task
 from analysis.study.settings import StudySettings
+from analysis.study.sizes import head_size_of_first_spines
+from analysis.study.spacing import distance_to_stable
 from analysis.study.survival import persistence_of_new_spines, survival_of_old_spines
 from analysis.study.tables import StudyTables
 from analysis.tables import write_table
@@ -89,6 +95,12 @@ def analyses(draw_field: DrawField | None = None) -> tuple[Analysis, ...]:
         Analysis(8, "How long clustered and other new spines stay", persistence_of_new_spines),
         Analysis(9, "How long old spines stay", survival_of_old_spines),
         Analysis(10, "Clustering by task, beside formation", clustering_by_task),
+        Analysis(11, "Whether the first spine of a cluster grows as the succedent joins", head_size_of_first_spines),
+        Analysis(12, "How far new spines form from stable ones", distance_to_stable),
+        Analysis(13, "How spines are spaced along the dendrite", spine_spacing),
+        Analysis(14, "Behaviour beside clusters, turnover and persistence", behaviour_and_spines),
+        Analysis(15, "Whether spines form again where others were eliminated", reformation),
+        Analysis(16, "How good the measurement is", measurement_quality),
     )
 
 

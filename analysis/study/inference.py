@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import combinations
 from math import comb
 
@@ -23,6 +24,7 @@ FEWEST = 2
 """Values that it takes to speak of a spread, and groups that it takes to compare them."""
 ROUNDING = 1e-12
 """Values that differ by no more of their size are equal."""
+ROUNDING = 1e-12
 MOST_EXACT = 200_000
 """Ways to deal animals to two groups up to which all are tried; beyond, as many as there are runs are drawn."""
 
@@ -117,13 +119,28 @@ def is_flat(values: NDArray[np.float64]) -> bool:
 
 
 def permute_animals(x: NDArray[np.float64], y: NDArray[np.float64], runs: int = 10_000, seed: int = 0) -> float:
-    """Return the two-sided P of a difference of means when animals are dealt to the groups at random."""
-    ways = comb(len(x) + len(y), len(x))
-    result = stats.permutation_test(
-        [x.tolist(), y.tolist()], lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis), vectorized=True,
-        n_resamples=ways if ways <= MOST_EXACT else runs, rng=np.random.default_rng(seed), batch=20_000,
-    )  # fmt: skip
-    return float(result.pvalue)
+    """Return the two-sided P of a difference of means when animals are dealt to the groups at random.
+
+    Twice the share of the ways that are at least as far out on the nearer side, as of
+    :func:`scipy.stats.permutation_test`, which takes a hundred times as long where every way is tried.
+    """
+    if comb(len(x) + len(y), len(x)) > MOST_EXACT:
+        result = stats.permutation_test(
+            [x.tolist(), y.tolist()], lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis),
+            vectorized=True, n_resamples=runs, rng=np.random.default_rng(seed), batch=20_000,
+        )  # fmt: skip
+        return float(result.pvalue)
+    values = np.concatenate([x, y]).astype(float)
+    sums = values[_every_deal(len(values), len(x))].sum(axis=1)
+    rounding = ROUNDING * float(np.abs(values).sum())
+    beyond = [np.mean(sums >= sums[0] - rounding), np.mean(sums <= sums[0] + rounding)]
+    return min(1.0, 2 * float(min(beyond)))
+
+
+@lru_cache(maxsize=32)
+def _every_deal(animals: int, first: int) -> NDArray[np.intp]:
+    """Return every way to deal animals to a first group, shape (ways, first); the first way is the observed one."""
+    return np.array(list(combinations(range(animals), first)), dtype=np.intp)
 
 
 def compare_paired(

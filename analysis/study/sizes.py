@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from analysis.model import Fate, SpineState
 from analysis.study import charts
 from analysis.study.clusters import ALONE, FIRST, SUCCEDENT, cluster_members, cluster_roles
-from analysis.study.conditions import condition_names, conditions_of, paired_tests, tell_numbers
+from analysis.study.conditions import condition_names, conditions_of, tell_numbers
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import group_means, holm, mean_sem
+from analysis.study.inference import compare_paired, group_means, holm, mean_sem
 from analysis.study.intervals import Phase, phase_fates, phases_of
 from analysis.study.settings import StudySettings
 from analysis.study.tables import SPINE_KEY, StudyTables
@@ -175,11 +175,11 @@ def _tested(name: str, rows: pd.DataFrame, other: str, settings: StudySettings) 
         return []
     spines = int(rows.loc[kept, "first_spines"].sum())
     noun = CLASSES[other] if other else "before (no change)"
-    plain = Statistic(
-        f"{MEASURE}, as logarithm", f"{name}: {CLASSES['first']} against {noun}", "", len(means), spines,
-        float((means["x"] - means["y"]).mean()),
-    )  # fmt: skip
-    return paired_tests(means["x"].to_numpy(), means["y"].to_numpy(), plain, settings.runs, settings.seed)
+    first, second = (means[side].to_numpy(dtype=float) for side in ("x", "y"))
+    words = f"{name}: {CLASSES['first']} against {noun}"
+    return compare_paired(
+        first, second, f"{MEASURE}, as logarithm", words, n_spines=spines, runs=settings.runs, seed=settings.seed
+    )
 
 
 def _legend(by_animal: pd.DataFrame, left_out: pd.Series[int]) -> str:
