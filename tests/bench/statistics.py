@@ -24,9 +24,8 @@ import pandas as pd
 from plainstudy import Values, dendrites_of, lost_again, measures, nearest_stable, reformed
 from scipy import stats
 
-from analysis.study.conditions import paired_tests
 from analysis.study.finding import NotComputable, Statistic
-from analysis.study.inference import compare_groups, group_means
+from analysis.study.inference import compare_groups, compare_paired, group_means
 from analysis.study.plan import CONTROL_CLUSTERED, EARLY_CLUSTERED, LATE_CLUSTERED, PlantedPlan, null_plan
 from analysis.study.planted import plant_study
 from analysis.study.settings import StudySettings
@@ -139,8 +138,8 @@ def false_alarms(values: pd.DataFrame, tables: StudyTables, seed: int, counted: 
         y = values[other] if other is not None else pd.Series(0.0, index=values.index)
         kept = x.notna() & y.notna()
         if kept.sum() > 2:
-            plain = Statistic(name, "", "", int(kept.sum()), 0, None)
-            for line in paired_tests(x[kept].to_numpy(float), y[kept].to_numpy(float), plain, 1000, seed):
+            pair = (part[kept].to_numpy(dtype=float) for part in (x, y))
+            for line in compare_paired(*pair, name, "", runs=1000, seed=seed):
                 tell(counted, f"{name}, {kind_of(line)}", line.p)
     for group in NULL_GROUPS:
         tell(counted, "behaviour and clustering, Pearson", correlated(values, tables, group, "clustered_share")[0])
@@ -216,7 +215,7 @@ def rates(counted: Counted, asked: float, *, at_least: bool) -> dict[str, dict[s
         n, rate = len(flags), float(np.mean(flags))
         alone = CHANCE / max(len(counted), 1)
         limit = float(stats.binom.ppf(alone if at_least else 1 - alone, n, asked)) / n
-        found[name] = {"rate": round(rate, 4), "studies": n, "limit": round(limit, 4),
+        found[name] = {"rate": round(rate, 4), "counted": n, "limit": round(limit, 4),
                        "reached": rate >= limit if at_least else rate <= limit}  # fmt: skip
     return found
 
