@@ -47,7 +47,7 @@ def plant_study(plan: PlantedPlan, animals: int = 8, seed: int = 0) -> StudyTabl
     """
     parts = []
     for number, regimen in enumerate(plan.regimens):
-        rng = np.random.default_rng((seed, number))
+        rng = np.random.default_rng((seed, number + 1))
         parts.append(_tell(Growth(plan, regimen, animals, rng).grown(), number * animals))
     phases = [
         (phase.name, regimen.group, phase.first_day, phase.last_day, phase.task)

@@ -138,9 +138,8 @@ def false_alarms(values: pd.DataFrame, tables: StudyTables, seed: int, counted: 
         y = values[other] if other is not None else pd.Series(0.0, index=values.index)
         kept = x.notna() & y.notna()
         if kept.sum() > 2:
-            for line in compare_paired(
-                x[kept].to_numpy(float), y[kept].to_numpy(float), name, "", runs=1000, seed=seed
-            ):
+            pair = (part[kept].to_numpy(dtype=float) for part in (x, y))
+            for line in compare_paired(*pair, name, "", runs=1000, seed=seed):
                 tell(counted, f"{name}, {kind_of(line)}", line.p)
     for group in NULL_GROUPS:
         tell(counted, "behaviour and clustering, Pearson", correlated(values, tables, group, "clustered_share")[0])
@@ -216,7 +215,7 @@ def rates(counted: Counted, asked: float, *, at_least: bool) -> dict[str, dict[s
         n, rate = len(flags), float(np.mean(flags))
         alone = CHANCE / max(len(counted), 1)
         limit = float(stats.binom.ppf(alone if at_least else 1 - alone, n, asked)) / n
-        found[name] = {"rate": round(rate, 4), "studies": n, "limit": round(limit, 4),
+        found[name] = {"rate": round(rate, 4), "counted": n, "limit": round(limit, 4),
                        "reached": rate >= limit if at_least else rate <= limit}  # fmt: skip
     return found
 
