@@ -23,6 +23,7 @@ from analysis.study.tables import DENDRITE_KEY, StudyTables
 DrawField = Callable[[str, str, int], Figure]
 """Draws the images of one dendrite over its sessions, by animal, field and dendrite."""
 MOST_PANELS = 6
+LINE_IN = 0.19
 NEW_COLOUR, LOST_COLOUR = COLOURS[2], COLOURS[1]
 STRETCH_UM = 60.0
 """Longest stretch of a dendrite that is drawn, um: longer, and neighbours cannot be told apart."""
@@ -63,7 +64,8 @@ def spine_map(tables: StudyTables, settings: StudySettings) -> Finding:
     )
 
     def draw() -> Figure:
-        figure, axes = panels(1, len(parts), width_in=7.0, height_in=1.9)
+        most = max(part["session"].nunique() for part in parts)
+        figure, axes = panels(1, len(parts), width_in=7.0, height_in=0.8 + LINE_IN * most)
         for each, part, row in zip(axes, parts, chosen.to_dict("records"), strict=True):
             _draw_map(each, part, tables, row)
         figure.legend(handles=[_handle(look) for look in LOOKS.values()], loc="outside lower center", ncols=3)
