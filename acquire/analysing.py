@@ -65,6 +65,7 @@ def analyse_stores(
         with writing(folder):
             sessions = _sessions_of(stacks, stores, folder.parent.parent)
             write_sessions(folder, sessions)
+            write_table(scorable_stretches(analysis, stacks), folder / STRETCHES_FILE)
             _write_record(folder, stacks, list(sessions["name"]), weights, told.replace(f"; {folder}", "", 1))
     return Analysed(analysis, "\n".join([told, *review_again(folder)]), memory.trouble)
 
@@ -114,7 +115,6 @@ def write_outputs(folder: Path, stacks: Sequence[Stack], analysis: FieldAnalysis
     """Write tables, pictures and report; return a line of counts."""
     with writing(folder):
         analysis.write_tables(folder, parquet=parquet)
-        write_table(scorable_stretches(analysis, stacks), folder / STRETCHES_FILE)
         write_field_outputs(folder, stacks, analysis)
     fates = analysis.fates["fate"].value_counts()
     counts = ", ".join(f"{fates.get(fate, 0)} {fate}" for fate in Fate)
