@@ -26,7 +26,7 @@ from analysis.remote import RemotePath
 from analysis.report import write_field_outputs
 from analysis.reviewtables import REVIEWED_FOLDER, write_reviewed
 from analysis.stack import read_dendrites
-from analysis.tables import STRETCHES_FILE, write_table
+from analysis.tables import STATES_FILE, STRETCHES_FILE, write_table
 
 Progress = Callable[[str, float], None]
 
@@ -66,6 +66,7 @@ def analyse_stores(
             sessions = _sessions_of(stacks, stores, folder.parent.parent)
             write_sessions(folder, sessions)
             write_table(scorable_stretches(analysis, stacks), folder / STRETCHES_FILE)
+            write_table(analysis.states, folder / STATES_FILE)
             _write_record(folder, stacks, list(sessions["name"]), weights, told.replace(f"; {folder}", "", 1))
     return Analysed(analysis, "\n".join([told, *review_again(folder)]), memory.trouble)
 

@@ -37,7 +37,7 @@ from analysis.rawimage import ACQUIRED, SOFTWARE, STAGE_UM
 from analysis.roisets import read_roi_set
 from analysis.stack import read_stack, reading
 from analysis.swc import read_swc
-from analysis.tables import write_table
+from analysis.tables import STATES_FILE, write_table
 
 FATES_FILE = "fates.csv"
 TABLE_NAMES = ("spines", "dendrites", "tracks", "fates")
@@ -283,6 +283,8 @@ def import_spines(marks: Marks, study_folder: Path, place: Place) -> list[str]:
         with writing(folder):
             for name in TABLE_NAMES:
                 write_table(getattr(made.tables, name), folder / f"{name}.csv", parquet=True)
+            if made.tables.states is not None:
+                write_table(made.tables.states, folder / STATES_FILE)
             write_sessions(folder, session_table([r.name for r in records], [r.day for r in records]))
         write_import(folder, _import_record(marks, form, records, sessions, made.assumed))
     tables = made.tables

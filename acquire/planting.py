@@ -26,6 +26,8 @@ from analysis.tables import (
     SESSION_COLUMNS,
     SESSIONS_FILE,
     SPINE_COLUMNS,
+    STATE_COLUMNS,
+    STATES_FILE,
     STRETCH_COLUMNS,
     STRETCHES_FILE,
     TRACK_COLUMNS,
@@ -84,6 +86,7 @@ def _write_field(out: Path, spines: pd.DataFrame, stretches: pd.DataFrame, sessi
         "tracks.csv": _tracks(spines),
         "fates.csv": _fates(spines),
         "dendrites.csv": _dendrites(stretches, len(sessions)),
+        STATES_FILE: _states(spines),
         SESSIONS_FILE: make_table(told, SESSION_COLUMNS),
         STRETCHES_FILE: stretches[list(STRETCH_COLUMNS)],
     }
@@ -112,6 +115,11 @@ def _tracks(spines: pd.DataFrame) -> pd.DataFrame:
     names = {"track": "track_id", "probability": "present_probability"}
     table = _placed(spines).rename(columns=names).sort_values(["session", "track_id"])
     return table[list(TRACK_COLUMNS)]
+
+
+def _states(spines: pd.DataFrame) -> pd.DataFrame:
+    names = {"track": "track_id", "probability": "present_probability"}
+    return spines.rename(columns=names).sort_values(["session", "track_id"])[list(STATE_COLUMNS)]
 
 
 def _fates(spines: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from acquire.model import Record, utc_now
 from analysis.memory import fingerprint_of_file, fingerprint_of_package
 from analysis.packing import fingerprint
 from analysis.remote import RemotePath
-from analysis.tables import OVERLAY, SESSIONS_FILE, STRETCHES_FILE
+from analysis.tables import OVERLAY, SESSIONS_FILE, STATES_FILE, STRETCHES_FILE
 
 ANALYSIS_FILE = "analysis.json"
 TABLES = ("spines", "dendrites", "tracks", "fates")
@@ -28,6 +28,7 @@ OUTPUTS = (
     *(f"{table}.parquet" for table in TABLES),
     SESSIONS_FILE,
     STRETCHES_FILE,
+    STATES_FILE,
     "gallery.png",
     "report.html",
 )

@@ -35,6 +35,7 @@ from analysis.tables import (
     TRACK_COLUMNS,
     clear_outputs,
     make_table,
+    states_table,
     write_table,
 )
 from analysis.trace import trace_dendrites
@@ -91,6 +92,12 @@ class FieldAnalysis:
     presence: Presence
     warnings: tuple[str, ...] = ()
     followed: tuple[TrackedSpine, ...] = ()
+
+    @property
+    def states(self) -> pd.DataFrame:
+        """State of every track in every session."""
+        known = self.presence
+        return states_table(range(len(known.state)), known.state.tolist(), known.probability.tolist())
 
     def write_tables(self, folder: Path, *, parquet: bool = False) -> list[Path]:
         """Write the four tables as CSV (and parquet) and return the CSV files.

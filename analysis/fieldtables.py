@@ -23,6 +23,8 @@ from analysis.tables import (
     SESSION_COLUMNS,
     SESSIONS_FILE,
     SPINE_COLUMNS,
+    STATE_COLUMNS,
+    STATES_FILE,
     STRETCH_COLUMNS,
     TRACK_COLUMNS,
     make_table,
@@ -55,6 +57,10 @@ class FieldTables(Protocol):
         """One row a spine and an interval."""
 
     @property
+    def states(self) -> pd.DataFrame | None:
+        """One row a spine and session, also where it is absent; None where only the other tables are known."""
+
+    @property
     def warnings(self) -> Sequence[str]:
         """What must be known before the numbers are believed, one sentence each."""
 
@@ -68,6 +74,7 @@ class SavedTables:
     tracks: pd.DataFrame
     fates: pd.DataFrame
     warnings: tuple[str, ...] = ()
+    states: pd.DataFrame | None = None
 
 
 def read_tables(folder: Path) -> SavedTables:
@@ -81,7 +88,11 @@ def read_tables(folder: Path) -> SavedTables:
     spines = _read_table(folder / "spines.csv", SPINE_COLUMNS)
     dendrites = _read_table(folder / "dendrites.csv", DENDRITE_COLUMNS)
     tracks = _read_table(folder / "tracks.csv", TRACK_COLUMNS)
-    return SavedTables(spines, dendrites, tracks, _read_table(folder / "fates.csv", FATE_COLUMNS))
+    fates = _read_table(folder / "fates.csv", FATE_COLUMNS)
+    file = folder / STATES_FILE
+    return SavedTables(
+        spines, dendrites, tracks, fates, states=_read_table(file, STATE_COLUMNS) if file.is_file() else None
+    )
 
 
 def _read_table(file: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """The tables of a field as spines that are followed from session to session, and these as tables again.
 
-What the tables leave out is told from what they hold: a session in which a spine is not present has it absent where
-the fates say gained, lost or nothing, else it is unscorable. Taken apart and put together again, the tables are the
-same.
+Where the table of states is not there, what the others leave out is told from what they hold: a session in which a
+spine is not present has it absent where the fates say gained, lost or nothing, else it is unscorable. Taken apart and
+put together again, the tables are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from analysis.fieldtables import POINT, FieldTables
 from analysis.model import Fate, Floats, SpineKind, SpineState
 from analysis.presence import Presence
 from analysis.straighten import AXIAL_TO_LATERAL
-from analysis.tables import FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table
+from analysis.tables import FATE_COLUMNS, SPINE_COLUMNS, STATE_COLUMNS, TRACK_COLUMNS, make_table, states_table
 
 REVIEWED_BY = "reviewed_by"
 UNMEASURED = float("nan")
@@ -136,10 +136,16 @@ class AnalysedField:
         fate_rows: dict[int, dict[int, Row]] = {}
         for row in _rows(fates, FATE_COLUMNS):
             fate_rows.setdefault(int(row[2]), {})[int(row[0])] = row
+        told: dict[int, dict[int, Row]] = {}
+        for row in _rows(self.tables.states, STATE_COLUMNS) if self.tables.states is not None else ():
+            told.setdefault(int(row[1]), {})[int(row[0])] = row
         seen: dict[int, dict[int, Row]] = {}
         for row in _rows(tracks, TRACK_COLUMNS):
             seen.setdefault(int(row[1]), {})[int(row[0])] = row
-        return tuple(self._follow(track, seen[track], rows, fate_rows.get(track, {})) for track in sorted(seen))
+        return tuple(
+            self._follow(track, seen[track], rows, fate_rows.get(track, {}), told.get(track, {}))
+            for track in sorted(seen)
+        )
 
     def aligned(self, dendrite: int) -> AlignedDendrite:
         """Return the map of one dendrite through the sessions."""
@@ -158,7 +164,12 @@ class AnalysedField:
         return int(lines["dendrite"].iloc[nearest]), float(distance_um[nearest])
 
     def _follow(
-        self, track: int, seen: Mapping[int, Row], rows: Mapping[tuple[int, int], Row], fates: Mapping[int, Row]
+        self,
+        track: int,
+        seen: Mapping[int, Row],
+        rows: Mapping[tuple[int, int], Row],
+        fates: Mapping[int, Row],
+        told: Mapping[int, Row],
     ) -> FollowedSpine:
         own = {session: rows[session, track] for session in seen if (session, track) in rows}
         heads = {session: _head(row[2:5]) for session, row in seen.items()}
@@ -166,6 +177,9 @@ class AnalysedField:
         probability = [float(seen[session][6]) if session in seen else 0.0 for session in range(len(self.sessions))]
         for first, row in fates.items():
             _tell_absent(probability, first, row)
+        if len(told) == len(self.sessions):
+            states = tuple(SpineState(str(told[session][2])) for session in range(len(told)))
+            probability = [float(told[session][3]) for session in range(len(told))]
         dendrite = int(next(iter(own.values()))[2]) if own else self._dendrite_of(heads)
         known = {session: (head,) for session, head in heads.items()}
         return FollowedSpine(track, dendrite, heads, states, tuple(probability), None, own, fates, known)
@@ -256,6 +270,13 @@ class FieldReview:
     warnings: tuple[str, ...]
     followed: tuple[FollowedSpine, ...]
     unplaced: tuple[str, ...] = ()
+
+    @property
+    def states(self) -> pd.DataFrame:
+        """State of every spine that is left, in every session."""
+        shown = sorted(self.shown, key=lambda spine: spine.track_id)
+        tracks = [spine.track_id for spine in shown]
+        return states_table(tracks, [spine.states for spine in shown], [spine.probability for spine in shown])
 
     @property
     def shown(self) -> tuple[FollowedSpine, ...]:

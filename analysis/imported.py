@@ -7,10 +7,11 @@ nothing can be told. What was assumed is told in words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from analysis.aligned import STEP_UM
 from analysis.errors import StackError
@@ -19,7 +20,7 @@ from analysis.marked import NO_DENDRITE, MarkedSession, MarkedSpine
 from analysis.model import Dendrite, Floats, SpineKind, SpineState
 from analysis.presence import Presence
 from analysis.straighten import DendriteFrame
-from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table
+from analysis.tables import DENDRITE_COLUMNS, FATE_COLUMNS, SPINE_COLUMNS, TRACK_COLUMNS, make_table, states_table
 
 SURE = 0.999  # as for marks of a person in analysis.marks
 PROBABILITY = {SpineState.PRESENT: SURE, SpineState.ABSENT: 1 - SURE, SpineState.UNSCORABLE: 0.5}
@@ -57,8 +58,16 @@ def make_tables(sessions: Sequence[MarkedSession]) -> Imported:
         make_table(_dendrite_rows(linked), DENDRITE_COLUMNS),
         make_table(_track_rows(tracks, states), TRACK_COLUMNS),
         make_table(_fate_rows(states), FATE_COLUMNS),
+        states=states_table(
+            list(states), list(states.values()), [[PROBABILITY[s] for s in row] for row in states.values()]
+        ),
     )
     return Imported(tables, (*assumed, *_told(states, linked)))
+
+
+def _states_told(states: Mapping[int, Sequence[SpineState]]) -> pd.DataFrame:
+    probability = [[PROBABILITY[state] for state in row] for row in states.values()]
+    return states_table(list(states), list(states.values()), probability)
 
 
 def _linked(sessions: Sequence[MarkedSession]) -> tuple[list[MarkedSession], list[str]]:

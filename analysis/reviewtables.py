@@ -21,11 +21,11 @@ from analysis.errors import StackError
 from analysis.fieldtables import SavedTables, read_session_table, read_sessions, read_tables, write_sessions
 from analysis.followed import AnalysedField, FieldReview, as_analysed
 from analysis.reviewed import apply_edits
-from analysis.tables import SESSIONS_FILE, write_table, write_whole
+from analysis.tables import SESSIONS_FILE, STATES_FILE, write_table, write_whole
 
 REVIEWED_FOLDER, NOTE_FILE = "reviewed", "reviewed.json"
 TABLES = ("spines", "dendrites", "tracks", "fates")
-MADE_OF = (*(f"{name}.csv" for name in TABLES), SESSIONS_FILE)
+MADE_OF = (*(f"{name}.csv" for name in TABLES), SESSIONS_FILE, STATES_FILE)
 WRITTEN = (*MADE_OF, *(f"{name}.parquet" for name in TABLES))
 PATIENCE_S = 30.0  # for another program that writes the same tables
 DIGEST_BYTES = 16
@@ -74,7 +74,7 @@ def read_reviewed(folder: Path) -> SavedTables:
         When the file of decisions cannot be understood.
     """
     review = review_of(folder)
-    return SavedTables(review.spines, review.dendrites, review.tracks, review.fates, review.warnings)
+    return SavedTables(review.spines, review.dendrites, review.tracks, review.fates, review.warnings, review.states)
 
 
 def write_reviewed(folder: Path) -> ReviewNote | None:
@@ -141,6 +141,7 @@ def _write(folder: Path, target: Path) -> ReviewNote | None:
     (target / NOTE_FILE).unlink(missing_ok=True)
     for name in TABLES:
         write_table(getattr(review, name), target / f"{name}.csv", parquet=True)
+    write_table(review.states, target / STATES_FILE)
     write_sessions(target, sessions)
     made = _note(_decisions(book), (*review.unplaced, *book.trouble), made_of)
     write_whole(target / NOTE_FILE, lambda part: part.write_text(made.model_dump_json(indent=2), encoding="utf-8"))

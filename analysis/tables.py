@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.errors import StackError
+from analysis.model import SpineState
 
 SPINE_COLUMNS = (
     "session", "spine_id", "dendrite", "head_z_um", "head_y_um", "head_x_um", "base_z_um", "base_y_um", "base_x_um",
@@ -18,9 +19,10 @@ SPINE_COLUMNS = (
 DENDRITE_COLUMNS = ("session", "dendrite", "z_um", "y_um", "x_um")
 TRACK_COLUMNS = ("session", "track_id", "head_z_um", "head_y_um", "head_x_um", "state", "present_probability")
 FATE_COLUMNS = ("from_session", "to_session", "track_id", "fate", "probability")
+STATE_COLUMNS = ("session", "track_id", "state", "present_probability")
 STRETCH_COLUMNS = ("session", "dendrite", "from_um", "to_um")
 SESSION_COLUMNS = ("session", "name", "day", "stack")
-STRETCHES_FILE, SESSIONS_FILE = "stretches.csv", "sessions.csv"
+STRETCHES_FILE, SESSIONS_FILE, STATES_FILE = "stretches.csv", "sessions.csv", "states.csv"
 
 WHOLE_NUMBERS = ("session", "spine_id", "dendrite", "track_id", "from_session", "to_session")
 WORDS = ("side", "kind", "state", "fate", "name", "stack")
@@ -41,6 +43,22 @@ def typed_table(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return table.astype({column: kinds.get(column, "float64") for column in columns})
 
 
+def states_table(
+    tracks: Sequence[int], states: Sequence[Sequence[SpineState]], probability: Sequence[Sequence[float]]
+) -> pd.DataFrame:
+    """Return the state of every track in every session, sorted by session and track.
+
+    Fates tell of neighbouring sessions only: without this table nobody can tell absent from unscorable beside a session
+    that was unscorable.
+    """
+    rows = [
+        (session, track, state.value, float(p))
+        for track, own, told in zip(tracks, states, probability, strict=True)
+        for session, (state, p) in enumerate(zip(own, told, strict=True))
+    ]
+    return make_table(sorted(rows, key=lambda row: row[:2]), STATE_COLUMNS)
+
+
 def write_table(table: pd.DataFrame, file: Path, *, parquet: bool = False) -> None:
     """Write a table as CSV, and as parquet beside it if asked; a reader sees the old file or the whole new one."""
     rounded = table.round(DECIMALS)
@@ -50,7 +68,7 @@ def write_table(table: pd.DataFrame, file: Path, *, parquet: bool = False) -> No
 
 
 def clear_outputs(folder: Path, tables: Sequence[str] = ()) -> None:
-    """Remove the report and the pictures of an earlier analysis, and the parquet files of ``tables``; nothing else.
+    """Remove report, pictures, states and stretches of an earlier analysis, and the parquet files of ``tables``.
 
     The report goes first: it is written last, and its being there says that all the others belong to it.
 
@@ -61,7 +79,8 @@ def clear_outputs(folder: Path, tables: Sequence[str] = ()) -> None:
     """
     pictures = [file for file in folder.glob("overlay_session*.png") if OVERLAY.fullmatch(file.name)]
     parquet = [folder / f"{name}.parquet" for name in tables]
-    for file in (folder / "report.html", folder / "gallery.png", *sorted(pictures), *parquet):
+    told = [folder / STATES_FILE, folder / STRETCHES_FILE]
+    for file in (folder / "report.html", folder / "gallery.png", *sorted(pictures), *parquet, *told):
         try:
             file.unlink(missing_ok=True)
         except OSError as error:

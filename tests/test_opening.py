@@ -13,8 +13,8 @@ from analysis.fieldtables import scorable_stretches
 from analysis.model import SpineState, Stack
 from analysis.study.intervals import phase_fates, phases_of
 from analysis.study.opening import open_study
-from analysis.tables import SESSIONS_FILE, STRETCHES_FILE
-from tests.drawn import STATES, drawn, make_drawn_study
+from analysis.tables import SESSIONS_FILE, STATES_FILE, STRETCHES_FILE, states_table, write_table
+from tests.drawn import STATES, A, P, U, drawn, make_drawn_study, write_tables
 
 DRAWN = drawn()
 
@@ -39,6 +39,21 @@ def test_every_spine_has_a_state_in_every_session(study):
     there = tables.spines["state"] == "present"
     assert tables.spines.loc[~there, "head_size"].isna().all()
     assert tables.spines.loc[there, "head_size"].eq(0.8).all()
+
+
+def test_absent_is_told_from_unscorable_beside_an_unscorable_session(study, tmp_path):
+    """Fates tell of neighbours only: of absent, unscorable, present they cannot say that the first was absent."""
+    states = ((A, U, P), (U, A, P), *STATES[2:])
+    folder, field = study.analysis_folder("M1", "F01"), drawn(states)
+    write_tables(field, folder)
+    assert states_of(open_study(study.folder))[0] == (U, U, P)
+    write_table(states_table(range(len(states)), states, [[0.5] * 3] * len(states)), folder / STATES_FILE)
+    assert states_of(open_study(study.folder)) == list(states)
+    book = EditBook(folder / "edits.jsonl")
+    names = [session.name for session in study.sessions("M1")]
+    place = field.place(3, 0).model_copy(update={"session": names[0]})
+    book.append(Edit.now("ann", EditKind.REJECT, spine=[place]))
+    assert states_of(open_study(study.folder)) == [*states[:3], *states[4:]]
 
 
 def test_decisions_of_people_are_in_force(study):

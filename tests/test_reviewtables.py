@@ -1,6 +1,7 @@
 """The reviewed tables beside those of the machine: what they say, when they are old, and that none is half written."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -18,7 +19,7 @@ from analysis.edits import EDITS_FILE, Edit, EditBook, EditError, EditKind, Plac
 from analysis.errors import StackError
 from analysis.fieldtables import read_sessions, read_tables, session_table, write_sessions
 from analysis.reviewtables import TABLES, is_fresh, read_review_note, read_reviewed, write_reviewed
-from analysis.tables import SESSIONS_FILE
+from analysis.tables import SESSIONS_FILE, states_table
 from tests.drawn import NAMES, STATES, drawn, make_drawn_study, write_tables
 
 DRAWN = drawn()
@@ -205,7 +206,8 @@ def test_a_place_in_no_session_of_the_analysis_is_told_of(folder):
 
 
 def test_a_study_that_is_analysed_has_its_reviewed_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr(analysing, "analyse_field", lambda *_, **__: DRAWN.tables)
+    states = states_table(range(len(STATES)), STATES, [[0.5] * 3] * len(STATES))
+    monkeypatch.setattr(analysing, "analyse_field", lambda *_, **__: replace(DRAWN.tables, states=states))
     monkeypatch.setattr(analysing, "write_outputs", lambda *_, **__: "7 spines")
     with make_drawn_study(tmp_path / "study", DRAWN) as study:
         folder, names = study.analysis_folder("M1", "F01"), [one.name for one in study.sessions("M1")]
