@@ -26,7 +26,7 @@ from analysis.remote import RemotePath
 from analysis.report import write_field_outputs
 from analysis.reviewtables import REVIEWED_FOLDER, write_reviewed
 from analysis.stack import read_dendrites
-from analysis.tables import STATES_FILE, STRETCHES_FILE, write_table
+from analysis.tables import IMPORT_FILE, STATES_FILE, STRETCHES_FILE, write_table
 
 Progress = Callable[[str, float], None]
 
@@ -57,7 +57,15 @@ def analyse_stores(
     weights: Path | None = None,
     progress: Progress | None = None,
 ) -> Analysed:
-    """Compare the stacks of a field of a study, one a session; write tables, pictures, and of what they were made."""
+    """Compare the stacks of a field of a study, one a session; write tables, pictures, and of what they were made.
+
+    Raises
+    ------
+    StudyError
+        The field's spines were imported: a person marked them, and they are kept.
+    """
+    if (folder / IMPORT_FILE).is_file():
+        raise StudyError(f"{folder} keeps spines that were imported; take or import the stacks as another field")
     with Memory(folder / MEMORY_FOLDER) as memory:
         stacks = two_at_a_time([partial(SavedStack, store, memory) for store in stores])
         analysis = analyse_field(stacks, weights=weights, progress=progress)

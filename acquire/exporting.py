@@ -21,15 +21,14 @@ from acquire.imported import IMPORTED, ImportRecord, read_import
 from acquire.model import SessionRecord
 from acquire.store import Study
 from analysis.dictionary import data_dictionary
-from analysis.edits import EDITS_FILE, History, read_edits
 from analysis.errors import StackError
 from analysis.fieldtables import FieldTables, read_sessions, read_tables
-from analysis.followed import REVIEWED_BY, AnalysedField
+from analysis.followed import REVIEWED_BY
 from analysis.labels import write_labels
 from analysis.marked import MarkedSession, Point, marked_session
 from analysis.omezarr import look_at_zarr
 from analysis.rawimage import ACQUIRED
-from analysis.reviewed import apply_edits
+from analysis.reviewtables import review_of
 from analysis.roisets import write_roi_set
 from analysis.stack import read_stack
 from analysis.swc import write_swc
@@ -162,13 +161,9 @@ def _analysis(study: Study, animal: str, field: str) -> Path:
 
 def _exported_field(study: Study, animal: str, name: str, plan: ExportPlan) -> ExportedField:
     folder = _analysis(study, animal, name)
-    tables: FieldTables = read_tables(folder)
+    tables: FieldTables = read_tables(folder) if plan.as_analysed else review_of(folder)
     stores = {session.name: store for session, store in study.stacks(animal, name)}
     names = read_sessions(folder) or list(stores)
-    if not plan.as_analysed:
-        edits = [edit for edit in History(read_edits(folder / EDITS_FILE)).in_force if not edit.second]
-        if edits:
-            tables = apply_edits(AnalysedField(tables, names), edits)
     imported = read_import(folder)
     records = {record.name: record for record in study.sessions(animal)}
     sessions = []
@@ -207,7 +202,7 @@ def _geometry(
 
 def _write_field(field: ExportedField, folder: Path, plan: ExportPlan) -> list[str]:
     own = folder / field.animal / field.field
-    told: list[str] = []
+    told = [f"warning: {field.animal} {field.field}: {sentence}" for sentence in field.tables.warnings]
     for session in field.sessions if set(plan.formats) - {Format.TABLES, Format.NWB} else ():
         own.mkdir(parents=True, exist_ok=True)
         for form, write in WRITERS.items():

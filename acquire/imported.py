@@ -7,8 +7,8 @@ from typing import Literal
 
 from acquire.model import FORMAT_VERSION, Finite, Record
 from acquire.store import read_record, write_record
+from analysis.tables import IMPORT_FILE
 
-IMPORT_FILE = "imported.json"
 IMPORTED = "imported"
 """Name of the rig of sessions that were taken in, and key of what their stacks say of it."""
 

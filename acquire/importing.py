@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from acquire.errors import StudyError
 from acquire.files import writing
 from acquire.images import said_of_making, software_version, write_foreign_stack
-from acquire.imported import IMPORT_FILE, IMPORTED, ImportedFile, ImportedSession, ImportRecord, write_import
+from acquire.imported import IMPORTED, ImportedFile, ImportedSession, ImportRecord, write_import
 from acquire.model import FieldRecord, SessionRecord, StagePosition, utc_now
 from acquire.store import Study, made_record
 from analysis.errors import StackError
@@ -37,7 +37,7 @@ from analysis.rawimage import ACQUIRED, SOFTWARE, STAGE_UM
 from analysis.roisets import read_roi_set
 from analysis.stack import read_stack, reading
 from analysis.swc import read_swc
-from analysis.tables import STATES_FILE, write_table
+from analysis.tables import IMPORT_FILE, STATES_FILE, write_table
 
 FATES_FILE = "fates.csv"
 TABLE_NAMES = ("spines", "dendrites", "tracks", "fates")
@@ -182,7 +182,7 @@ def _day(study: Study, sessions: Sequence[SessionRecord], acquired: datetime | N
         raise StudyError(
             f"the day of {name} cannot be told: when session {sessions[0].name} was is not known; give --day"
         )
-    return round((acquired - sessions[0].started).total_seconds() / SECONDS_A_DAY, 3)
+    return round(sessions[0].day + (acquired - sessions[0].started).total_seconds() / SECONDS_A_DAY, 3)
 
 
 def _keep_field(study: Study, place: Place, session: SessionRecord, stack: Stack | None) -> list[str]:
@@ -280,13 +280,13 @@ def import_spines(marks: Marks, study_folder: Path, place: Place) -> list[str]:
         records = _sessions_of_days(study, place, _days(marks, sessions))
         told = _keep_field(study, place, records[0], None)
         folder = study.analysis_folder(place.animal, place.field)
+        write_import(folder, _import_record(marks, form, records, sessions, made.assumed))  # before what it keeps
         with writing(folder):
             for name in TABLE_NAMES:
                 write_table(getattr(made.tables, name), folder / f"{name}.csv", parquet=True)
             if made.tables.states is not None:
                 write_table(made.tables.states, folder / STATES_FILE)
             write_sessions(folder, session_table([r.name for r in records], [r.day for r in records]))
-        write_import(folder, _import_record(marks, form, records, sessions, made.assumed))
     tables = made.tables
     fates = ", ".join(f"{count} {fate}" for fate, count in tables.fates["fate"].value_counts().items())
     spines, dendrites = tables.tracks["track_id"].nunique(), tables.dendrites["dendrite"].nunique()

@@ -24,6 +24,7 @@ from analysis.remote import RemotePath, as_place, reaching
 RECORDS = (
     "study.json",
     "animals/{animal}/animal.json",
+    "animals/{animal}/analysis/*/imported.json",
     "animals/{animal}/sessions/*/session.json",
     "animals/{animal}/sessions/*/*/*.ome.zarr/zarr.json",
 )

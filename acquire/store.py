@@ -214,7 +214,9 @@ class Study:
         earlier = self.sessions(animal)
         started = started or utc_now()
         if day is None:
-            day = round((started - earlier[0].started).total_seconds() / 86400, 3) if earlier else 0.0
+            day = 0.0
+            if earlier:
+                day = round(earlier[0].day + (started - earlier[0].started).total_seconds() / 86400, 3)
         if not abs(day) <= MOST_DAYS:
             raise StudyError(
                 f"day {day:g} is no day of a study; give the days since the first session, at most {MOST_DAYS}, "
