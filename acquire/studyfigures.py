@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from acquire.errors import StudyError, validation_summary
+from acquire.errors import StudyError, tell_unexpected, validation_summary
 from acquire.files import writing
 from analysis.study.figures import PAGE, write_figures
 from analysis.study.opening import field_painter, open_study
@@ -46,7 +46,9 @@ def draw_study(study: Path, folder: Path, settings: StudySettings, progress: Pro
     progress("reading the study", 0.0)
     tables = open_study(study)
     with writing(folder):
-        answers = write_figures(tables, folder, settings, draw_field=field_painter(study), progress=progress)
+        answers = write_figures(
+            tables, folder, settings, draw_field=field_painter(study), progress=progress, unexpected=tell_unexpected
+        )
     told = [f"{len(answers.findings)} figures of {len(tables.animals)} animals; {folder / PAGE}"]
     told += [f"not computed: {each.number}. {each.question}: {why}" for each, why in answers.open]
     return told + [f"warning: {sentence}" for sentence in tables.dropped]

@@ -114,7 +114,7 @@ def test_without_records_of_sessions_it_takes_the_days_of_the_table(study):
     shutil.rmtree(study.folder / "animals" / "M1" / "sessions")
     sessions = pd.read_csv(folder / SESSIONS_FILE)
     sessions.assign(day=[2.0, 3.0, 9.0]).to_csv(folder / SESSIONS_FILE, index=False)
-    assert open_study(study.folder).sessions["day"].tolist() == [0.0, 1.0, 7.0]
+    assert open_study(study.folder).sessions["day"].tolist() == [2.0, 3.0, 9.0]
     sessions.drop(columns="day").to_csv(folder / SESSIONS_FILE, index=False)
     with pytest.raises(StudyTablesError, match=r"day of session .* is not known"):
         open_study(study.folder)
@@ -144,6 +144,15 @@ def test_plain_tables_of_people_are_read(study):
     (study.folder / "behaviour.csv").write_text("animal,day\nM1,0\n")
     with pytest.raises(StudyTablesError, match="lacks the column measure, value"):
         open_study(study.folder)
+
+
+def test_names_in_tables_of_people_that_match_nothing_are_told(study):
+    (study.folder / "phases.csv").write_text("phase,group,first_day,last_day\na, ,0,4\nb,trainedd ,0,4\n")
+    (study.folder / "behaviour.csv").write_text("animal,day,measure,value\nm1,0,success rate,0.25\n")
+    tables = open_study(study.folder)
+    assert tables.phases["group"].tolist() == ["", "trainedd"]
+    assert "no group of the study is called 'trainedd'" in tables.dropped[0]
+    assert "no animal of the study is called 'm1'; it has M1" in tables.dropped[1]
 
 
 def test_what_is_no_study_is_refused(tmp_path):

@@ -128,6 +128,16 @@ def test_the_command_refuses_what_is_no_study(tmp_path):
     assert "is no study" in str(result.exception)
 
 
+def test_one_analysis_that_goes_wrong_keeps_none_of_the_others(study):
+    def fail(tables, settings):
+        raise ValueError("nobody foresaw this")
+
+    asked = (Analysis(2, "Clusters", fail), Analysis(7, "Rates", lambda *_: made()))
+    answers = answer(open_study(study.folder), FEW, asked)
+    assert [finding.name for _, finding in answers.findings] == ["07_rates"]
+    assert answers.open == ((asked[0], "nobody foresaw this"),)
+
+
 def test_a_number_that_is_none_is_null(study, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "analyses", lambda draw_field: (Analysis(7, "Rates", lambda *_: made(value=np.nan)),))
     write_figures(open_study(study.folder), tmp_path, FEW)

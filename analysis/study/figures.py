@@ -105,9 +105,13 @@ def analyses(draw_field: DrawField | None = None) -> tuple[Analysis, ...]:
 
 
 def answer(
-    tables: StudyTables, settings: StudySettings, asked: Sequence[Analysis], progress: Progress | None = None
+    tables: StudyTables,
+    settings: StudySettings,
+    asked: Sequence[Analysis],
+    progress: Progress | None = None,
+    unexpected: Callable[[Exception], str] = str,
 ) -> Answers:
-    """Make all analyses of a study."""
+    """Make all analyses of a study; one that goes wrong in a way nobody foresaw keeps none of the others."""
     findings: list[tuple[Analysis, Finding]] = []
     reasons: list[tuple[Analysis, str]] = []
     for done, analysis in enumerate(asked):
@@ -117,6 +121,8 @@ def answer(
             findings.append((analysis, analysis.make(tables, settings)))
         except NotComputable as reason:
             reasons.append((analysis, str(reason)))
+        except Exception as error:  # noqa: BLE001 - the last resort of one figure of many
+            reasons.append((analysis, unexpected(error)))
     return Answers(tuple(findings), tuple(reasons))
 
 
@@ -127,6 +133,7 @@ def write_figures(
     *,
     draw_field: DrawField | None = None,
     progress: Progress | None = None,
+    unexpected: Callable[[Exception], str] = str,
 ) -> Answers:
     """Make all analyses of a study and write pictures, tables, ``statistics.json`` and ``figures.html``.
 
@@ -142,6 +149,8 @@ def write_figures(
         Draws images of a dendrite, where there are any.
     progress
         Told what is done, and the share that is done.
+    unexpected
+        Says in a line what went wrong in an analysis, and keeps the details.
 
     Raises
     ------
@@ -149,7 +158,7 @@ def write_figures(
         A file cannot be written.
     """
     settings = settings or StudySettings()
-    answers = answer(tables, settings, analyses(draw_field), progress)
+    answers = answer(tables, settings, analyses(draw_field), progress, unexpected)
     _clear(out)
     with paper_style():
         sections = [_write_finding(finding, analysis, out) for analysis, finding in answers.findings]

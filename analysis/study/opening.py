@@ -87,6 +87,10 @@ def open_study(folder: Path | str) -> StudyTables:
     order = list(dict.fromkeys([*record.get("groups", ()), *sorted(set(groups.values()))]))
     animals = sorted({each.animal for each in fields}, key=lambda animal: (order.index(groups[animal]), animal))
     numbers, sessions = _sessions(fields, animals)
+    phases = _read_plain(folder / PHASES_FILE, PHASE_COLUMNS, ("first_day", "last_day"))
+    behaviour = _read_plain(folder / BEHAVIOUR_FILE, BEHAVIOUR_COLUMNS, ("day", "value"))
+    dropped += _unknown(PHASES_FILE, "group", phases, {"", *groups.values()})
+    dropped += _unknown(BEHAVIOUR_FILE, "animal", behaviour, set(groups))
     spines = [row for each in fields for row in _spine_rows(each, numbers)]
     stretches = [row for each in fields for row in _stretch_rows(each, numbers)]
     return StudyTables(
@@ -95,8 +99,8 @@ def open_study(folder: Path | str) -> StudyTables:
         sessions=pd.DataFrame(sessions, columns=list(SESSION_COLUMNS)),
         spines=pd.DataFrame(spines, columns=list(SPINE_COLUMNS)),
         stretches=pd.DataFrame(stretches, columns=list(STRETCH_COLUMNS)),
-        phases=_read_plain(folder / PHASES_FILE, PHASE_COLUMNS, ("first_day", "last_day")),
-        behaviour=_read_plain(folder / BEHAVIOUR_FILE, BEHAVIOUR_COLUMNS, ("day", "value")),
+        phases=phases,
+        behaviour=behaviour,
         dropped=tuple(dropped),
     )
 
@@ -147,10 +151,17 @@ def _read_plain(file: Path, columns: Sequence[str], numbers: Sequence[str]) -> p
         missing = [name for name in columns if name not in table.columns and name not in {"group", "task"}]
         if missing:
             raise StudyTablesError(f"{file} lacks the column {', '.join(missing)}; it needs {', '.join(columns)}")
-        table = table.reindex(columns=list(columns), fill_value="")
+        table = table.reindex(columns=list(columns), fill_value="").map(str.strip)
         return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
     except (OSError, ValueError) as error:
         raise StudyTablesError(f"{file} cannot be read: {error}; it needs the columns {', '.join(columns)}") from error
+
+
+def _unknown(file: str, column: str, table: pd.DataFrame, known: set[str]) -> list[str]:
+    """Tell of names in a person's table that the study does not have: their rows count nowhere."""
+    strange = sorted(set(table[column].astype(str)) - known)
+    has = ", ".join(sorted(known - {""})) or "none"
+    return [f"{file}: no {column} of the study is called {name!r}; it has {has}" for name in strange]
 
 
 # ---- fields ----------------------------------------------------------------------------------------------------------
@@ -213,10 +224,9 @@ def _sessions(fields: Sequence[_Field], animals: Sequence[str]) -> tuple[dict[tu
     rows: Rows = []
     for animal in animals:
         known = {name: day for each in fields if each.animal == animal for name, day in each.days.items()}
-        first = min(known.values())
         for number, (name, day) in enumerate(sorted(known.items(), key=lambda item: (item[1], item[0]))):
             numbers[animal, name] = number
-            rows.append((animal, number, day - first))
+            rows.append((animal, number, day))
     return numbers, rows
 
 

@@ -51,8 +51,8 @@ class StudyTables:
     animals
         One row an animal: ``animal, group`` (a word; empty where none is known), in the order of the groups.
     sessions
-        One row a sitting: ``animal, session, day`` (days since the animal's first session; rising with the session).
-        Sessions of one day, a quarter of a day apart at most, are same-day repeats.
+        One row a sitting: ``animal, session, day`` (from the animal's first session, analysed or not; it rises with the
+        session). Sessions of one day, a quarter of a day apart at most, are same-day repeats.
     phases
         One row a phase and group: ``phase, group, first_day, last_day, task``: the phase runs from the animal's first
         to its last session within these days; a spine is new in it when it was absent in the first and is present
