@@ -134,10 +134,7 @@ def _read_relocation(file: Path) -> RelocationRecord:
         said = json.loads(file.read_text(encoding="utf-8"))
         if not (isinstance(said, dict) and {"predicted", "steps"} <= said.keys()):
             raise StudyError(f"{file} is no record of a search for a field; {WANTED}")
-    try:
-        return read_record(file, RelocationRecord)
-    except StudyError as error:
-        raise StudyError(f"{error}; take the file from a backup: it cannot be replayed as it is") from error
+    return read_record(file, RelocationRecord)
 
 
 def _plan(stack: Stack) -> StackPlan:

@@ -90,7 +90,7 @@ def test_what_cannot_be_replayed_is_refused_in_a_sentence(found, edited, capsys,
         (session.study.folder, "is a folder; give the relocation.json of a field"),
         (tmp_path / "relocation.json", "is missing; give the relocation.json"),
         (session.study.folder / "study.json", "is no record of a search for a field; give the relocation.json"),
-        (edited(steps=()), "a search has at least one overview, here are 0; take the file from a backup"),
+        (edited(steps=()), "a search has at least one overview, here are 0; mend it, or put it back from your backup"),
         (edited(reference_store=str(stranger)), "does not say with which plan and rig it was taken"),
     ):
         assert main(["relocate", "--replay", str(file)]) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pyqtgraph as pg
 from PyQt6.QtCore import QEvent, QRectF, Qt, pyqtSignal
 from PyQt6.QtGui import QKeyEvent, QPen
@@ -19,6 +20,12 @@ MAP, BOTH = "map", "both"
 MARK_PX, CROSS_PX = 15, 26
 FASTER = 10  # times the step, with Shift
 ARROWS = {Qt.Key.Key_Left: (0, -1), Qt.Key.Key_Right: (0, 1), Qt.Key.Key_Up: (-1, 0), Qt.Key.Key_Down: (1, 0)}
+
+
+def _is_same_map(one: MapView | None, other: MapView | None) -> bool:
+    if one is None or other is None:
+        return False
+    return one.size_um == other.size_um and np.array_equal(one.image, other.image)
 
 
 class MapPicture(Picture):
@@ -46,9 +53,10 @@ class MapPicture(Picture):
     # ---- what is shown -----------------------------------------------------------------------------------------
 
     def show_map(self, view: MapView | None) -> None:
-        """Show a map with its marks and fields."""
+        """Show a map with its marks and fields; a place that is being chosen stays, unless it is another map."""
+        if not _is_same_map(self._view, view):
+            self.end_cross()
         self._view = view
-        self.end_cross()
         self._draw()
         self._show_pixels()
 
