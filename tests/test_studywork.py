@@ -380,7 +380,7 @@ def test_a_plane_that_an_object_store_lost_is_noticed(in_memory):
         analyse(in_memory)
 
 
-def test_decisions_in_an_object_store_are_done_there(in_memory):
+def test_decisions_in_an_object_store_are_done_there(in_memory, monkeypatch):
     from analysis.edits import Edit, EditBook, EditKind, Place
 
     analyse(in_memory, animal="M2")
@@ -394,8 +394,12 @@ def test_decisions_in_an_object_store_are_done_there(in_memory):
         book = EditBook(Path(made) / "edits.jsonl")
         book.append(Edit.now("anna", EditKind.REJECT, spine=(place,)))
         files.put_file(str(book.file), f"{folder}/edits.jsonl")
+    sent: list[str] = []
+    put_file = type(files).put_file
+    monkeypatch.setattr(type(files), "put_file", lambda *to, **how: (sent.append(to[2]), put_file(*to, **how))[1])
     assert "1 decisions of anna are in memory://lab/study" in analyse(in_memory, animal="M2")[0]
     assert files.exists(f"{folder}/reviewed/fates.csv")
+    assert [name for name in sent if "/reviewed/" in name][-1].endswith("/reviewed/reviewed.json")
 
 
 def test_a_url_without_fsspec_says_what_to_install(monkeypatch):
