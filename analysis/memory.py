@@ -241,7 +241,16 @@ def fingerprint_of_file(path: Path | RemotePath) -> str:
 @cache
 def fingerprint_of_package() -> str:
     """Return what stands for this package, its weights, and the libraries that compute for it."""
-    return fingerprint(_contents(), [version(name) for name in LIBRARIES], platform.machine())
+    return fingerprint(_contents(), [version(name) for name in LIBRARIES], _network_runner(), platform.machine())
+
+
+def _network_runner() -> str | None:
+    """Return the version of what runs the network, under whatever name it was installed; None where nothing does."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    return str(onnxruntime.__version__)
 
 
 @cache
