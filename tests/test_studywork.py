@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from acquire.__main__ import main
+from acquire.analysing import write_outputs
 from acquire.cluster import do_on, local_cluster
 from acquire.commands import analyse_study
 from acquire.errors import StudyError
@@ -37,7 +38,7 @@ from acquire.model import (
 from acquire.planning import StudyAnalysis, plan_analysis
 from acquire.store import Study
 from acquire.studywork import Countdown, FieldOutcome
-from acquire.uptodate import ANALYSIS_FILE
+from acquire.uptodate import ANALYSIS_FILE, read_up_to_date
 from analysis.correlate import THREADS
 from analysis.errors import StackError
 from analysis.jobs import SHARE_VARIABLE, own_threads, two_at_a_time
@@ -220,6 +221,21 @@ def test_another_program_or_other_weights_make_tables_again(study, monkeypatch):
     assert "up to date" not in analyse(study, animal="M2", weights=weights)[0]
     monkeypatch.setattr("acquire.uptodate.software_version", lambda: "samefield 9.9")
     assert "up to date" not in analyse(study, animal="M2", weights=weights)[0]
+
+
+def test_weights_that_change_during_an_analysis_are_not_those_of_its_tables(study, tmp_path, monkeypatch):
+    mine = tmp_path / "mine.onnx"
+    shutil.copy(Path(sys.modules["analysis"].__file__).parent / "weights" / "spines.onnx", mine)
+
+    def write(*args, **options):
+        told = write_outputs(*args, **options)
+        mine.write_bytes(b"trained anew")
+        return told
+
+    monkeypatch.setattr("acquire.analysing.write_outputs", write)
+    analyse(study, animal="M2", weights=mine)
+    store = [stack_of(study, "M2", "F01", day) for day in (0, 1)]
+    assert read_up_to_date(folder_of(study, "M2", "F01"), store, mine) is None
 
 
 def test_tables_go_where_they_are_asked_to(study, expected, tmp_path):
