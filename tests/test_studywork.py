@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zlib
 from contextlib import contextmanager
 from io import BytesIO
@@ -21,7 +22,7 @@ import pytest
 
 from acquire.__main__ import main
 from acquire.analysing import write_outputs
-from acquire.cluster import do_on, local_cluster
+from acquire.cluster import do_on, local_cluster, reached_cluster
 from acquire.commands import analyse_study
 from acquire.errors import StudyError
 from acquire.images import ImageProvenance, StackWriter, say_shows_field
@@ -37,7 +38,7 @@ from acquire.model import (
 )
 from acquire.planning import StudyAnalysis, plan_analysis
 from acquire.store import Study
-from acquire.studywork import Countdown, FieldOutcome
+from acquire.studywork import Countdown, FieldOutcome, FieldWork
 from acquire.uptodate import ANALYSIS_FILE, read_up_to_date
 from analysis.correlate import THREADS
 from analysis.errors import StackError
@@ -339,6 +340,69 @@ def end_worker(work, progress):
         os._exit(1)
     share = os.environ["SAMEFIELD_THREADS"], os.environ["OMP_NUM_THREADS"]
     return FieldOutcome(work.animal, work.field, f"with {' '.join(set(share))} thread")
+
+
+@contextmanager
+def cluster_of_its_own(folder: Path):
+    """A scheduler and a worker as a laboratory starts them; the process of the scheduler, and its address."""
+    file = folder / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    command = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
+    scheduler = subprocess.Popen(command, **quiet)
+    worker = subprocess.Popen(
+        [*dask, "worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny", "--no-dashboard"], **quiet
+    )
+    try:
+        wait_for(lambda: file.is_file() and file.read_text().strip().endswith("}"))
+        yield scheduler, json.loads(file.read_text())["address"]
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+
+
+def wait_for(is_so) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def do_long(work, progress):
+    import time
+    from pathlib import Path
+
+    from acquire.studywork import FieldOutcome
+
+    if work.field == "F02":
+        Path(work.folder, "begun").touch()
+        time.sleep(600)
+    return FieldOutcome(work.animal, work.field)
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_told(tmp_path):
+    import cloudpickle
+
+    works = [FieldWork("M1", field, (), str(tmp_path)) for field in ("F01", "F02")]
+    done: list[str] = []
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        with cluster_of_its_own(tmp_path) as (scheduler, address), reached_cluster(address) as client:
+
+            def kill_in_the_middle() -> None:
+                wait_for((tmp_path / "begun").exists)
+                scheduler.kill()
+
+            killer = threading.Thread(target=kill_in_the_middle)
+            killer.start()
+            with pytest.raises(StudyError, match="the scheduler is lost; analyse again"):
+                done.extend(outcome.name for outcome in do_on(client, works, lambda *_: None, do_long))
+            killer.join()
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert done == ["M1 F01"]
 
 
 def test_a_cluster_without_dask_says_what_to_install(study, monkeypatch):
