@@ -14,7 +14,7 @@ import pandas as pd
 
 from acquire.errors import StudyError
 from acquire.files import writing
-from acquire.uptodate import AnalysedStack, write_analysis_record
+from acquire.uptodate import AnalysedStack, fingerprint_of_weights, write_analysis_record
 from analysis.errors import ExperimentError, StackError
 from analysis.field import FieldAnalysis, analyse_field
 from analysis.fieldtables import scorable_stretches, session_table, write_sessions
@@ -66,6 +66,7 @@ def analyse_stores(
     """
     if (folder / IMPORT_FILE).is_file():
         raise StudyError(f"{folder} keeps spines that were imported; take or import the stacks as another field")
+    own = fingerprint_of_weights(weights)
     with Memory(folder / MEMORY_FOLDER) as memory:
         stacks = two_at_a_time([partial(SavedStack, store, memory) for store in stores])
         analysis = analyse_field(stacks, weights=weights, progress=progress)
@@ -75,7 +76,7 @@ def analyse_stores(
             write_sessions(folder, sessions)
             write_table(scorable_stretches(analysis, stacks), folder / STRETCHES_FILE)
             write_table(analysis.states, folder / STATES_FILE)
-            _write_record(folder, stacks, list(sessions["name"]), weights, told.replace(f"; {folder}", "", 1))
+            _write_record(folder, stacks, list(sessions["name"]), own, told.replace(f"; {folder}", "", 1))
     return Analysed(analysis, "\n".join([told, *review_again(folder)]), memory.trouble)
 
 
@@ -149,7 +150,7 @@ def _seen_from(animal: Path, store: Path | RemotePath) -> str:
 
 
 def _write_record(
-    folder: Path, stacks: Sequence[SavedStack], sessions: Sequence[str], weights: Path | None, told: str
+    folder: Path, stacks: Sequence[SavedStack], sessions: Sequence[str], weights: str | None, told: str
 ) -> None:
     analysed = [
         AnalysedStack(session=session, store=stack.name, fingerprint=stack.fingerprint)

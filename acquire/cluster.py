@@ -13,6 +13,7 @@ import platform
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ REACHED_S = 15.0
 LISTEN_S = 0.5
 SPEAK_S = 1.0
 TOPIC = "samefield"
+LOST = "the scheduler is lost; analyse again: what is done is not done again"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", SHARE_VARIABLE)
 Do = Callable[[FieldWork, Progress], FieldOutcome]
 
@@ -152,22 +154,37 @@ def do_on(client: Client, works: Sequence[FieldWork], progress: Progress, do: Do
     begun: dict[Future, FieldWork] = {}
     try:
         while left or begun:
-            while left and len(begun) < max(1, len(client.nthreads())):
-                order = _Order(left.popleft(), do, program)
-                begun[client.submit(order, pure=False, key=f"{order.work.name} {uuid4()}")] = order.work
-            with suppress(TimeoutError):
-                wait(list(begun), timeout=LISTEN_S, return_when="FIRST_COMPLETED")
+            with _needing_scheduler():
+                while left and len(begun) < max(1, len(client.nthreads())):
+                    order = _Order(left.popleft(), do, program)
+                    begun[client.submit(order, pure=False, key=f"{order.work.name} {uuid4()}")] = order.work
+                with suppress(TimeoutError), client.as_current():
+                    wait(list(begun), timeout=LISTEN_S, return_when="FIRST_COMPLETED")
             names = {work.name for work in begun.values()}
             while heard:
                 if (said := heard.popleft())[0] in names:
                     countdown.hear(*said)
             for future in [each for each in begun if each.done()]:
-                outcome = _outcome(future, begun.pop(future))
+                with _needing_scheduler():
+                    outcome = _outcome(future, begun.pop(future))
                 countdown.end(outcome)
                 yield outcome
     finally:
-        client.unsubscribe_topic(TOPIC)
-        client.cancel(list(begun))
+        with suppress(StudyError), _needing_scheduler():  # what was raised before says more
+            client.unsubscribe_topic(TOPIC)
+            client.cancel(list(begun))
+
+
+@contextmanager
+def _needing_scheduler() -> Iterator[None]:
+    """Say that the scheduler is lost, however its client noticed: by a call, by what it waits for, or by giving up."""
+    from distributed import client
+
+    given_up = getattr(client, "ClosedClientError", CancelledError)  # which older versions lack
+    try:
+        yield
+    except (CancelledError, OSError, given_up) as error:
+        raise StudyError(LOST) from error
 
 
 @dataclass(frozen=True)
@@ -235,7 +252,7 @@ def _outcome(future: Future, work: FieldWork) -> FieldOutcome:
     from distributed import KilledWorker
 
     if future.cancelled():
-        raise StudyError("the scheduler is lost; analyse again: what is done is not done again")
+        raise StudyError(LOST)
     error = future.exception()
     if error is None:
         done: FieldOutcome = future.result()

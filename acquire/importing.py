@@ -30,10 +30,10 @@ from analysis.imported import make_tables
 from analysis.linkedmarks import read_linked_marks
 from analysis.mapmanager import is_map, read_map
 from analysis.marked import MarkedSession, Point
-from analysis.memory import DESCRIPTIONS
 from analysis.model import Stack
 from analysis.omezarr import look_at_zarr
 from analysis.rawimage import ACQUIRED, SOFTWARE, STAGE_UM
+from analysis.recording import files_of, find_description
 from analysis.roisets import read_roi_set
 from analysis.stack import read_stack, reading
 from analysis.swc import read_swc
@@ -119,14 +119,12 @@ def _plane_records(pixels: NDArray[Any]) -> list[dict[str, int]]:
 
 
 def _checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files of a folder: where an XML was given, of the folder it lies in."""
-    folder = path if path.is_dir() else path.parent
-    files = [path] if path.is_file() and path.suffix.lower() not in DESCRIPTIONS else sorted(folder.rglob("*"))
+    """Return the SHA-256 of a file, of all files of a folder, or of a recording with the name of its description."""
     digest = sha256()
     with reading(path):
-        for file in files:
-            if not file.is_file():
-                continue
+        if (description := find_description(path)) is not None:
+            digest.update(description.name.encode())
+        for file in files_of(path):
             with file.open("rb") as content:
                 while chunk := content.read(CHUNK_BYTES):
                     digest.update(chunk)

@@ -113,7 +113,7 @@ def _is_remote(work: FieldWork) -> bool:
 def _do_remotely(work: FieldWork, progress: Progress) -> tuple[str, bool]:
     """Analyse in a folder of this computer; bring there what lies at the URL, and what is new from there."""
     from acquire.uptodate import ANALYSIS_FILE, outputs_in
-    from analysis.reviewtables import REVIEWED_FOLDER
+    from analysis.reviewtables import NOTE_FILE, REVIEWED_FOLDER
 
     there = RemotePath(work.folder)
     with tempfile.TemporaryDirectory(prefix="samefield-") as made:
@@ -127,7 +127,8 @@ def _do_remotely(work: FieldWork, progress: Progress) -> tuple[str, bool]:
                 _send_outputs([*outputs_in(here), here / ANALYSIS_FILE], there)
             if (here / REVIEWED_FOLDER).is_dir():
                 there.files.makedirs(f"{there.inside}/{REVIEWED_FOLDER}", exist_ok=True)
-                _send_outputs(sorted((here / REVIEWED_FOLDER).iterdir()), there / REVIEWED_FOLDER)
+                reviewed = sorted((here / REVIEWED_FOLDER).iterdir(), key=lambda file: (file.name == NOTE_FILE, file))
+                _send_outputs(reviewed, there / REVIEWED_FOLDER)
     return told.replace(str(here), work.folder), is_new
 
 

@@ -56,7 +56,7 @@ class AnalysisRecord(Record):
     told: str
 
 
-def inputs_of(stacks: Sequence[tuple[str, str]], weights: Path | None) -> str:
+def inputs_of(stacks: Sequence[tuple[str, str]], weights: str | None) -> str:
     """Return what stands for all that tables depend on.
 
     Parameters
@@ -64,10 +64,14 @@ def inputs_of(stacks: Sequence[tuple[str, str]], weights: Path | None) -> str:
     stacks
         Name and fingerprint of each, in the order of the sessions.
     weights
-        Of the spine network; None for the program's.
+        Fingerprint of those of a laboratory's own for the spine network; None for the program's.
     """
-    own = None if weights is None else fingerprint_of_file(weights)
-    return fingerprint(list(stacks), own, fingerprint_of_package(), software_version())
+    return fingerprint(list(stacks), weights, fingerprint_of_package(), software_version())
+
+
+def fingerprint_of_weights(weights: Path | None) -> str | None:
+    """Return what stands for a laboratory's own weights, None for the program's; ask it before these compute."""
+    return None if weights is None else fingerprint_of_file(weights)
 
 
 def fingerprint_of_store(store: Path | RemotePath) -> str:
@@ -76,9 +80,9 @@ def fingerprint_of_store(store: Path | RemotePath) -> str:
 
 
 def write_analysis_record(
-    folder: Path, stacks: Sequence[AnalysedStack], weights: Path | None, *, of: tuple[str, str], told: str
+    folder: Path, stacks: Sequence[AnalysedStack], weights: str | None, *, of: tuple[str, str], told: str
 ) -> None:
-    """Write of what the tables in a folder were made; ``of`` names animal and field."""
+    """Write of what the tables in a folder were made; ``weights`` as of :func:`inputs_of`, ``of`` names the field."""
     record = AnalysisRecord(
         animal=of[0],
         field=of[1],
@@ -107,7 +111,8 @@ def read_up_to_date(folder: Path, stores: Sequence[Path | RemotePath], weights: 
         return None
     if [store.name for store in stores] != [stack.store for stack in record.stacks]:
         return None
-    inputs = inputs_of([(store.name, fingerprint_of_store(store)) for store in stores], weights)
+    named = [(store.name, fingerprint_of_store(store)) for store in stores]
+    inputs = inputs_of(named, fingerprint_of_weights(weights))
     return record if inputs == record.inputs and _checksums(outputs_in(folder)) == record.files else None
 
 

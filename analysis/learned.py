@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
@@ -68,7 +68,9 @@ class SpineMap:
         return np.argwhere(top)
 
 
-def find_heads(straightened: StraightenedDendrite, weights: Path | None = None) -> SpineMap | None:
+def find_heads(
+    straightened: StraightenedDendrite, weights: Path | None = None, version: str | None = None
+) -> SpineMap | None:
     """Ask the network about a straightened dendrite.
 
     Parameters
@@ -77,6 +79,8 @@ def find_heads(straightened: StraightenedDendrite, weights: Path | None = None) 
         With the usual steps and widths of :func:`analysis.straighten.straighten`.
     weights
         Weights of a laboratory's own; those that travel with the program when not given.
+    version
+        That the network must have, as :func:`version_of` told it; any when not given.
 
     Returns
     -------
@@ -86,9 +90,11 @@ def find_heads(straightened: StraightenedDendrite, weights: Path | None = None) 
     Raises
     ------
     StackError
-        When the file holds no weights of such a network.
+        When the file holds no weights of such a network, or they are no longer of that version.
     """
     network = _network(weights)
+    if version not in (None, _version_of(network)):
+        raise StackError(f"{weights or WEIGHTS} was changed during the analysis; analyse again")
     if network is None:
         return None
 
@@ -102,7 +108,10 @@ def find_heads(straightened: StraightenedDendrite, weights: Path | None = None) 
 
 def version_of(weights: Path | None = None) -> str:
     """Return what stands for the network that :func:`find_heads` asks: its weights, and what runs them."""
-    network = _network(weights)
+    return _version_of(_network(weights))
+
+
+def _version_of(network: _Network | None) -> str:
     return "none" if network is None else network.version
 
 
@@ -172,12 +181,21 @@ class _Network:
     version: str
 
 
-@cache
 def _network(weights: Path | None) -> _Network | None:
-    """Load the network, once a process."""
+    """Return the network of a file as it is now: who trains anew writes the same path."""
     file = resources.files("analysis") / "weights" / WEIGHTS if weights is None else weights
     if weights is None and not file.is_file():
         return None
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise StackError(_no_weights(str(file), error)) from error
+    return _load(str(file), content)
+
+
+@lru_cache(maxsize=2)
+def _load(file: str, content: bytes) -> _Network | None:
+    """Load a network, once a process as long as its weights are the same."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as faults
@@ -188,11 +206,14 @@ def _network(weights: Path | None) -> _Network | None:
     options.enable_cpu_mem_arena = False  # it would keep what the longest dendrite took
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a rig computes other things meanwhile
     try:
-        content = file.read_bytes()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         said = session.get_modelmeta().custom_metadata_map
         version = f"{blake2b(content, digest_size=10).hexdigest()} {onnxruntime.__version__}"
         return _Network(session, float(said["log_odds_scale"]), float(said["log_odds_offset"]), version)
     except (OSError, ValueError, KeyError, faults.Fail, faults.InvalidProtobuf, faults.InvalidGraph) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StackError(f"{file} holds no weights of the spine network ({reason}); train them anew") from error
+        raise StackError(_no_weights(file, error)) from error
+
+
+def _no_weights(file: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"{file} holds no weights of the spine network ({reason}); train them anew"

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from analysis.model import Stack
 from analysis.packing import fingerprint, pack, unpack
+from analysis.recording import files_of, find_description
 from analysis.remote import RemotePath
 from analysis.stack import read_stack, reading
 
@@ -32,7 +33,6 @@ MEMORY_FOLDER = "cache"
 """Name of the folder beside the tables of a field."""
 LIBRARIES = ("numpy", "scipy", "scikit-image")
 _CHUNK_BYTES = 1 << 22
-DESCRIPTIONS = (".xml", ".oif")  # files that only describe a recording: its pixels lie in files beside them
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -220,16 +220,18 @@ def _checksum(packed: bytes) -> bytes:
 
 
 def fingerprint_of_file(path: Path | RemotePath) -> str:
-    """Return what stands for the contents of a file or of all files of a folder, wherever it lies."""
+    """Return what stands for the contents of a file, of a recording or of all files of a folder, wherever it lies.
+
+    A file alone or a folder may be called as it likes; in a recording the names count, that of its description first.
+    """
     if isinstance(path, RemotePath):
         return path.fingerprint()
     digest = blake2b(digest_size=20)
-    path = path.parent if path.suffix.lower() in DESCRIPTIONS else path
     with reading(path):
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if not file.is_file():
-                continue
-            digest.update(f"{file.relative_to(path).as_posix()}:{file.stat().st_size}:".encode())
+        description = find_description(path)
+        within = path if description is None else description.parent
+        for file in files_of(path):
+            digest.update(f"{file.relative_to(within).as_posix()}:{file.stat().st_size}:".encode())
             with file.open("rb") as content:
                 while chunk := content.read(_CHUNK_BYTES):
                     digest.update(chunk)
@@ -239,7 +241,16 @@ def fingerprint_of_file(path: Path | RemotePath) -> str:
 @cache
 def fingerprint_of_package() -> str:
     """Return what stands for this package, its weights, and the libraries that compute for it."""
-    return fingerprint(_contents(), [version(name) for name in LIBRARIES], platform.machine())
+    return fingerprint(_contents(), [version(name) for name in LIBRARIES], _network_runner(), platform.machine())
+
+
+def _network_runner() -> str | None:
+    """Return the version of what runs the network, under whatever name it was installed; None where nothing does."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    return str(onnxruntime.__version__)
 
 
 @cache

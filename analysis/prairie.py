@@ -73,6 +73,15 @@ def read_prairie(file: Path) -> RawImage:
     )
 
 
+def prairie_files(file: Path) -> list[Path]:
+    """Return the files of the planes that an XML names, those that are there; none when it cannot be read."""
+    try:
+        named = ElementTree.parse(file).getroot().iter("File")
+    except UNREADABLE:
+        return []
+    return [plane for item in named if (plane := _file_of(file.parent, item)).is_file()]
+
+
 def _frames(root: Element, file: Path) -> list[Element]:
     sequences = [sequence for sequence in root.iter("Sequence") if sequence.find("Frame") is not None]
     if len(sequences) != 1:
@@ -163,8 +172,12 @@ def _channel(item: Element) -> int:
     return 0 if number is None else int(number)
 
 
+def _file_of(folder: Path, item: Element) -> Path:
+    return folder / Path(item.get("filename", "")).name
+
+
 def _plane(folder: Path, item: Element) -> NDArray[Any]:
-    file = folder / Path(item.get("filename", "")).name
+    file = _file_of(folder, item)
     if not file.is_file():
         raise StackError(f"{file} is missing; copy the whole folder of the recording again")
     page = _number(item.get("page"))

@@ -147,8 +147,8 @@ def weigh_sessions(log_odds: Floats, scorable: NDArray[np.bool_], rules: Presenc
     own = np.where(scorable, log_odds, prior)
     others = _message(own - prior, rules) + _message((own - prior)[:, ::-1], rules)[:, ::-1]
     probability: Floats = expit(own + rules.trust * others)
-    state = np.where(probability >= rules.least_probability, SpineState.PRESENT, SpineState.ABSENT).astype(object)
-    state[~scorable] = SpineState.UNSCORABLE
+    states = np.array([SpineState.ABSENT, SpineState.PRESENT, SpineState.UNSCORABLE], dtype=object)  # stay states
+    state = states[np.where(scorable, probability >= rules.least_probability, 2)]
     return Presence(probability, state)
 
 

@@ -53,7 +53,7 @@ def read_thorimage(file: Path) -> RawImage:
     except UNREADABLE as error:
         raise StackError(f"{file.name} cannot be read as XML: {error}; copy the whole folder again") from error
     steps = _steps(root, file)
-    planes = [path for path in sorted(file.parent.iterdir()) if PLANE.fullmatch(path.name)]
+    planes = _plane_files(file)
     pixels = _from_tiffs(planes, file, steps) if planes else _from_raw(root, file, steps)
     x, y = (_pixel_um(root, *names) for names in (("widthUM", "pixelX"), ("heightUM", "pixelY")))
     z = _number(root, "ZStage", "stepSizeUM")
@@ -65,6 +65,20 @@ def read_thorimage(file: Path) -> RawImage:
         None,
         said(f"ThorImageLS {version}", _acquired(root), _stage_um(root, steps)),
     )
+
+
+def thorimage_files(file: Path) -> list[Path]:
+    """Return the files in which the planes of a recording lie."""
+    raw = _raw_file(file)
+    return _plane_files(file) or ([] if raw is None else [raw])
+
+
+def _plane_files(file: Path) -> list[Path]:
+    return [path for path in sorted(file.parent.iterdir()) if PLANE.fullmatch(path.name)]
+
+
+def _raw_file(file: Path) -> Path | None:
+    return next((hit for pattern in RAW for hit in sorted(file.parent.glob(pattern))), None)
 
 
 def _steps(root: Element, file: Path) -> int:
@@ -104,8 +118,7 @@ def _from_tiffs(paths: list[Path], file: Path, steps: int) -> NDArray[Any]:
 
 def _from_raw(root: Element, file: Path, steps: int) -> NDArray[Any]:
     """Read planes that lie one after the other: channels of a plane together, fly-back planes at the end left out."""
-    found = next((hit for pattern in RAW for hit in sorted(file.parent.glob(pattern))), None)
-    if found is None:
+    if (found := _raw_file(file)) is None:
         raise StackError(f"{file.parent} has neither planes (ChanA_001_001_001_001.tif) nor a raw file; copy it again")
     channels = _enabled_channels(root)
     width, height = (int(_number(root, "LSM", name) or 0) for name in ("pixelX", "pixelY"))

@@ -104,9 +104,9 @@ class TrackedSpine:
     answers: tuple[Answer | None, ...] = ()
 
 
-def see_heads(_stack: Stack, straightened: StraightenedDendrite, weights: str | None, _version: str) -> SpineMap | None:
+def see_heads(_stack: Stack, straightened: StraightenedDendrite, weights: str | None, version: str) -> SpineMap | None:
     """Return what the network sees of a straightened dendrite; its version tells answers of others apart."""
-    return find_heads(straightened, None if weights is None else Path(weights))
+    return find_heads(straightened, None if weights is None else Path(weights), version)
 
 
 def survey_session(stack: Stack, dendrites: Sequence[Dendrite], weights: Path | None = None) -> Survey:

@@ -14,7 +14,7 @@ from acquire.importing import Place, import_stack
 from acquire.model import AnimalRecord, StudyRecord
 from acquire.store import Study
 from analysis.errors import StackError
-from analysis.memory import Memory, SavedStack
+from analysis.memory import Memory, SavedStack, fingerprint_of_file
 from analysis.stack import read_stack
 from tests.foreign import (
     PIXELS,
@@ -167,6 +167,41 @@ def test_an_analysis_of_an_xml_forgets_when_its_planes_change(tmp_path):
         assert SavedStack(folder / "Experiment.xml", memory).fingerprint != before
 
 
+def two_in_one_folder(kind: str, folder: Path) -> list[Path]:
+    """Write two recordings of one field into one folder, as who exports a day's recordings has them."""
+    if kind == "oif":
+        return [write_oif(folder / "a.oif"), write_oif(folder / "b.oif", PIXELS[::-1])]
+    files = []
+    for name, pixels in (("a", PIXELS), ("b", PIXELS[::-1])):
+        shutil.copytree(write_prairie(folder / name, pixels), folder, dirs_exist_ok=True)
+        shutil.rmtree(folder / name)
+        files.append(folder / f"{name}.xml")
+    return files
+
+
+@pytest.mark.parametrize("kind", ["prairie", "oif"])
+def test_each_of_two_recordings_in_a_folder_stands_for_itself(kind, tmp_path):
+    one, other = two_in_one_folder(kind, tmp_path / "day")
+    before = fingerprint_of_file(one), fingerprint_of_file(other)
+    assert before[0] != before[1]
+    (tmp_path / "day" / "out").mkdir()
+    (tmp_path / "day" / "out" / "fates.csv").write_text("written by an analysis\n")
+    assert (fingerprint_of_file(one), fingerprint_of_file(other)) == before
+    plane = next(file for file in sorted(tmp_path.rglob("*.tif")) if "a" in file.parent.name + file.name.split("_")[0])
+    tifffile.imwrite(plane, PIXELS[3, 0] + 1)
+    assert fingerprint_of_file(one) != before[0]
+    assert fingerprint_of_file(other) == before[1]
+
+
+def test_the_second_of_two_recordings_in_a_folder_has_its_own_pixels(tmp_path):
+    one, other = two_in_one_folder("prairie", tmp_path / "day")
+    with Memory(tmp_path / "cache") as memory:
+        stacks = [SavedStack(file, memory) for file in (one, other)]
+        for stack, pixels in zip(stacks, (PIXELS, PIXELS[::-1]), strict=True):
+            np.testing.assert_array_equal(stack.pixels, pixels[:, 0])
+    assert fingerprint_of_file(tmp_path / "day") == fingerprint_of_file(one)
+
+
 # ---- into a study ----------------------------------------------------------------------------------------------
 
 
@@ -214,6 +249,15 @@ def test_the_same_stack_twice_is_refused(study, tmp_path):
     shutil.copytree(folder, tmp_path / "copy" / "a")
     with pytest.raises(StudyError, match="imported already, as M1 F01"):
         import_stack(tmp_path / "copy" / "a", study, Place("M1", "F01", 3.0))
+
+
+def test_two_recordings_in_one_folder_are_two_stacks(study, tmp_path):
+    one, other = two_in_one_folder("prairie", tmp_path / "day")
+    import_stack(one, study, Place("M1", "F01", 0.0))
+    import_stack(other, study, Place("M1", "F01", 3.0))
+    (tmp_path / "day" / "note.txt").write_text("of no recording")
+    with pytest.raises(StudyError, match="imported already, as M1 F01"):
+        import_stack(one, study, Place("M1", "F01", 4.0))
 
 
 def test_an_earlier_stack_is_refused(study, tmp_path):

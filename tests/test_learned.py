@@ -68,12 +68,23 @@ def test_other_weights_are_taken_and_bad_ones_refused(tmp_path):
         find_heads(one, tmp_path / "none.onnx")
 
 
+def test_weights_that_were_trained_anew_under_the_same_path_are_asked(tmp_path):
+    one, mine = straightened(), tmp_path / "mine.onnx"
+    content = (resources.files("analysis") / "weights" / learned.WEIGHTS).read_bytes()
+    mine.write_bytes(content)
+    version, before = learned.version_of(mine), find_heads(one, mine)
+    offset = learned._network(mine).session.get_modelmeta().custom_metadata_map["log_odds_offset"]
+    another = f"{float(offset) + 1.0:.{len(offset)}f}"[: len(offset)]  # of the same length: the file stays a network
+    mine.write_bytes(content.replace(offset.encode(), another.encode()))
+    assert learned.version_of(mine) != version
+    assert not np.array_equal(find_heads(one, mine).log_odds, before.log_odds)
+    with pytest.raises(StackError, match=r"mine.onnx was changed during the analysis; analyse again"):
+        find_heads(one, mine, version)
+
+
 @pytest.fixture
 def without_weights(monkeypatch):
     monkeypatch.setattr(learned, "WEIGHTS", "none.onnx")
-    learned._network.cache_clear()
-    yield
-    learned._network.cache_clear()
 
 
 def test_without_weights_five_numbers_decide(without_weights):

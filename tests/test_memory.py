@@ -1,6 +1,8 @@
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,6 +130,15 @@ def test_another_version_of_the_analysis_remembers_nothing(files, grown, tmp_pat
     monkeypatch.setattr(analysis.memory, "fingerprint_of_package", lambda: "another")
     remembered(files[:1], tmp_path / "cache", tmp_path / "out")
     assert not before & {file.name for file in (tmp_path / "cache").iterdir()}
+
+
+def test_another_onnxruntime_or_none_is_another_program(monkeypatch):
+    ask = analysis.memory.fingerprint_of_package.__wrapped__
+    now = ask()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    without = ask()
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(__version__="99.0"))
+    assert len({now, without, ask()}) == 3
 
 
 def test_an_analysis_that_fails_forgets_nothing(files, grown, tmp_path):

@@ -43,7 +43,9 @@ def test_one_session_keeps_its_own_probability():
     ],
 )
 def test_the_other_sessions_decide_only_the_doubtful(odds, states):
-    assert weigh(odds).state[0].tolist() == states
+    told = weigh(odds).state[0].tolist()
+    assert told == states
+    assert all(isinstance(state, SpineState) for state in told)
 
 
 @given(odds=st.lists(st.floats(-6, 6), min_size=1, max_size=6))

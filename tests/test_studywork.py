@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zlib
 from contextlib import contextmanager
 from io import BytesIO
@@ -20,7 +21,8 @@ import psutil
 import pytest
 
 from acquire.__main__ import main
-from acquire.cluster import do_on, local_cluster
+from acquire.analysing import write_outputs
+from acquire.cluster import do_on, local_cluster, reached_cluster
 from acquire.commands import analyse_study
 from acquire.errors import StudyError
 from acquire.images import ImageProvenance, StackWriter, say_shows_field
@@ -36,8 +38,8 @@ from acquire.model import (
 )
 from acquire.planning import StudyAnalysis, plan_analysis
 from acquire.store import Study
-from acquire.studywork import Countdown, FieldOutcome
-from acquire.uptodate import ANALYSIS_FILE
+from acquire.studywork import Countdown, FieldOutcome, FieldWork
+from acquire.uptodate import ANALYSIS_FILE, read_up_to_date
 from analysis.correlate import THREADS
 from analysis.errors import StackError
 from analysis.jobs import SHARE_VARIABLE, own_threads, two_at_a_time
@@ -222,6 +224,21 @@ def test_another_program_or_other_weights_make_tables_again(study, monkeypatch):
     assert "up to date" not in analyse(study, animal="M2", weights=weights)[0]
 
 
+def test_weights_that_change_during_an_analysis_are_not_those_of_its_tables(study, tmp_path, monkeypatch):
+    mine = tmp_path / "mine.onnx"
+    shutil.copy(Path(sys.modules["analysis"].__file__).parent / "weights" / "spines.onnx", mine)
+
+    def write(*args, **options):
+        told = write_outputs(*args, **options)
+        mine.write_bytes(b"trained anew")
+        return told
+
+    monkeypatch.setattr("acquire.analysing.write_outputs", write)
+    analyse(study, animal="M2", weights=mine)
+    store = [stack_of(study, "M2", "F01", day) for day in (0, 1)]
+    assert read_up_to_date(folder_of(study, "M2", "F01"), store, mine) is None
+
+
 def test_tables_go_where_they_are_asked_to(study, expected, tmp_path):
     analyse(study, out=tmp_path / "out", animal="M2")
     assert tables_in(tmp_path / "out" / "M2" / "F01") == expected["M2", "F01"]
@@ -325,6 +342,69 @@ def end_worker(work, progress):
     return FieldOutcome(work.animal, work.field, f"with {' '.join(set(share))} thread")
 
 
+@contextmanager
+def cluster_of_its_own(folder: Path):
+    """A scheduler and a worker as a laboratory starts them; the process of the scheduler, and its address."""
+    file = folder / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    command = [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
+    scheduler = subprocess.Popen(command, **quiet)
+    worker = subprocess.Popen(
+        [*dask, "worker", "--scheduler-file", file, "--nthreads", "1", "--no-nanny", "--no-dashboard"], **quiet
+    )
+    try:
+        wait_for(lambda: file.is_file() and file.read_text().strip().endswith("}"))
+        yield scheduler, json.loads(file.read_text())["address"]
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+
+
+def wait_for(is_so) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def do_long(work, progress):
+    import time
+    from pathlib import Path
+
+    from acquire.studywork import FieldOutcome
+
+    if work.field == "F02":
+        Path(work.folder, "begun").touch()
+        time.sleep(600)
+    return FieldOutcome(work.animal, work.field)
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_told(tmp_path):
+    import cloudpickle
+
+    works = [FieldWork("M1", field, (), str(tmp_path)) for field in ("F01", "F02")]
+    done: list[str] = []
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        with cluster_of_its_own(tmp_path) as (scheduler, address), reached_cluster(address) as client:
+
+            def kill_in_the_middle() -> None:
+                wait_for((tmp_path / "begun").exists)
+                scheduler.kill()
+
+            killer = threading.Thread(target=kill_in_the_middle)
+            killer.start()
+            with pytest.raises(StudyError, match="the scheduler is lost; analyse again"):
+                done.extend(outcome.name for outcome in do_on(client, works, lambda *_: None, do_long))
+            killer.join()
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert done == ["M1 F01"]
+
+
 def test_a_cluster_without_dask_says_what_to_install(study, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.setitem(sys.modules, "dask", None)
@@ -380,7 +460,7 @@ def test_a_plane_that_an_object_store_lost_is_noticed(in_memory):
         analyse(in_memory)
 
 
-def test_decisions_in_an_object_store_are_done_there(in_memory):
+def test_decisions_in_an_object_store_are_done_there(in_memory, monkeypatch):
     from analysis.edits import Edit, EditBook, EditKind, Place
 
     analyse(in_memory, animal="M2")
@@ -394,8 +474,12 @@ def test_decisions_in_an_object_store_are_done_there(in_memory):
         book = EditBook(Path(made) / "edits.jsonl")
         book.append(Edit.now("anna", EditKind.REJECT, spine=(place,)))
         files.put_file(str(book.file), f"{folder}/edits.jsonl")
+    sent: list[str] = []
+    put_file = type(files).put_file
+    monkeypatch.setattr(type(files), "put_file", lambda *to, **how: (sent.append(to[2]), put_file(*to, **how))[1])
     assert "1 decisions of anna are in memory://lab/study" in analyse(in_memory, animal="M2")[0]
     assert files.exists(f"{folder}/reviewed/fates.csv")
+    assert [name for name in sent if "/reviewed/" in name][-1].endswith("/reviewed/reviewed.json")
 
 
 def test_a_url_without_fsspec_says_what_to_install(monkeypatch):
