@@ -15,7 +15,8 @@ from analysis.study.finding import NotComputable
 from analysis.study.nulls import observed_spines
 from analysis.study.pairs import EDGES_UM, pair_shares, spine_spacing, tally
 from analysis.study.settings import StudySettings
-from analysis.study.spacing import ALL, CLUSTERED, LONE, distance_to_stable, kolmogorov_smirnov
+from analysis.study.spacing import distance_to_stable, kolmogorov_smirnov
+from analysis.study.spineclasses import ALL, CLASSES, CLUSTERED, LONE, classes_of, deal_formed, formed_of, with_classes
 from analysis.study.tables import PHASE_COLUMNS
 from tests.toy_study import dendrite, told_study, toy_study
 
@@ -105,6 +106,52 @@ def test_classes_hold_the_spines_that_they_name():
     assert spines["distance_um"].to_dict() == {1: 3.0, 2: 3.0, 4: 4.0}
     named = {kind: spines.index[spines[kind]].tolist() for kind in (ALL, LONE, CLUSTERED, "first", "succedent")}
     assert named == {ALL: [1, 2, 4], LONE: [4], CLUSTERED: [1, 2], "first": [1], "succedent": [2]}
+
+
+def random_new_spines(seed, animals=6, dendrites=10):
+    """Stable and new spines anywhere: no class of them has an effect; new ones are first seen at any session."""
+    rng = np.random.default_rng(seed)
+    told = {}
+    for animal in range(animals):
+        for number in range(dendrites):
+            stable = [(place, "++++") for place in rng.uniform(0, 60, 18)]
+            new = [(place, rng.choice(["-+++", "--++", "---+"])) for place in rng.uniform(0, 60, 4)]
+            told[f"m{animal}", number] = stable + new
+    return with_phase(told_study(told))
+
+
+def test_spines_placed_anywhere_differ_from_chance_in_no_class():
+    quick, found = StudySettings(runs=200), {}
+    for seed in range(12):
+        for line in distance_to_stable(random_new_spines(seed), quick).statistics:
+            chance, free = line.comparison == "observed against chance", "nearer" not in line.test
+            if (chance and free) or "signs" in line.test:
+                kind = line.measure.split(", ")[-1] if chance else line.comparison
+                found.setdefault((kind, line.test[:3]), []).append(line.p)
+    assert len(found) == 2 * len(CLASSES) + 3
+    for key, ps in found.items():
+        assert np.sum(np.array(ps) < 0.05) <= 3, key
+        assert np.mean(ps) > 0.25, key
+
+
+@given(st.lists(st.tuples(st.sampled_from("NNs?"), st.integers(1, 3)), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=60)
+def test_spines_are_classed_alike_in_the_tables_and_in_runs(spines):
+    letters = "".join(letter for letter, _ in spines) + "s"
+    formed = [session if letter == "N" else -1 for letter, session in spines] + [-1]
+    fates = dendrite(letters, formed=formed).assign(phase="p")
+    table, dendrites = with_classes(fates, 5.0), read_dendrites(fates)
+    for block in observed_spines(dendrites):
+        classes = classes_of(block, formed_of(fates)[None, None])
+        for kind in CLASSES:
+            assert classes[kind][0, 0].tolist() == table.loc[table[ALL], kind].tolist(), kind
+
+
+def test_sessions_are_dealt_within_an_animal():
+    dealt = deal_formed(np.array([1, 2, 2, 3, 3]), np.array([0, 0, 0, 1, 1]), runs=300, seed=0)
+    assert np.sort(dealt[:, :3], axis=1).tolist() == [[1, 2, 2]] * 300
+    assert (dealt[:, 3:] == 3).all()
+    assert (dealt[:, :3] == 1).mean(axis=0) == pytest.approx([1 / 3] * 3, abs=0.1)
 
 
 def test_it_says_why_it_cannot_be_computed():
