@@ -1,5 +1,7 @@
 """Forming again where a spine was eliminated: studies told sign by sign, planted ones, and chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -125,6 +127,19 @@ def test_chance_with_a_gap_is_that_of_spines_which_take_room():
     assert np.sum(np.array(ps["uniform_gap"]) < 0.05) <= 1
     assert np.sum(np.array(ps["permuted"]) < 0.05) >= 2
     assert "too low" in finding.legend
+
+
+def test_a_dendrite_without_a_judged_stretch_is_left_out_of_chance_and_told():
+    tables = planted(animals=2, dendrites=2)
+    is_one = (tables.stretches["animal"] == "m1") & (tables.stretches["dendrite"] == 1)
+    finding = reformation(replace(tables, stretches=tables.stretches[~is_one]), SETTINGS)
+    assert "1 dendrite is left out" in finding.legend  # nothing is new on it in the last phase
+    assert np.isfinite(finding.tables[""]["chance_uniform_gap_percent"]).any()
+    kept = finding.tables[""].query("animal == 'm1' and phase == 'extinction'")["new_spines"].item()
+    assert kept < len(finding.tables["spines"].query("animal == 'm1' and phase == 'extinction'"))
+    alone = reformation(replace(tables, stretches=tables.stretches.iloc[:0]), SETTINGS)
+    assert set(alone.tables) >= {"chance_permuted"}
+    assert "chance_uniform_gap" not in alone.tables
 
 
 def test_uniform_chance_is_the_share_of_the_dendrite_that_lies_within_the_distance():

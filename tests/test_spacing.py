@@ -159,6 +159,30 @@ def test_it_says_why_it_cannot_be_computed():
         distance_to_stable(with_phase(told_study({("a", 0): [(1.0, "---+")]})), SETTINGS)
 
 
+@pytest.mark.parametrize("analysis", [distance_to_stable, spine_spacing])
+def test_a_dendrite_without_a_judged_stretch_is_left_out_and_told(analysis):
+    tables = with_phase(evenly(np.random.default_rng(1), None, animals=3))
+    is_last = (tables.stretches["animal"] == "m1") & (tables.stretches["dendrite"] == 2)
+    partly = replace(tables, stretches=tables.stretches[~is_last])
+    finding = analysis(partly, SETTINGS)
+    assert "1 dendrite is left out" in finding.legend
+    assert "left out" not in analysis(tables, SETTINGS).legend
+    gone = (tables.spines["animal"] == "m1") & (tables.spines["dendrite"] == 2)
+    without = analysis(replace(partly, spines=tables.spines[~gone].reset_index(drop=True)), SETTINGS)
+    pd.testing.assert_frame_equal(finding.tables[""], without.tables[""])
+    with pytest.raises(NotComputable, match="needs the stretches"):
+        analysis(replace(tables, stretches=tables.stretches.iloc[:0]), SETTINGS)
+
+
+def test_a_dendrite_full_of_stable_spines_is_left_out_of_their_distances():
+    crowded = [*((place, "++++") for place in np.arange(0.0, 60.5, 0.9)), (20.3, "--++")]
+    rows = [(20.0, "++++"), (30.0, "--++"), (40.0, "++++")]
+    tables = with_phase(told_study({("a", 0): rows, ("a", 1): rows, ("b", 0): rows, ("b", 1): crowded}))
+    finding = distance_to_stable(tables, SETTINGS)
+    assert finding.tables[""].query("kind == @ALL")["new_spines"].tolist() == [2, 1]
+    assert "1 dendrite is left out" in finding.legend
+
+
 def test_monte_carlo_ks_is_right_one_time_in_twenty():
     rng = np.random.default_rng(0)
     shares = np.sort(rng.random((20, 2200)), axis=0)

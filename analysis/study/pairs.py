@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from analysis.model import Fate, SpineKind, SpineState
 from analysis.study import charts
 from analysis.study.conditions import as_groups, compare_conditions, condition_names, conditions_of, tell_numbers
-from analysis.study.dendrites import Dendrites, Floats, Pieces, Places, judged_pieces, read_dendrites, read_pieces
+from analysis.study.dendrites import (
+    Dendrites,
+    Floats,
+    Pieces,
+    Places,
+    judged_pieces,
+    read_dendrites,
+    read_pieces,
+    tell_left_out,
+    with_room,
+)
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import CONFIDENCE, against_null, group_means, mean_sem
 from analysis.study.intervals import Phase, phase_fates, phases_of
@@ -68,12 +78,20 @@ def spine_spacing(tables: StudyTables, settings: StudySettings) -> Finding:
     standing = standing_at(tables, ends, with_filopodia=settings.with_filopodia)
     fates = phase_fates(tables, phases, with_filopodia=settings.with_filopodia)
     samples = {ALL: (standing, ends), NEW: (fates[fates["fate"] == Fate.GAINED.value], phases)}
-    runs, curves, found = min(settings.runs, MOST_RUNS), [], {}
+    runs, curves, found, left_out = min(settings.runs, MOST_RUNS), [], {}, {}
     for kind, (spines, views) in samples.items():
-        dendrites = read_dendrites(spines)
-        if (dendrites.new.counts < 2).all():
+        if (read_dendrites(spines).new.counts < 2).all():
             continue
-        pieces = read_pieces(judged_pieces(tables, views), dendrites)
+        judged = judged_pieces(tables, views)
+        try:
+            placed, left_out[kind] = with_room(spines, judged, fewest=2)
+        except NotComputable:
+            if kind == ALL:
+                raise
+            continue
+        standing = placed if kind == ALL else standing
+        dendrites = read_dendrites(placed)
+        pieces = read_pieces(judged, dendrites)
         drawn = uniform_spines(dendrites, pieces, runs=runs, seed=settings.seed, fewest=2)
         count = partial(tally, pieces, unit_of(dendrites, units), len(units))
         found[kind] = (count(observed_spines(dendrites, fewest=2), 1), count(drawn, runs))
@@ -91,7 +109,7 @@ def spine_spacing(tables: StudyTables, settings: StudySettings) -> Finding:
     return Finding(
         name="13_spine_spacing",
         title="Spacing and pair correlation of spines along the dendrite",
-        legend=_legend(animals, chance, table, runs),
+        legend=_legend(animals, chance, table, runs) + tell_left_out(left_out[ALL]),
         tables={"": animals, "spacing": histogram, "pair_correlation": table},
         statistics=tuple(statistics),
         draw=lambda: _draw(histogram, table, condition_names(units)),

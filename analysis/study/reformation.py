@@ -12,6 +12,7 @@ width from the eliminated one while it stood: it finds re-formation where there 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 
@@ -33,6 +34,8 @@ from analysis.study.dendrites import (
     place_on,
     read_dendrites,
     read_pieces,
+    tell_left_out,
+    with_room,
 )
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import compare_paired, group_means, holm, mean_sem
@@ -81,9 +84,12 @@ def reformation(tables: StudyTables, settings: StudySettings) -> Finding:
     lost = eliminated_before(material.fates, order)
     if lost.empty or not len(dendrites.new.um):
         raise NotComputable("no spine was eliminated in one phase, or none formed in a later phase of the same animal")
+    spines = _distances(fates, dendrites, place_on(dendrites, lost), later)
+    judged, left_out = judged_pieces(tables, material.phases), 0
+    with suppress(NotComputable):  # no stretch is known: permuted chance stands alone, of all dendrites
+        fates, left_out = with_room(fates, judged, gap_um=settings.least_gap_um)
+    dendrites = read_dendrites(fates)
     places = place_on(dendrites, lost)
-    spines = _distances(fates, dendrites, places, later)
-    judged = judged_pieces(tables, material.phases)
     anywhere, apart = (read_pieces(judged, dendrites, gap_um=gap) for gap in (0.0, settings.least_gap_um))
     nulls = {
         GAP_NULL: partial(uniform_spines, dendrites, apart), UNIFORM_NULL: partial(uniform_spines, dendrites, anywhere),
@@ -103,7 +109,7 @@ def reformation(tables: StudyTables, settings: StudySettings) -> Finding:
     return Finding(
         name="15_reformation",
         title="New spines where others were eliminated earlier",
-        legend=_legend(table, chances, next_fates, statistics, settings),
+        legend=_legend(table, chances, next_fates, statistics, settings) + tell_left_out(left_out),
         tables={
             "": table, "spines": spines, "curves": curves, "later_fate": next_fates,
             **{f"chance_{null}": rows for null, rows in chances.items()},
@@ -301,9 +307,9 @@ def _legend(
         f"Left: percentage of the new spines of a phase that stand within {settings.reformation_distance_um:g} um of a "
         f"spine eliminated in an earlier phase on the same dendrite, one mark an animal, with mean and s.e.m.; grey, "
         f"chance (mean and interval of 95 % of {settings.runs} runs in which {drawn}). Middle: the same share for "
-        f"other distances, mean of animals; full lines, observed; dotted, placed so; dashed, permuted, which is too low "
-        f"a chance: stable spines kept a spine's width from the eliminated ones, and so do the permuted. New spines on a "
-        f"dendrite without an eliminated one count as far. "
+        f"other distances, mean of animals; full lines, observed; dotted, placed so; dashed, permuted, which is "
+        f"too low a chance: stable spines kept a spine's width from the eliminated ones, and so do the permuted. New "
+        f"spines on a dendrite without an eliminated one count as far. "
         f"{tell_numbers(table, 'again_percent', 'new_spines', why_none=NO_VALUE)} {told} "
         f"Right: percentage of the "
         f"spines of each class that the later phase eliminated, one line an animal, with mean and s.e.m.: formed again "

@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from analysis.study import charts
 from analysis.study.clusters import FIRST, ROUNDING_UM, SUCCEDENT
 from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
-from analysis.study.dendrites import Dendrites, Floats, judged_pieces, read_dendrites, read_pieces
+from analysis.study.dendrites import (
+    Dendrites,
+    Floats,
+    judged_pieces,
+    read_dendrites,
+    read_pieces,
+    tell_left_out,
+    with_room,
+)
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import CONFIDENCE, against_null, compare_paired, group_means, holm, mean_sem
 from analysis.study.nulls import NewSpines, observed_spines, uniform_spines
@@ -97,9 +105,10 @@ def distance_to_stable(tables: StudyTables, settings: StudySettings) -> Finding:
     material = read_material(tables, settings)
     units, pieces = material.units, judged_pieces(tables, material.phases)
     fates = with_classes(material.fates, settings.cluster_distance_um)
-    spines = _distances(fates, units)
-    if spines.empty:
+    if not fates[ALL].any():
         raise NotComputable("no new spine on a dendrite that also has a stable one")
+    fates, left_out = with_room(fates, pieces, gap_um=settings.least_gap_um)
+    spines = _distances(fates, units)
     animals = _by_animal(spines, units)
     sample = _read_sample(fates, units)
     seen = _tally(observed_spines(sample.dendrites), sample, sample.formed[None])
@@ -125,7 +134,7 @@ def distance_to_stable(tables: StudyTables, settings: StudySettings) -> Finding:
     return Finding(
         name="12_distance_to_stable",
         title="Distance of new spines to the nearest stable spine",
-        legend=_legend(shown, statistics, settings),
+        legend=_legend(shown, statistics, settings) + tell_left_out(left_out),
         tables={"": animals, "spines": spines, "curves": told},
         statistics=tuple(statistics),
         draw=lambda: _draw(told, animals, settings),
