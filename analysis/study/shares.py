@@ -154,9 +154,10 @@ def against_chance(
 
     Returns
     -------
-    Table of ``CHANCE_COLUMNS``, and the tests.
+    Table of ``CHANCE_COLUMNS``, and the tests. Animals without an observed value are left out of the runs, too.
     """
     rows, lines = [], []
+    drawn = np.where(table[value].notna().to_numpy(), drawn, np.nan)
     for condition in condition_names(table):
         known = table[(table["condition"] == condition) & table[value].notna()]
         means = mean_of_animals(drawn, table, condition)
