@@ -254,3 +254,10 @@ def test_animals_without_an_observed_value_are_left_out_of_the_runs():
     drawn = np.column_stack([np.full(200, 10.0), np.full(200, 20.0), np.full(200, 90.0)])
     chance, _ = against_chance(table, "percent", drawn, "share", "null")
     assert chance["chance_percent"].item() == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("analysis", [clustered_share, cluster_order, cluster_sizes, clustering_against_chance])
+def test_p_against_chance_is_corrected_over_the_groups(analysis):
+    lines = [line for line in found(analysis).statistics if line.comparison == "observed against chance"]
+    assert lines
+    assert all(line.p_corrected >= line.p and "Holm" in line.correction for line in lines)
