@@ -249,6 +249,13 @@ def test_regular_spines_are_told_from_random_ones():
         finding.draw().canvas.draw()
 
 
+def test_p_of_regularity_is_corrected_over_the_groups():
+    lines = spine_spacing(toy_study(animals=2, dendrites=3), StudySettings(runs=100)).statistics
+    assert {line.correction for line in lines if line.comparison == "observed against chance"} == {
+        "Holm, 3 comparisons"
+    }
+
+
 def test_new_spines_in_clusters_are_seen_in_their_pair_correlation():
     finding = spine_spacing(toy_study(animals=3, share_new=0.1), SETTINGS)
     table = finding.tables["pair_correlation"].query("kind == 'new spines' and distance_um == 0.75")

@@ -32,7 +32,7 @@ from analysis.study.dendrites import (
     with_room,
 )
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, against_null, group_means, mean_sem
+from analysis.study.inference import CONFIDENCE, against_null, group_means, holm, mean_sem
 from analysis.study.intervals import Phase, phase_fates, phases_of
 from analysis.study.nulls import NewSpines, observed_spines, uniform_spines
 from analysis.study.settings import StudySettings
@@ -262,7 +262,7 @@ def _regularity(found: tuple[Tally, Tally], animals: pd.DataFrame, units: pd.Dat
                     n_spines=int(rows["spines"].sum()),
                 )
             )  # fmt: skip
-    return lines
+    return holm(lines)
 
 
 def _legend(animals: pd.DataFrame, chance: Sequence[Statistic], table: pd.DataFrame, runs: int) -> str:
@@ -270,7 +270,7 @@ def _legend(animals: pd.DataFrame, chance: Sequence[Statistic], table: pd.DataFr
         f"{name}: {rows['spacing_um'].mean():.2f} um"
         for name, rows in animals[animals["spacing_um"].notna()].groupby("condition", sort=False)
     )
-    told = "; ".join(f"{line.measure.split(': ')[-1]}: {line.value:.2f}, P = {line.p:.2g}" for line in chance)
+    told = "; ".join(f"{line.measure.split(': ')[-1]}: {line.value:.2f}, P = {line.p_corrected:.2g}" for line in chance)
     new = (
         "Right: the same for the spines that are new in the phase." if (table["kind"] == NEW).any()
         else "No dendrite has two new spines, so that they have no pairs."
@@ -278,7 +278,8 @@ def _legend(animals: pd.DataFrame, chance: Sequence[Statistic], table: pd.DataFr
     return (
         f"Left: spacings of neighbouring spines along the dendrite at the last view of each phase, mean of animals; "
         f"dashed, as many spines placed anywhere on the judged stretch. Mean spacing, {means}. Coefficient of "
-        f"variation of the spacings against chance (1 for random, less for regular), {told}. Middle: pair correlation "
+        f"variation of the spacings against chance (1 for random, less for regular; P corrected after Holm over the "
+        f"groups), {told}. Middle: pair correlation "
         f"of all these spines, observed pairs over those expected of even points on the judged pieces (corrected for "
         f"edges), mean and s.e.m. of animals; shaded, interval of 95 % of {runs} runs of uniform placement; the line "
         f"is at 1, random. {new} {tell_numbers(animals, 'spacing_um', 'spines', 'spines')}"
