@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
@@ -15,11 +16,13 @@ from analysis.study.clustersizes import cluster_sizes, count_sizes
 from analysis.study.dendrites import read_dendrites
 from analysis.study.distances import clustered_share_by_distance, existing_between
 from analysis.study.finding import NotComputable
+from analysis.study.inference import against_null
 from analysis.study.intervals import phase_fates, phases_of
 from analysis.study.missed import NEVER_SEEN, SINGLE_VIEWS
 from analysis.study.nulls import observed_spines
 from analysis.study.regimes import clustering_by_task, two_one_sided
 from analysis.study.settings import StudySettings
+from analysis.study.shares import against_chance
 from tests.toy_study import dendrite, loop_members, toy_study
 
 SETTINGS = StudySettings(runs=400)
@@ -231,3 +234,30 @@ def test_equivalence_is_that_of_statsmodels():
     assert two_one_sided(x, y, 2.5, paired=True)[2] == pytest.approx(ttost_paired(x, y, -2.5, 2.5)[0])
     low, high, p = two_one_sided(x, y, 2.5)
     assert (p < 0.05) == (low > -2.5 and high < 2.5)
+
+
+def test_rates_without_spread_are_given_no_p():
+    flat = np.full(4, 0.1)
+    assert two_one_sided(flat, flat * 3, 3.0) == (None, None, None)
+    assert two_one_sided(flat, flat + 0.2, 3.0, paired=True) == (None, None, None)
+
+
+def test_runs_that_differ_from_the_observed_by_rounding_are_as_far_out():
+    observed = 0.1 + 0.2
+    line = against_null(observed, np.array([0.3] * 50 + [0.1] * 49), "share", "null", n_animals=1, n_spines=1)
+    assert line.p == 1.0
+    assert against_null(1e-3, np.full(99, 0.0), "share", "null", n_animals=1, n_spines=1).p == pytest.approx(0.02)
+
+
+def test_animals_without_an_observed_value_are_left_out_of_the_runs():
+    table = pd.DataFrame({"condition": "a", "new_spines": [4, 5, 0], "percent": [10.0, 20.0, np.nan]})
+    drawn = np.column_stack([np.full(200, 10.0), np.full(200, 20.0), np.full(200, 90.0)])
+    chance, _ = against_chance(table, "percent", drawn, "share", "null")
+    assert chance["chance_percent"].item() == pytest.approx(15.0)
+
+
+@pytest.mark.parametrize("analysis", [clustered_share, cluster_order, cluster_sizes, clustering_against_chance])
+def test_p_against_chance_is_corrected_over_the_groups(analysis):
+    lines = [line for line in found(analysis).statistics if line.comparison == "observed against chance"]
+    assert lines
+    assert all(line.p_corrected >= line.p and "Holm" in line.correction for line in lines)

@@ -1,5 +1,7 @@
 """Forming again where a spine was eliminated: studies told sign by sign, planted ones, and chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,54 @@ def test_planted_forming_again_is_beyond_both_nulls_and_it_goes_again():
 def test_without_planting_forming_again_is_as_by_chance():
     chance = reformation(planted(near=0.0, seed=3), SETTINGS).tables["chance_uniform"].set_index("condition")
     assert chance.loc["g, extinction", "p"] > 0.05
+
+
+def place_apart(rng, count, others, gap_um):
+    placed = []
+    while len(placed) < count:
+        place = rng.uniform(0, 60)
+        if all(abs(place - other) >= gap_um for other in [*others, *placed]):
+            placed.append(place)
+    return placed
+
+
+def without_formation_again(seed, gap_um=0.8):
+    """New spines anywhere that there is room beside the stable ones: also where others were eliminated."""
+    rng, told = np.random.default_rng(seed), {}
+    for number in range(64):
+        old = place_apart(rng, 20, [], gap_um)
+        new = place_apart(rng, 2, old[2:], gap_um)
+        signs = ["+---"] * 2 + ["++++"] * 18 + ["--++"] * 2
+        told[f"m{number // 8}", number % 8] = list(zip(old + new, signs, strict=True))
+    return told_study(told, phases=PHASES[:2])
+
+
+def test_chance_with_a_gap_is_that_of_spines_which_take_room():
+    means, ps = {"permuted": [], "uniform_gap": []}, {"permuted": [], "uniform_gap": []}
+    for seed in range(8):
+        finding = reformation(without_formation_again(seed), StudySettings(runs=200, least_gap_um=0.8))
+        for null, beyond in means.items():
+            row = finding.tables[f"chance_{null}"].set_index("condition").loc["g, extinction"]
+            beyond.append(row["observed_percent"] - row["chance_percent"])
+            ps[null].append(row["p"])
+    assert np.mean(means["uniform_gap"]) == pytest.approx(0, abs=2)
+    assert np.mean(means["permuted"]) > 2
+    assert np.sum(np.array(ps["uniform_gap"]) < 0.05) <= 1
+    assert np.sum(np.array(ps["permuted"]) < 0.05) >= 2
+    assert "too low" in finding.legend
+
+
+def test_a_dendrite_without_a_judged_stretch_is_left_out_of_chance_and_told():
+    tables = planted(animals=2, dendrites=2)
+    is_one = (tables.stretches["animal"] == "m1") & (tables.stretches["dendrite"] == 1)
+    finding = reformation(replace(tables, stretches=tables.stretches[~is_one]), SETTINGS)
+    assert "1 dendrite is left out" in finding.legend  # nothing is new on it in the last phase
+    assert np.isfinite(finding.tables[""]["chance_uniform_gap_percent"]).any()
+    kept = finding.tables[""].query("animal == 'm1' and phase == 'extinction'")["new_spines"].item()
+    assert kept < len(finding.tables["spines"].query("animal == 'm1' and phase == 'extinction'"))
+    alone = reformation(replace(tables, stretches=tables.stretches.iloc[:0]), SETTINGS)
+    assert set(alone.tables) >= {"chance_permuted"}
+    assert "chance_uniform_gap" not in alone.tables
 
 
 def test_uniform_chance_is_the_share_of_the_dendrite_that_lies_within_the_distance():

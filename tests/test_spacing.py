@@ -15,7 +15,8 @@ from analysis.study.finding import NotComputable
 from analysis.study.nulls import observed_spines
 from analysis.study.pairs import EDGES_UM, pair_shares, spine_spacing, tally
 from analysis.study.settings import StudySettings
-from analysis.study.spacing import ALL, CLUSTERED, LONE, distance_to_stable, kolmogorov_smirnov
+from analysis.study.spacing import distance_to_stable, kolmogorov_smirnov
+from analysis.study.spineclasses import ALL, CLASSES, CLUSTERED, LONE, classes_of, deal_formed, formed_of, with_classes
 from analysis.study.tables import PHASE_COLUMNS
 from tests.toy_study import dendrite, told_study, toy_study
 
@@ -107,9 +108,79 @@ def test_classes_hold_the_spines_that_they_name():
     assert named == {ALL: [1, 2, 4], LONE: [4], CLUSTERED: [1, 2], "first": [1], "succedent": [2]}
 
 
+def random_new_spines(seed, animals=6, dendrites=10):
+    """Stable and new spines anywhere: no class of them has an effect; new ones are first seen at any session."""
+    rng = np.random.default_rng(seed)
+    told = {}
+    for animal in range(animals):
+        for number in range(dendrites):
+            stable = [(place, "++++") for place in rng.uniform(0, 60, 18)]
+            new = [(place, rng.choice(["-+++", "--++", "---+"])) for place in rng.uniform(0, 60, 4)]
+            told[f"m{animal}", number] = stable + new
+    return with_phase(told_study(told))
+
+
+def test_spines_placed_anywhere_differ_from_chance_in_no_class():
+    quick, found = StudySettings(runs=200), {}
+    for seed in range(12):
+        for line in distance_to_stable(random_new_spines(seed), quick).statistics:
+            chance, free = line.comparison == "observed against chance", "nearer" not in line.test
+            if (chance and free) or "signs" in line.test:
+                kind = line.measure.split(", ")[-1] if chance else line.comparison
+                found.setdefault((kind, line.test[:3]), []).append(line.p)
+    assert len(found) == 2 * len(CLASSES) + 3
+    for key, ps in found.items():
+        assert np.sum(np.array(ps) < 0.05) <= 3, key
+        assert np.mean(ps) > 0.25, key
+
+
+@given(st.lists(st.tuples(st.sampled_from("NNs?"), st.integers(1, 3)), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=60)
+def test_spines_are_classed_alike_in_the_tables_and_in_runs(spines):
+    letters = "".join(letter for letter, _ in spines) + "s"
+    formed = [session if letter == "N" else -1 for letter, session in spines] + [-1]
+    fates = dendrite(letters, formed=formed).assign(phase="p")
+    table, dendrites = with_classes(fates, 5.0), read_dendrites(fates)
+    for block in observed_spines(dendrites):
+        classes = classes_of(block, formed_of(fates)[None, None])
+        for kind in CLASSES:
+            assert classes[kind][0, 0].tolist() == table.loc[table[ALL], kind].tolist(), kind
+
+
+def test_sessions_are_dealt_within_an_animal():
+    dealt = deal_formed(np.array([1, 2, 2, 3, 3]), np.array([0, 0, 0, 1, 1]), runs=300, seed=0)
+    assert np.sort(dealt[:, :3], axis=1).tolist() == [[1, 2, 2]] * 300
+    assert (dealt[:, 3:] == 3).all()
+    assert (dealt[:, :3] == 1).mean(axis=0) == pytest.approx([1 / 3] * 3, abs=0.1)
+
+
 def test_it_says_why_it_cannot_be_computed():
     with pytest.raises(NotComputable, match="that also has a stable one"):
         distance_to_stable(with_phase(told_study({("a", 0): [(1.0, "---+")]})), SETTINGS)
+
+
+@pytest.mark.parametrize("analysis", [distance_to_stable, spine_spacing])
+def test_a_dendrite_without_a_judged_stretch_is_left_out_and_told(analysis):
+    tables = with_phase(evenly(np.random.default_rng(1), None, animals=3))
+    is_last = (tables.stretches["animal"] == "m1") & (tables.stretches["dendrite"] == 2)
+    partly = replace(tables, stretches=tables.stretches[~is_last])
+    finding = analysis(partly, SETTINGS)
+    assert "1 dendrite is left out" in finding.legend
+    assert "left out" not in analysis(tables, SETTINGS).legend
+    gone = (tables.spines["animal"] == "m1") & (tables.spines["dendrite"] == 2)
+    without = analysis(replace(partly, spines=tables.spines[~gone].reset_index(drop=True)), SETTINGS)
+    pd.testing.assert_frame_equal(finding.tables[""], without.tables[""])
+    with pytest.raises(NotComputable, match="needs the stretches"):
+        analysis(replace(tables, stretches=tables.stretches.iloc[:0]), SETTINGS)
+
+
+def test_a_dendrite_full_of_stable_spines_is_left_out_of_their_distances():
+    crowded = [*((place, "++++") for place in np.arange(0.0, 60.5, 0.9)), (20.3, "--++")]
+    rows = [(20.0, "++++"), (30.0, "--++"), (40.0, "++++")]
+    tables = with_phase(told_study({("a", 0): rows, ("a", 1): rows, ("b", 0): rows, ("b", 1): crowded}))
+    finding = distance_to_stable(tables, SETTINGS)
+    assert finding.tables[""].query("kind == @ALL")["new_spines"].tolist() == [2, 1]
+    assert "1 dendrite is left out" in finding.legend
 
 
 def test_monte_carlo_ks_is_right_one_time_in_twenty():
@@ -176,6 +247,13 @@ def test_regular_spines_are_told_from_random_ones():
     assert line.p < 0.01
     with charts.paper_style():
         finding.draw().canvas.draw()
+
+
+def test_p_of_regularity_is_corrected_over_the_groups():
+    lines = spine_spacing(toy_study(animals=2, dendrites=3), StudySettings(runs=100)).statistics
+    assert {line.correction for line in lines if line.comparison == "observed against chance"} == {
+        "Holm, 3 comparisons"
+    }
 
 
 def test_new_spines_in_clusters_are_seen_in_their_pair_correlation():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.study.charts import paper_style
-from analysis.study.finding import NotComputable
+from analysis.study.finding import NotComputable, Statistic
 from analysis.study.lifetimes import (
     AnimalDraws,
     censored,
@@ -30,12 +30,14 @@ from analysis.study.settings import StudySettings
 from analysis.study.survival import (
     CLUSTERED,
     LONE,
+    correct_by_kind,
     new_spine_classes,
     old_spines,
     persistence_of_new_spines,
     survival_of_old_spines,
 )
 from tests.letters import animal, drawn_study, renamed, shuffled, study_of
+from tests.toy_study import toy_study
 
 FEW = StudySettings(runs=300)
 DAYS = (0, 4, 8, 12, 30)
@@ -278,3 +280,25 @@ def test_the_order_of_rows_and_the_names_of_animals_say_nothing(analysis):
     assert plain.statistics == mixed.statistics == other.statistics
     for name, table in plain.tables.items():
         pd.testing.assert_frame_equal(table, mixed.tables[name])
+
+
+def test_p_of_every_kind_is_corrected_over_all_its_lines():
+    def line(test, p):
+        return Statistic("share", "a against b", test, 4, 40, 1.0, p=p)
+
+    told = [line("log-rank of spines", 0.02), line("difference of curves", 0.03), line("log-rank of spines", 0.5)]
+    corrected = correct_by_kind([*told, line("exponential model", None)])
+    assert [one.p_corrected for one in corrected] == [0.04, 0.03, 0.5, None]
+
+
+def test_no_p_of_survival_stands_uncorrected():
+    tables = toy_study(animals=3, dendrites=3, share_new=0.2, share_lost=0.2, days=(0.0, 1.0, 4.0, 8.0, 16.0), phases=[
+        ("early", "", 0.0, 1.0, ""), ("late", "", 4.0, 8.0, ""),
+    ])  # fmt: skip
+    for analysis in (survival_of_old_spines, persistence_of_new_spines):
+        lines = [line for line in analysis(tables, StudySettings(runs=100)).statistics if line.p is not None]
+        assert lines
+        assert all(line.p_corrected is not None for line in lines)
+    lines = survival_of_old_spines(tables, StudySettings(runs=100)).statistics
+    ranked = [line.correction for line in lines if line.test.startswith("log-rank")]
+    assert set(ranked) == {"Holm, 3 comparisons"}

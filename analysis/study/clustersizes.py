@@ -14,7 +14,7 @@ from analysis.study import charts
 from analysis.study.clusters import ALONE, ROUNDING_UM, cluster_members
 from analysis.study.conditions import as_groups, compare_conditions, condition_names
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import against_null, group_means
+from analysis.study.inference import against_null, group_means, holm
 from analysis.study.nulls import NewSpines, permuted_spines, sums_by
 from analysis.study.settings import StudySettings
 from analysis.study.shares import PERMUTED, Material, read_material, unit_of
@@ -112,8 +112,10 @@ def _against_chance(
             )  # fmt: skip
             lines.append(line)
             rows.append((name, definition, size, observed, float(runs.mean()), line.low, line.high, line.p))
+    lines = holm(lines)
     columns = ["condition", "definition", "size", "clusters", "chance", "low", "high", "p"]
-    return pd.DataFrame(rows, columns=columns), lines
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(p_corrected=np.array([line.p_corrected for line in lines], dtype=float)), lines
 
 
 def _of(fates: pd.DataFrame, units: pd.DataFrame) -> NDArray[np.bool_]:
@@ -153,7 +155,8 @@ def _legend(material: Material, counts: pd.DataFrame, settings: StudySettings) -
         f"Number of clusters by the number of their new spines. Left: definition 1 (no stable or unscorable spine "
         f"between); right: definition 2 (within {settings.cluster_distance_um:g} um of the next). Bars, observed; grey "
         f"line and whisker, mean and interval of 95 % of {settings.runs} runs in which the number of new spines of "
-        f"each dendrite is kept and which of its spines are new is permuted. {' '.join(told)} n: {animals}."
+        f"each dendrite is kept and which of its spines are new is permuted (P of each definition corrected after "
+        f"Holm over sizes and groups). {' '.join(told)} n: {animals}."
     )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.model import Fate
+from analysis.study.finding import NotComputable
 from analysis.study.intervals import Phase
 from analysis.study.tables import DENDRITE_KEY, StudyTables
 
@@ -187,6 +188,39 @@ def read_pieces(pieces: pd.DataFrame, dendrites: Dendrites, *, gap_um: float = 0
     flat = np.array([piece for part in parts for piece in part], dtype=float).reshape(-1, 2)
     starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
     return Pieces(flat[:, 0], flat[:, 1], starts)
+
+
+def with_room(
+    fates: pd.DataFrame, pieces: pd.DataFrame, *, gap_um: float = 0.0, fewest: int = 1
+) -> tuple[pd.DataFrame, int]:
+    """Return the fates on dendrites that have a judged stretch to place spines on, and how many were left out.
+
+    Only dendrites with at least ``fewest`` new spines are counted.
+
+    Raises
+    ------
+    NotComputable
+        All of them would be left out.
+    """
+    dendrites = read_dendrites(fates)
+    lengths, is_asked = read_pieces(pieces, dendrites, gap_um=gap_um).lengths_um, dendrites.new.counts >= fewest
+    left_out = int((is_asked & (lengths <= 0)).sum())
+    if left_out and left_out == is_asked.sum():
+        raise NotComputable(
+            f"no stretch that could be judged at both ends of the phase is known of the {left_out} dendrites with new "
+            f"spines; uniform placement needs the stretches"
+        )
+    names = pd.MultiIndex.from_frame(dendrites.names[lengths > 0])
+    return fates[pd.MultiIndex.from_frame(fates[list(dendrites.names)]).isin(names)].reset_index(drop=True), left_out
+
+
+def tell_left_out(count: int) -> str:
+    """Return a sentence about dendrites without a stretch to place spines on; nothing for none."""
+    dendrites = "dendrite is" if count == 1 else "dendrites are"
+    return (
+        f" {count} {dendrites} left out, of what was observed and of chance: no stretch of them could be judged at "
+        f"both ends of the phase, or none is left beyond the gap from stable spines." if count else ""
+    )  # fmt: skip
 
 
 def free_of(places_um: Floats, gap_um: float) -> list[tuple[float, float]]:

@@ -24,6 +24,8 @@ FEWEST = 2
 """Values that it takes to speak of a spread, and groups that it takes to compare them."""
 ROUNDING = 1e-12
 """Values that differ by no more of their size are equal."""
+NULL_ROUNDING = 1e-9
+"""Runs of a null that differ from the observed by no more of its size are equal to it."""
 MOST_EXACT = 200_000
 """Ways to deal animals to two groups up to which all are tried; beyond, as many as there are runs are drawn."""
 
@@ -282,11 +284,13 @@ def against_null(
     """Return an observed number against the runs of a null: value observed, interval of the null, two-sided P.
 
     P counts the observed as one of the runs, so that it is never 0: (1 + runs at least as far out) / (1 + runs), twice
-    the smaller side.
+    the smaller side. Runs that differ from the observed by rounding alone are as far out.
     """
     drawn = np.asarray(drawn, dtype=float)
     drawn = drawn[np.isfinite(drawn)]
-    above, below = ((1 + np.count_nonzero(side)) / (1 + len(drawn)) for side in (drawn >= observed, drawn <= observed))
+    rounding = NULL_ROUNDING * abs(observed)
+    sides = (drawn >= observed - rounding, drawn <= observed + rounding)
+    above, below = ((1 + np.count_nonzero(side)) / (1 + len(drawn)) for side in sides)
     low, high = (float(value) for value in np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
     spread = float(drawn.std())
     z = f", z = {(observed - drawn.mean()) / spread:.2f}" if spread else ""

@@ -20,9 +20,19 @@ from numpy.typing import NDArray
 from analysis.model import Fate, SpineKind, SpineState
 from analysis.study import charts
 from analysis.study.conditions import as_groups, compare_conditions, condition_names, conditions_of, tell_numbers
-from analysis.study.dendrites import Dendrites, Floats, Pieces, Places, judged_pieces, read_dendrites, read_pieces
+from analysis.study.dendrites import (
+    Dendrites,
+    Floats,
+    Pieces,
+    Places,
+    judged_pieces,
+    read_dendrites,
+    read_pieces,
+    tell_left_out,
+    with_room,
+)
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, against_null, group_means, mean_sem
+from analysis.study.inference import CONFIDENCE, against_null, group_means, holm, mean_sem
 from analysis.study.intervals import Phase, phase_fates, phases_of
 from analysis.study.nulls import NewSpines, observed_spines, uniform_spines
 from analysis.study.settings import StudySettings
@@ -68,12 +78,20 @@ def spine_spacing(tables: StudyTables, settings: StudySettings) -> Finding:
     standing = standing_at(tables, ends, with_filopodia=settings.with_filopodia)
     fates = phase_fates(tables, phases, with_filopodia=settings.with_filopodia)
     samples = {ALL: (standing, ends), NEW: (fates[fates["fate"] == Fate.GAINED.value], phases)}
-    runs, curves, found = min(settings.runs, MOST_RUNS), [], {}
+    runs, curves, found, left_out = min(settings.runs, MOST_RUNS), [], {}, {}
     for kind, (spines, views) in samples.items():
-        dendrites = read_dendrites(spines)
-        if (dendrites.new.counts < 2).all():
+        if (read_dendrites(spines).new.counts < 2).all():
             continue
-        pieces = read_pieces(judged_pieces(tables, views), dendrites)
+        judged = judged_pieces(tables, views)
+        try:
+            placed, left_out[kind] = with_room(spines, judged, fewest=2)
+        except NotComputable:
+            if kind == ALL:
+                raise
+            continue
+        standing = placed if kind == ALL else standing
+        dendrites = read_dendrites(placed)
+        pieces = read_pieces(judged, dendrites)
         drawn = uniform_spines(dendrites, pieces, runs=runs, seed=settings.seed, fewest=2)
         count = partial(tally, pieces, unit_of(dendrites, units), len(units))
         found[kind] = (count(observed_spines(dendrites, fewest=2), 1), count(drawn, runs))
@@ -91,7 +109,7 @@ def spine_spacing(tables: StudyTables, settings: StudySettings) -> Finding:
     return Finding(
         name="13_spine_spacing",
         title="Spacing and pair correlation of spines along the dendrite",
-        legend=_legend(animals, chance, table, runs),
+        legend=_legend(animals, chance, table, runs) + tell_left_out(left_out[ALL]),
         tables={"": animals, "spacing": histogram, "pair_correlation": table},
         statistics=tuple(statistics),
         draw=lambda: _draw(histogram, table, condition_names(units)),
@@ -244,7 +262,7 @@ def _regularity(found: tuple[Tally, Tally], animals: pd.DataFrame, units: pd.Dat
                     n_spines=int(rows["spines"].sum()),
                 )
             )  # fmt: skip
-    return lines
+    return holm(lines)
 
 
 def _legend(animals: pd.DataFrame, chance: Sequence[Statistic], table: pd.DataFrame, runs: int) -> str:
@@ -252,7 +270,7 @@ def _legend(animals: pd.DataFrame, chance: Sequence[Statistic], table: pd.DataFr
         f"{name}: {rows['spacing_um'].mean():.2f} um"
         for name, rows in animals[animals["spacing_um"].notna()].groupby("condition", sort=False)
     )
-    told = "; ".join(f"{line.measure.split(': ')[-1]}: {line.value:.2f}, P = {line.p:.2g}" for line in chance)
+    told = "; ".join(f"{line.measure.split(': ')[-1]}: {line.value:.2f}, P = {line.p_corrected:.2g}" for line in chance)
     new = (
         "Right: the same for the spines that are new in the phase." if (table["kind"] == NEW).any()
         else "No dendrite has two new spines, so that they have no pairs."
@@ -260,7 +278,8 @@ def _legend(animals: pd.DataFrame, chance: Sequence[Statistic], table: pd.DataFr
     return (
         f"Left: spacings of neighbouring spines along the dendrite at the last view of each phase, mean of animals; "
         f"dashed, as many spines placed anywhere on the judged stretch. Mean spacing, {means}. Coefficient of "
-        f"variation of the spacings against chance (1 for random, less for regular), {told}. Middle: pair correlation "
+        f"variation of the spacings against chance (1 for random, less for regular; P corrected after Holm over the "
+        f"groups), {told}. Middle: pair correlation "
         f"of all these spines, observed pairs over those expected of even points on the judged pieces (corrected for "
         f"edges), mean and s.e.m. of animals; shaded, interval of 95 % of {runs} runs of uniform placement; the line "
         f"is at 1, random. {new} {tell_numbers(animals, 'spacing_um', 'spines', 'spines')}"

@@ -3,11 +3,16 @@
 Eliminated is what was lost in any earlier phase of the animal and is not there at the first view of the later one.
 A new spine counts as formed again when it stands within a distance of one of these along its dendrite.
 Its later fate is put against spines of the same age (formed in the same phase, elsewhere) and against older ones.
+
+Chance is uniform placement no nearer to a stable spine than a least gap: a new spine finds no room on a stable one, but
+does where one was eliminated. To permute which spines are new is too low a chance here, as stable spines kept a spine's
+width from the eliminated one while it stood: it finds re-formation where there is none, and only stands beside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 
@@ -29,6 +34,8 @@ from analysis.study.dendrites import (
     place_on,
     read_dendrites,
     read_pieces,
+    tell_left_out,
+    with_room,
 )
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import compare_paired, group_means, holm, mean_sem
@@ -51,7 +58,8 @@ from analysis.study.tables import SPINE_KEY, StudyTables
 
 FARTHEST_UM = 10.0
 GRID_UM = tuple(float(step) for step in range(1, int(FARTHEST_UM) + 1))
-NULLS = {"permuted": PERMUTED, "uniform": UNIFORM}
+PERMUTED_NULL, UNIFORM_NULL, GAP_NULL = "permuted", "uniform", "uniform_gap"
+LABELS = {GAP_NULL: "placed"}
 AGAIN, ELSEWHERE, OLDER = "formed again", "formed elsewhere", "older"
 CLASSES = (AGAIN, ELSEWHERE, OLDER)
 NO_VALUE = "no new spine, or none eliminated earlier"
@@ -76,10 +84,17 @@ def reformation(tables: StudyTables, settings: StudySettings) -> Finding:
     lost = eliminated_before(material.fates, order)
     if lost.empty or not len(dendrites.new.um):
         raise NotComputable("no spine was eliminated in one phase, or none formed in a later phase of the same animal")
+    spines = _distances(fates, dendrites, place_on(dendrites, lost), later)
+    judged, left_out = judged_pieces(tables, material.phases), 0
+    with suppress(NotComputable):  # no stretch is known: permuted chance stands alone, of all dendrites
+        fates, left_out = with_room(fates, judged, gap_um=settings.least_gap_um)
+    dendrites = read_dendrites(fates)
     places = place_on(dendrites, lost)
-    spines = _distances(fates, dendrites, places, later)
-    pieces = read_pieces(judged_pieces(tables, material.phases), dendrites)
-    nulls = {"permuted": partial(permuted_spines, dendrites), "uniform": partial(uniform_spines, dendrites, pieces)}
+    anywhere, apart = (read_pieces(judged, dendrites, gap_um=gap) for gap in (0.0, settings.least_gap_um))
+    nulls = {
+        GAP_NULL: partial(uniform_spines, dendrites, apart), UNIFORM_NULL: partial(uniform_spines, dendrites, anywhere),
+        PERMUTED_NULL: partial(permuted_spines, dendrites),
+    }  # fmt: skip
     table, chances, curves, lines = _shares(nulls, later, dendrites, places, settings)
     next_fates = later_fates(material, spines, settings.reformation_distance_um)
     statistics = [
@@ -90,22 +105,27 @@ def reformation(tables: StudyTables, settings: StudySettings) -> Finding:
         *lines,
         *compare_classes(next_fates, settings),
     ]
-    chance = chances["permuted"]
+    shown = GAP_NULL if GAP_NULL in chances else PERMUTED_NULL
     return Finding(
         name="15_reformation",
         title="New spines where others were eliminated earlier",
-        legend=_legend(table, chances, next_fates, statistics, settings),
+        legend=_legend(table, chances, next_fates, statistics, settings) + tell_left_out(left_out),
         tables={
             "": table, "spines": spines, "curves": curves, "later_fate": next_fates,
             **{f"chance_{null}": rows for null, rows in chances.items()},
         },
         statistics=tuple(statistics),
-        draw=lambda: _draw(table, chance, curves, next_fates, settings),
+        draw=lambda: _draw(table, chances[shown], curves, next_fates, settings),
     )  # fmt: skip
 
 
 def _measure(settings: StudySettings) -> str:
     return f"new spines within {settings.reformation_distance_um:g} um of one eliminated earlier, % of new spines"
+
+
+def _words_of(null: str, settings: StudySettings) -> str:
+    words = {PERMUTED_NULL: f"{PERMUTED} (too low here)", UNIFORM_NULL: UNIFORM}
+    return words.get(null, f"{UNIFORM}, no nearer to a stable spine than {settings.least_gap_um:g} um")
 
 
 def _keys(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -188,7 +208,9 @@ def _shares(
             continue
         table[f"chance_{null}_percent"] = mean_known(drawn[place], axis=0)
         curves.append(_curve(table, drawn, limits, null))
-        chances[null], tested = against_chance(table, "again_percent", drawn[place], _measure(settings), NULLS[null])
+        chances[null], tested = against_chance(
+            table, "again_percent", drawn[place], _measure(settings), _words_of(null, settings)
+        )
         lines += tested
     return table, chances, pd.concat(curves, ignore_index=True), lines
 
@@ -275,16 +297,20 @@ def _legend(
         f"{condition}, {kind}: {int(rows['spines'].sum())}"
         for (condition, kind), rows in fates.groupby(["condition", "kind"], sort=False)
     )
-    told = " ".join(f"{null.capitalize()}. {tell_chance(rows)}" for null, rows in chances.items())
-    if "uniform" not in chances:
+    told = " ".join(f"{_words_of(null, settings).capitalize()}. {tell_chance(rows)}" for null, rows in chances.items())
+    gap = f"no nearer to a stable spine than {settings.least_gap_um:g} um"
+    drawn = f"new spines are placed anywhere on the judged stretch, {gap}"
+    if GAP_NULL not in chances:
+        drawn = "it is permuted which spines of a dendrite are new"
         told += " Uniform placement is left out: no stretches that could be judged are known of some dendrites."
     return (
         f"Left: percentage of the new spines of a phase that stand within {settings.reformation_distance_um:g} um of a "
         f"spine eliminated in an earlier phase on the same dendrite, one mark an animal, with mean and s.e.m.; grey, "
-        f"chance (mean and interval of 95 % of {settings.runs} runs in which it is permuted which spines of a dendrite "
-        f"are new). Middle: the same share for other distances, mean of animals; full lines, observed; dashed, "
-        f"permuted; dotted, placed anywhere on the judged stretch. New spines on a dendrite without an eliminated one "
-        f"count as far. {tell_numbers(table, 'again_percent', 'new_spines', why_none=NO_VALUE)} {told} "
+        f"chance (mean and interval of 95 % of {settings.runs} runs in which {drawn}). Middle: the same share for "
+        f"other distances, mean of animals; full lines, observed; dotted, placed so; dashed, permuted, which is "
+        f"too low a chance: stable spines kept a spine's width from the eliminated ones, and so do the permuted. New "
+        f"spines on a dendrite without an eliminated one count as far. "
+        f"{tell_numbers(table, 'again_percent', 'new_spines', why_none=NO_VALUE)} {told} "
         f"Right: percentage of the "
         f"spines of each class that the later phase eliminated, one line an animal, with mean and s.e.m.: formed again "
         f"(in the phase before, where one had been eliminated), formed elsewhere in the same phase, so of the same "
@@ -306,11 +332,16 @@ def _draw(
     left.legend(loc="best")
     middle.axvline(settings.reformation_distance_um, color=charts.NULL, linewidth=1, zorder=0)
     for name in names:
-        for kind, line in (("observed", "-"), ("permuted", "--"), ("uniform", ":")):
+        for kind, line in (("observed", "-"), (GAP_NULL, ":"), (PERMUTED_NULL, "--")):
             rows = curves[(curves["condition"] == name) & (curves["kind"] == kind)]
             mean = rows.groupby("distance_um")["percent"].mean()
             middle.plot(
-                mean.index, mean, line, color=charts.group_colour(name, names), linewidth=1.2, label=f"{name}, {kind}"
+                mean.index,
+                mean,
+                line,
+                color=charts.group_colour(name, names),
+                linewidth=1.2,
+                label=f"{name}, {LABELS.get(kind, kind)}",
             )
     middle.set_xlabel("distance to the nearest eliminated spine, um")
     middle.set_ylabel("new spines within it, %")

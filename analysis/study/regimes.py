@@ -23,7 +23,7 @@ from analysis.study import charts
 from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
 from analysis.study.dendrites import Floats
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import group_means, holm
+from analysis.study.inference import ROUNDING, group_means, holm, is_flat
 from analysis.study.nulls import observed_spines, permuted_spines
 from analysis.study.settings import StudySettings
 from analysis.study.shares import (
@@ -135,12 +135,11 @@ def equal_rates(table: pd.DataFrame, value: str, margin: float) -> list[Statisti
             continue
         low, high, p = two_one_sided(x, y, margin, paired=paired)
         kind = "paired t" if paired else "Welch t"
-        least = max(abs(low), abs(high))
+        least = "" if low is None or high is None else f"; equal within {max(abs(low), abs(high)):.2g} % points or more"
         lines.append(
             Statistic(
                 FORMED, f"{first} equal to {second}",
-                f"two one-sided tests ({kind}), margin {margin:g} % points; the interval is that of 90 %; equal within "
-                f"{least:.2g} % points or more",
+                f"two one-sided tests ({kind}), margin {margin:g} % points; the interval is that of 90 %{least}",
                 len(shared) if paired else len(x) + len(y),
                 int(sum(part["first_view_spines"].sum() for part in rows)), float(x.mean() - y.mean()), low, high, p,
             )
@@ -150,11 +149,11 @@ def equal_rates(table: pd.DataFrame, value: str, margin: float) -> list[Statisti
 
 def two_one_sided(
     x: NDArray[np.float64], y: NDArray[np.float64], margin: float, *, paired: bool = False
-) -> tuple[float, float, float]:
-    """Return the 90 % interval of mean(x) - mean(y), and P that it lies outside the margin."""
-    if np.ptp(x - y if paired else np.r_[x - x.mean(), y - y.mean()]) == 0:
-        difference = float(x.mean() - y.mean())
-        return difference, difference, float(abs(difference) >= margin)
+) -> tuple[float | None, float | None, float | None]:
+    """Return the 90 % interval of mean(x) - mean(y), and P that it lies outside the margin; None without a spread."""
+    rounding = ROUNDING * float(np.max(np.abs([*x, *y])))
+    if float(np.ptp(x - y)) <= rounding if paired else is_flat(x) and is_flat(y):
+        return None, None, None
     test = stats.ttest_rel if paired else partial(stats.ttest_ind, equal_var=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Precision loss", category=RuntimeWarning)  # equal in one group
@@ -173,7 +172,7 @@ def _legend(table: pd.DataFrame, chance: pd.DataFrame, equal: list[Statistic], s
         f"Left: percentage of new spines in clusters (definition 1) by task, one mark an animal, with mean and s.e.m.; "
         f"grey, chance (mean and interval of 95 % of {settings.runs} runs in which it is permuted which spines of "
         f"a dendrite are new). Right: formation, new spines in percent of the spines of the first view. Are the "
-        f"formation rates equal? {' '.join(told) if tested else 'Too few animals to say.'} "
+        f"formation rates equal? {' '.join(told) if tested else 'Too few animals, or none that differ, to say.'} "
         f"{tell_numbers(table, 'clustered_percent', 'new_spines')} {tell_chance(chance)} Tasks are compared by "
         f"permutation of animals, Mann-Whitney and Welch's t test, P corrected after Holm (statistics.json)."
     )

@@ -19,7 +19,7 @@ from analysis.study.clusters import ROUNDING_UM, beside
 from analysis.study.conditions import condition_names, conditions_of
 from analysis.study.dendrites import Dendrites, Floats, Numbers, read_dendrites
 from analysis.study.finding import NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, against_null
+from analysis.study.inference import CONFIDENCE, against_null, holm
 from analysis.study.intervals import Phase, phase_fates, phases_of
 from analysis.study.nulls import NewSpines, sums_by
 from analysis.study.settings import StudySettings
@@ -27,7 +27,16 @@ from analysis.study.tables import StudyTables
 
 PERMUTED = "which spines are new permuted within each dendrite"
 UNIFORM = "new spines placed anywhere on the judged stretch of each dendrite"
-CHANCE_COLUMNS = ["condition", "observed_percent", "chance_percent", "low_percent", "high_percent", "z", "p"]
+CHANCE_COLUMNS = [
+    "condition",
+    "observed_percent",
+    "chance_percent",
+    "low_percent",
+    "high_percent",
+    "z",
+    "p",
+    "p_corrected",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +163,11 @@ def against_chance(
 
     Returns
     -------
-    Table of ``CHANCE_COLUMNS``, and the tests.
+    Table of ``CHANCE_COLUMNS``, and the tests, P corrected after Holm over the conditions. Animals without an observed
+    value are left out of the runs, too.
     """
     rows, lines = [], []
+    drawn = np.where(table[value].notna().to_numpy(), drawn, np.nan)
     for condition in condition_names(table):
         known = table[(table["condition"] == condition) & table[value].notna()]
         means = mean_of_animals(drawn, table, condition)
@@ -171,16 +182,23 @@ def against_chance(
         z = (observed - float(means.mean())) / spread if spread else np.nan
         rows.append((condition, observed, float(means.mean()), line.low, line.high, z, line.p))
         lines.append(line)
-    return pd.DataFrame(rows, columns=CHANCE_COLUMNS), lines
+    lines = holm(lines)
+    corrected = [(*row, line.p_corrected) for row, line in zip(rows, lines, strict=True)]
+    return pd.DataFrame(corrected, columns=CHANCE_COLUMNS), lines
 
 
 def tell_chance(chance: pd.DataFrame) -> str:
     """Return a table of ``CHANCE_COLUMNS`` as a sentence."""
     told = "; ".join(
-        f"{row.condition}: {row.observed_percent:.1f} % observed, {row.chance_percent:.1f} % by chance, P = {row.p:.2g}"
+        f"{row.condition}: {row.observed_percent:.1f} % observed, {row.chance_percent:.1f} % by chance, "
+        f"P = {row.p_corrected:.2g}"
         for row in chance.itertuples()
     )
-    return f"Against chance: {told}." if told else "Nothing could be put against chance."
+    return (
+        f"Against chance (P corrected after Holm over the groups): {told}."
+        if told
+        else "Nothing could be put against chance."
+    )
 
 
 MOST_UPRIGHT, LONGEST_UPRIGHT = 4, 10

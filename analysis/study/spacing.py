@@ -1,8 +1,9 @@
 """Analysis 12: how far new spines form from the nearest stable one, against placement anywhere on the dendrite.
 
-Each new spine is put anywhere on the stretch of its dendrite that could be judged at both ends of the phase; the stable
-ones stay. Two spines cannot stand at one place, so chance is drawn twice: anywhere, and no nearer to a stable spine
-than a least gap. Dendrites without a stable spine have no such distance and are left out.
+All new spines of a dendrite are put anywhere on its stretch that could be judged at both ends of the phase; the stable
+ones stay, and in every run the new ones are classed again: clustered ones are those of long gaps by chance, too. Two
+spines cannot stand at one place, so chance is drawn twice: anywhere, and no nearer to a stable spine than a least gap.
+Dendrites without a stable spine have no such distance and are left out.
 """
 
 from __future__ import annotations
@@ -16,32 +17,81 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.model import Fate
 from analysis.study import charts
-from analysis.study.clusters import ALONE, FIRST, ROUNDING_UM, SUCCEDENT, cluster_members, cluster_roles, dendrite_key
+from analysis.study.clusters import FIRST, ROUNDING_UM, SUCCEDENT
 from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
-from analysis.study.dendrites import Dendrites, Floats, judged_pieces, read_dendrites, read_pieces
+from analysis.study.dendrites import (
+    Dendrites,
+    Floats,
+    judged_pieces,
+    read_dendrites,
+    read_pieces,
+    tell_left_out,
+    with_room,
+)
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import CONFIDENCE, against_null, compare_paired, group_means, holm, mean_sem
 from analysis.study.nulls import NewSpines, observed_spines, uniform_spines
 from analysis.study.settings import StudySettings
-from analysis.study.shares import mean_of_animals, ratio, read_material, unit_of
+from analysis.study.shares import mean_known, mean_of_animals, ratio, read_material, unit_of
+from analysis.study.spineclasses import (
+    ALL,
+    CLASSES,
+    CLUSTERED,
+    LONE,
+    classes_of,
+    deal_formed,
+    formed_of,
+    with_classes,
+)
 from analysis.study.tables import StudyTables
 
-ALL, LONE, CLUSTERED = "all new", "not clustered", "clustered"
-CLASSES = (ALL, LONE, CLUSTERED, FIRST, SUCCEDENT)
 GRID_UM = tuple(round(0.25 * step, 2) for step in range(1, 41))
 MEASURE = "distance of new spines to the nearest stable one, um"
+BEYOND = "distance of new spines to the nearest stable one beyond chance, um"
 PAIRS = ((CLUSTERED, LONE), (SUCCEDENT, FIRST), (SUCCEDENT, LONE))
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The new spines of one class: as arrays, with the row of ``units`` of each dendrite."""
+    """The dendrites with a stable spine as arrays.
 
-    kind: str
+    Parameters
+    ----------
+    dendrites
+        All of them.
+    unit, condition
+        The row of ``units`` of each dendrite, and the number of the condition of each unit.
+    formed
+        (new spines,) the session in which each is first seen.
+    """
+
     dendrites: Dendrites
     unit: NDArray[np.int64]
+    condition: NDArray[np.int64]
+    formed: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What is counted of one class in runs.
+
+    Parameters
+    ----------
+    sums, numbers
+        (runs, units) of the distances, um, and how many there are.
+    within
+        (runs, conditions, grid) how many lie within each distance.
+    """
+
+    sums: Floats
+    numbers: Floats
+    within: NDArray[np.int32]
+
+    @property
+    def means_um(self) -> Floats:
+        """Mean distance of each unit, (runs, units); NaN where the class is empty."""
+        return ratio(self.sums, self.numbers)
 
 
 def distance_to_stable(tables: StudyTables, settings: StudySettings) -> Finding:
@@ -55,20 +105,21 @@ def distance_to_stable(tables: StudyTables, settings: StudySettings) -> Finding:
     material = read_material(tables, settings)
     units, pieces = material.units, judged_pieces(tables, material.phases)
     fates = with_classes(material.fates, settings.cluster_distance_um)
-    spines = _distances(fates, units)
-    if spines.empty:
+    if not fates[ALL].any():
         raise NotComputable("no new spine on a dendrite that also has a stable one")
+    fates, left_out = with_room(fates, pieces, gap_um=settings.least_gap_um)
+    spines = _distances(fates, units)
     animals = _by_animal(spines, units)
+    sample = _read_sample(fates, units)
+    seen = _tally(observed_spines(sample.dendrites), sample, sample.formed[None])
     curves, lines = [], []
-    for kind in CLASSES:
-        chosen = fates[~fates["fate"].eq(Fate.GAINED.value) | fates[kind]]
-        dendrites = read_dendrites(chosen)
-        if not len(dendrites.new.um):
-            continue
-        sample = Sample(kind, dendrites, unit_of(dendrites, units))
-        for gap_um in (0.0, settings.least_gap_um):
-            part, tested = _against_uniform(sample, pieces, units, gap_um, settings)
-            curves.append(part)
+    for gap_um in (0.0, settings.least_gap_um):
+        runs = _draw_runs(sample, pieces, gap_um, settings)
+        if not gap_um:
+            animals = animals.assign(chance_um=_chance_of_animals(runs, animals))
+        for kind in CLASSES:
+            part, tested = _against_uniform(kind, seen[kind], runs[kind], units, gap_um)
+            curves += part
             lines += tested
     told = pd.concat(curves, ignore_index=True)
     shown = animals[animals["kind"] == ALL]
@@ -83,30 +134,11 @@ def distance_to_stable(tables: StudyTables, settings: StudySettings) -> Finding:
     return Finding(
         name="12_distance_to_stable",
         title="Distance of new spines to the nearest stable spine",
-        legend=_legend(shown, statistics, settings),
+        legend=_legend(shown, statistics, settings) + tell_left_out(left_out),
         tables={"": animals, "spines": spines, "curves": told},
         statistics=tuple(statistics),
         draw=lambda: _draw(told, animals, settings),
     )
-
-
-def with_classes(fates: pd.DataFrame, distance_um: float) -> pd.DataFrame:
-    """Return the fates on dendrites with a stable spine, with a column a class that says which new spines are of it.
-
-    Undecided new spines are neither clustered nor not; spines of a cluster that came together are neither first nor
-    succedent.
-    """
-    members = cluster_members(fates, distance_um)
-    role, new = cluster_roles(fates, members["cluster"]), fates["fate"] == Fate.GAINED.value
-    clustered = members["cluster"] != ALONE
-    table = fates.assign(
-        **{
-            ALL: new, LONE: new & ~clustered & ~members["undecided"], CLUSTERED: clustered, FIRST: role == FIRST,
-            SUCCEDENT: role == SUCCEDENT,
-        }
-    )  # fmt: skip
-    has_stable = (fates["fate"] == Fate.STABLE.value).groupby([fates[name] for name in dendrite_key(fates)])
-    return table[has_stable.transform("any")].reset_index(drop=True)
 
 
 def _distances(fates: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
@@ -134,66 +166,79 @@ def _by_animal(spines: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _sum_and_shares(
-    drawn: Iterable[NewSpines], sample: Sample, condition: NDArray[np.int64], units: int, runs: int
-) -> tuple[Floats, Floats]:
-    """Return the sum of the distances of every unit, (runs, units), and how many lie within each of the grid.
+def _read_sample(fates: pd.DataFrame, units: pd.DataFrame) -> Sample:
+    dendrites, names = read_dendrites(fates), condition_names(units)
+    condition = units["condition"].map(names.index).to_numpy(dtype=np.int64)
+    return Sample(dendrites, unit_of(dendrites, units), condition, formed_of(fates))
 
-    The latter by condition: (runs, conditions, grid); ``condition`` is the number of that of each unit.
-    """
-    conditions, bins = int(condition.max()) + 1, len(GRID_UM) + 1
-    sums, counts = np.zeros((runs, units)), np.zeros((runs, conditions * bins))
+
+def _draw_runs(sample: Sample, pieces: pd.DataFrame, gap_um: float, settings: StudySettings) -> dict[str, Tally]:
+    """Place all new spines anywhere, and class them again in every run."""
+    dendrites, runs, seed = sample.dendrites, settings.runs, settings.seed
+    drawn = uniform_spines(dendrites, read_pieces(pieces, dendrites, gap_um=gap_um), runs=runs, seed=seed)
+    of_spine = np.repeat(sample.unit, dendrites.new.counts)
+    return _tally(drawn, sample, deal_formed(sample.formed, of_spine, runs=runs, seed=seed))
+
+
+def _tally(drawn: Iterable[NewSpines], sample: Sample, formed: NDArray[np.int64]) -> dict[str, Tally]:
+    """Count distances by class; ``formed`` is (runs, new spines)."""
+    runs, units, bins = len(formed), len(sample.condition), len(GRID_UM) + 1
+    conditions = int(sample.condition.max()) + 1
+    sums, numbers = ({kind: np.zeros((runs, units)) for kind in CLASSES} for _ in range(2))
+    counts = {kind: np.zeros((runs, conditions * bins), dtype=np.int32) for kind in CLASSES}
     for block in drawn:
+        number = np.arange(block.along_um.shape[-1])
+        rows = slice(block.first_run, block.first_run + len(block.along_um))
+        mine = sample.dendrites.new.starts[block.dendrite][:, None] + number
         nearest = sample.dendrites.stable.nearest_um(block.dendrite[:, None], block.along_um)
         unit = sample.unit[block.dendrite]
-        rows = slice(block.first_run, block.first_run + len(nearest))
-        sums[rows] += nearest.sum(axis=-1) @ (unit[:, None] == np.arange(units)).astype(float)
-        bin_ = np.searchsorted(np.asarray(GRID_UM), nearest - ROUNDING_UM) + bins * condition[unit][:, None]
-        bin_ += conditions * bins * np.arange(len(nearest))[:, None, None]
-        found = np.bincount(bin_.ravel(), minlength=len(nearest) * conditions * bins)
-        counts[rows] += found.reshape(len(nearest), -1)
-    within = np.cumsum(counts.reshape(runs, conditions, bins), axis=-1)[..., :-1]
-    return sums, within
+        belongs = (unit[:, None] == np.arange(units)).astype(float)
+        place = np.searchsorted(np.asarray(GRID_UM), nearest - ROUNDING_UM) + bins * sample.condition[unit][:, None]
+        place += conditions * bins * np.arange(len(nearest))[:, None, None]
+        for kind, chosen in classes_of(block, formed[rows][:, mine]).items():
+            sums[kind][rows] += np.where(chosen, nearest, 0.0).sum(axis=-1) @ belongs
+            numbers[kind][rows] += chosen.sum(axis=-1) @ belongs
+            found = np.bincount(place[chosen], minlength=len(nearest) * conditions * bins)
+            counts[kind][rows] += found.reshape(len(nearest), -1).astype(np.int32)
+    within = {
+        kind: np.cumsum(counts[kind].reshape(runs, conditions, bins), axis=-1, dtype=np.int32) for kind in CLASSES
+    }
+    return {kind: Tally(sums[kind], numbers[kind], within[kind]) for kind in CLASSES}
+
+
+def _chance_of_animals(runs: dict[str, Tally], animals: pd.DataFrame) -> Floats:
+    """Return the mean distance by chance in the rows of the animals, where there is one observed."""
+    chance = np.concatenate([mean_known(runs[kind].means_um, axis=0) for kind in CLASSES])
+    return np.where(animals["distance_um"].notna(), chance, np.nan)
 
 
 def _against_uniform(
-    sample: Sample, pieces: pd.DataFrame, units: pd.DataFrame, gap_um: float, settings: StudySettings
-) -> tuple[pd.DataFrame, list[Statistic]]:
-    """Return the curves of every condition with their envelope, and the tests of one class against one null."""
-    dendrites, kind = sample.dendrites, sample.kind
-    number = np.bincount(sample.unit, dendrites.new.counts, minlength=len(units)).astype(float)
-    drawn = uniform_spines(
-        dendrites, read_pieces(pieces, dendrites, gap_um=gap_um), runs=settings.runs, seed=settings.seed
-    )
-    names = condition_names(units)
-    of_unit = units["condition"].map(names.index).to_numpy(dtype=np.int64)
-    seen, runs = (
-        _sum_and_shares(spines, sample, of_unit, len(units), runs)
-        for spines, runs in ((observed_spines(dendrites), 1), (drawn, settings.runs))
-    )
-    null = "uniform placement" + (f", no nearer to a stable spine than {gap_um:g} um" if gap_um else "")
+    kind: str, seen: Tally, runs: Tally, units: pd.DataFrame, gap_um: float
+) -> tuple[list[pd.DataFrame], list[Statistic]]:
+    """Return the curves of every condition with their envelope, and the tests of one class against one null.
+
+    Animals that have none of the class are left out of both sides; runs without any spine of it say nothing.
+    """
+    null = "uniform placement, classed again" + (f", no nearer to a stable spine than {gap_um:g} um" if gap_um else "")
+    observed_um = seen.means_um
+    drawn_um = np.where(np.isfinite(observed_um), runs.means_um, np.nan)
     curves, lines = [], []
-    for place, condition in enumerate(names):
-        mine = of_unit == place
-        count = number[mine].sum()
-        if not count:
+    for place, condition in enumerate(condition_names(units)):
+        mean, means = (mean_of_animals(values, units, condition) for values in (observed_um, drawn_um))
+        observed, shares = (_percent_within(tally, place) for tally in (seen, runs))
+        means = means[np.isfinite(means)]
+        if not np.isfinite(mean[0]) or not len(means):
             continue
-        means = [mean_of_animals(ratio(sums, np.broadcast_to(number, sums.shape)), units, condition)
-                 for sums, _ in (seen, runs)]  # fmt: skip
-        observed, shares = (100 * within[:, place].T / count for _, within in (seen, runs))
-        animals = int((number[mine] > 0).sum())
-        lines.append(
-            against_null(
-                float(means[0][0]), means[1], f"{MEASURE}: {condition}, {kind}", null, n_animals=animals,
-                n_spines=int(count),
-            )
-        )  # fmt: skip
+        mine = (units["condition"] == condition).to_numpy()
+        animals, count = int((seen.numbers[0, mine] > 0).sum()), int(seen.numbers[0, mine].sum())
+        measure = f"{MEASURE}: {condition}, {kind}"
+        lines.append(against_null(float(mean[0]), means, measure, null, n_animals=animals, n_spines=count))
         distance, p = kolmogorov_smirnov(observed[:, 0], shares)
         lines.append(
             Statistic(
-                f"{MEASURE}: {condition}, {kind}", "observed against chance",
-                f"K-S: largest difference of the cumulative shares, % points, from the mean of {settings.runs} runs of "
-                f"{null}; Monte Carlo", animals, int(count), distance, p=p,
+                measure, "observed against chance",
+                f"K-S: largest difference of the cumulative shares, % points, from the mean of {shares.shape[1]} runs "
+                f"of {null}; Monte Carlo", animals, count, distance, p=p,
             )
         )  # fmt: skip
         low, high = np.quantile(shares, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=1)
@@ -201,10 +246,18 @@ def _against_uniform(
             pd.DataFrame(
                 {"condition": condition, "kind": kind, "gap_um": gap_um, "distance_um": GRID_UM,
                  "observed_percent": observed[:, 0], "chance_percent": shares.mean(axis=1), "low_percent": low,
-                 "high_percent": high, "chance_mean_um": float(np.nanmean(means[1]))}
+                 "high_percent": high, "chance_mean_um": float(means.mean())}
             )
         )  # fmt: skip
-    return pd.concat(curves, ignore_index=True), _corrected(lines)
+    return curves, _corrected(lines)
+
+
+def _percent_within(tally: Tally, condition: int) -> Floats:
+    """Return the cumulative shares of a condition in the runs that have the class, %: (grid, runs)."""
+    within = tally.within[:, condition].astype(float)
+    within = within[within[:, -1] > 0]
+    percent: Floats = 100 * within[:, :-1].T / within[:, -1]
+    return percent
 
 
 def _corrected(lines: Sequence[Statistic]) -> list[Statistic]:
@@ -231,19 +284,23 @@ def kolmogorov_smirnov(observed: Floats, drawn: Floats) -> tuple[float, float]:
 
 
 def _compare_classes(animals: pd.DataFrame, settings: StudySettings) -> list[Statistic]:
-    """Compare classes within animals, by condition; P corrected over all."""
+    """Compare classes within animals by what each is beyond chance, by condition; P corrected over all.
+
+    The distances themselves differ by chance alone, as the classes are told apart by where the spines stand.
+    """
     kinds: dict[int, list[Statistic]] = {}
-    for condition, rows in animals.groupby("condition", sort=False):
-        wide = rows.pivot_table(index=["animal", "phase"], columns="kind", values=["distance_um", "new_spines"])
+    beyond = animals.assign(beyond_um=animals["distance_um"] - animals["chance_um"])
+    for condition, rows in beyond.groupby("condition", sort=False):
+        wide = rows.pivot_table(index=["animal", "phase"], columns="kind", values=["beyond_um", "new_spines"])
         for first, second in PAIRS:
-            columns = [("distance_um", first), ("distance_um", second)]
+            columns = [("beyond_um", first), ("beyond_um", second)]
             if not set(columns) <= set(wide.columns) or len(pair := wide[columns].dropna()) < 2:
                 continue
             x, y = pair.to_numpy(dtype=float).T
             count = int(wide.loc[pair.index, [("new_spines", first), ("new_spines", second)]].to_numpy().sum())
             words = f"{first} against {second}: {condition}"
             tests = compare_paired(
-                x, y, MEASURE, words, n_spines=count, runs=settings.runs, seed=settings.seed
+                x, y, BEYOND, words, n_spines=count, runs=settings.runs, seed=settings.seed
             )  # fmt: skip
             for place, line in enumerate(tests):
                 kinds.setdefault(place, []).append(line)
@@ -266,10 +323,12 @@ def _legend(shown: pd.DataFrame, statistics: Sequence[Statistic], settings: Stud
         f"which none comes nearer to a stable spine {gap}. Classes: not clustered and clustered by definition 1; first "
         f"and succedent, the spine of a cluster that was seen first, and those that joined it later. Last panel: mean "
         f"distance by class, one mark an animal, with mean and s.e.m.; short grey lines, means of chance without a "
-        f"gap. {tell_numbers(shown, 'distance_um', 'new_spines')} K-S of all new spines against chance "
+        f"gap. In every run all new spines are placed and classed again, and the sessions in which they were first "
+        f"seen are dealt anew within each animal: clustered spines stand in long gaps by chance, too. "
+        f"{tell_numbers(shown, 'distance_um', 'new_spines')} K-S of all new spines against chance "
         f"(spines of a group together, Monte Carlo, P corrected after Holm over the groups): {told}. Each class "
-        f"against chance, means of animals against chance, and classes against each other within animals are in "
-        f"statistics.json."
+        f"against chance, means of animals against chance, and classes against each other within animals (by what "
+        f"each is beyond its chance without a gap) are in statistics.json."
     )
 
 

@@ -49,7 +49,7 @@ MOST_COLUMNS = 4
 MOST_RATE_RUNS = 2_000
 """Draws of animals for the interval of a rate of loss."""
 DRAWN = "interval over draws of whole animals"
-HOLM_DAYS = "P of each kind of test is corrected after Holm over the days"
+HOLM_DAYS = "P of each kind of test is corrected after Holm over the days, phases and groups"
 
 
 # ---- analysis 8 ------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def persistence_of_new_spines(tables: StudyTables, settings: StudySettings) -> F
     lives = lifetimes(followed, ["phase", "group", SPINE_CLASS])
     parts = [_Part(*key, lives, persistence, settings) for key in _phases_and_groups(persistence)]
     curves = pd.concat([part.curves() for part in parts], ignore_index=True)
-    statistics = tuple(line for part in parts for line in part.statistics())
+    statistics = tuple(correct_by_kind([line for part in parts for line in part.statistics()]))
     legend = (
         "By phase and group: share of the new spines of a phase that are still present, by days after the "
         "phase's last session: new spines in clusters (definition 1: neighbouring new spines with no existing one "
@@ -85,7 +85,8 @@ def persistence_of_new_spines(tables: StudyTables, settings: StudySettings) -> F
         "be judged leaves open whether they are in a cluster. A spine is lost at the first later session in which it "
         "is absent; one that could not be judged is never counted as lost: it is bridged when present afterwards, else "
         "followed to where it was last seen. Animals' shares are compared by turning the signs of their differences, "
-        f"Wilcoxon's signed rank test and paired t ({HOLM_DAYS}). The log-rank test takes spines as independent, "
+        f"Wilcoxon's signed rank test and paired t, curves, rates of loss and log-rank as they are ({HOLM_DAYS}). "
+        "The log-rank test takes spines as independent, "
         "which those of one animal are not; its P stands for comparison with other work. Rates of loss: exponential "
         "model of lifetimes that end between two sessions."
     )  # fmt: skip
@@ -170,7 +171,7 @@ class _Part:
             yield from _compare(samples[CLUSTERED], samples[LONE], where, f"{CLUSTERED} against {LONE}")
 
     def _by_day(self) -> list[Statistic]:
-        tested: dict[str, list[Statistic]] = {}
+        tested: list[Statistic] = []
         means: list[Statistic] = []
         for days, rows in self.persistence.groupby("days_after"):
             measure = f"still present {days:g} days after, new spines, {self.title}, %"
@@ -184,9 +185,8 @@ class _Part:
                 pair[0], pair[1], measure, f"{CLUSTERED} against {LONE}",
                 n_spines=spines, runs=self._settings.runs, seed=self._settings.seed,
             )  # fmt: skip
-            for line in lines:
-                tested.setdefault(line.test.split()[0], []).append(line)
-        return [*means, *(line for part in tested.values() for line in holm(part))]
+            tested += lines
+        return [*means, *tested]
 
     def draw(self, axes: Axes) -> None:
         """Draw curves and animals' means."""
@@ -242,7 +242,7 @@ def survival_of_old_spines(tables: StudyTables, settings: StudySettings) -> Find
         draws = AnimalDraws.of(sorted(own["animal"].unique()), settings.runs, settings.seed + place)
         samples[group] = _Sample(own, draws)
     curves = {group: kaplan_meier(sample.lives, sample.draws) for group, sample in samples.items()}
-    statistics = [*_old_by_day(shares, settings), *_old_by_group(samples)]
+    statistics = [*_old_by_day(shares, settings), *correct_by_kind(list(_old_by_group(samples)))]
     legend = (
         "Spines present in the first view of their field, by days after it. Left: Kaplan-Meier by group, straight "
         "between sessions; bands: 95 % interval over draws of whole animals (three at least). Right: % still present "
@@ -250,8 +250,9 @@ def survival_of_old_spines(tables: StudyTables, settings: StudySettings) -> Find
         f"{_count(lives)}. A spine is lost at the first later session in which it is absent; one that could not be "
         "judged is never counted as lost: it is bridged when present afterwards, else followed to where it was last "
         "seen. Groups are compared by permutation of animals, Mann-Whitney U and Welch's t on every day (P corrected "
-        "after Holm over groups and days). The log-rank test takes spines as independent, which those of one animal "
-        "are not. Rates of loss: exponential model of lifetimes that end between two sessions."
+        "after Holm over groups and days), and by their curves, rates of loss and log-rank (after Holm over the pairs "
+        "of groups). The log-rank test takes spines as independent, which those of one animal are not. Rates of loss: "
+        "exponential model of lifetimes that end between two sessions."
     )
     drawn = pd.concat([table.assign(group=group) for group, table in curves.items()], ignore_index=True)
     named = {"": shares, "kaplan_meier": drawn, "lifetimes": lives}
@@ -303,6 +304,19 @@ def _old_by_group(samples: Mapping[str, _Sample]) -> Iterator[Statistic]:
         yield from _rate_lines(sample, f"old spines, {group}" if group else "old spines")
     for first, second in combinations(samples, 2):
         yield from _compare(samples[first], samples[second], "old spines", f"{first} against {second}")
+
+
+def correct_by_kind(lines: Sequence[Statistic]) -> list[Statistic]:
+    """Correct P after Holm, among the lines of one kind of test; the order of the lines stays."""
+    kinds: dict[str, list[int]] = {}
+    for number, line in enumerate(lines):
+        if line.p is not None:
+            kinds.setdefault(line.test.split()[0], []).append(number)
+    found = list(lines)
+    for numbers in kinds.values():
+        for number, line in zip(numbers, holm([lines[number] for number in numbers]), strict=True):
+            found[number] = line
+    return found
 
 
 # ---- estimates -------------------------------------------------------------------------------------------------------
