@@ -51,12 +51,12 @@ def cluster_order(tables: StudyTables, settings: StudySettings) -> Finding:
         No phase has a session between its ends, or there is no cluster in one.
     """
     material = read_material(tables, settings)
-    phases = [phase for phase in material.phases if len(_later(phase, settings.same_day)) > 1]
+    phases = [phase for phase in material.phases if len(phase.sessions) > 2]
     if not phases:
         raise NotComputable(
             "every phase has two views only; the order in which the spines of a cluster came needs a session between"
         )
-    new = _new_in(material, phases, settings)
+    new = _new_in(material, phases)
     table = _clusters(new, material.units)
     if table.empty:
         raise NotComputable("no cluster (definition 1) in a phase with a session between its ends")
@@ -85,21 +85,10 @@ def cluster_order(tables: StudyTables, settings: StudySettings) -> Finding:
     )
 
 
-def _later(phase: Phase, same_day: float) -> list[float]:
-    """Return the days after the first of a phase, repeats of a day left out."""
-    days = [phase.days[0]]
-    for day in phase.days:
-        if day > days[-1] + same_day:
-            days.append(day)
-    return days[1:]
-
-
-def _new_in(material: Material, phases: Sequence[Phase], settings: StudySettings) -> pd.DataFrame:
+def _new_in(material: Material, phases: Sequence[Phase]) -> pd.DataFrame:
     """Return the new spines of phases with their cluster, ``seen_day`` and ``at_first``; days since the phase began."""
     days = {
-        (phase.animal, phase.name, session): (
-            round(day - phase.days[0], 6), day <= _later(phase, settings.same_day)[0] + settings.same_day
-        )
+        (phase.animal, phase.name, session): (round(day - phase.days[0], 6), session == phase.sessions[1])
         for phase in phases
         for session, day in zip(phase.sessions, phase.days, strict=True)
     }  # fmt: skip

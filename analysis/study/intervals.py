@@ -22,7 +22,7 @@ WITHIN_DAYS = 0.5
 
 @dataclass(frozen=True)
 class Phase:
-    """The sessions of one animal in one phase: from ``sessions[0]`` to ``sessions[-1]``, at least two."""
+    """The sessions of one animal in one phase: from ``sessions[0]`` to ``sessions[-1]``, at least two; no repeats."""
 
     name: str
     task: str
@@ -36,14 +36,17 @@ def phases_of(tables: StudyTables, *, same_day: float = 0.25) -> list[Phase]:
     """Return the phases of every animal, in their order in time; those with fewer than two sessions are left out.
 
     Where no phases are given there is one, ``first interval``: from the first session to the next of a later day.
+    Same-day repeats belong to no phase: a repeat is often of one field alone, and would leave out all others.
     """
     found = []
+    every = session_days(tables.sessions, same_day=same_day)
+    every = every[~every["is_repeat"]]
     for row in tables.animals.itertuples():
-        sessions = tables.sessions[tables.sessions["animal"] == row.animal].sort_values("session")
+        sessions = every[every["animal"] == row.animal]
         days = sessions["day"].to_numpy(dtype=float)
-        for name, task, first, last in _windows(tables.phases, str(row.group), days, same_day):
+        for name, task, first, last in _windows(tables.phases, str(row.group), days):
             inside = (days >= first - WITHIN_DAYS) & (days <= last + WITHIN_DAYS)
-            if days[inside].size and np.ptp(days[inside]) > same_day:
+            if inside.sum() > 1:
                 numbers = tuple(int(number) for number in sessions["session"][inside])
                 held = tuple(float(day) for day in days[inside])
                 found.append(Phase(name, task, str(row.animal), str(row.group), numbers, held))
@@ -89,13 +92,10 @@ def consecutive_intervals(tables: StudyTables, *, same_day: float = 0.25) -> lis
     return found
 
 
-def _windows(
-    phases: pd.DataFrame, group: str, days: NDArray[np.float64], same_day: float
-) -> Iterator[tuple[str, str, float, float]]:
+def _windows(phases: pd.DataFrame, group: str, days: NDArray[np.float64]) -> Iterator[tuple[str, str, float, float]]:
     if phases.empty:
-        later = days[days > days[0] + same_day] if len(days) else days
-        if len(later):
-            yield "first interval", "", float(days[0]), float(later[0])
+        if len(days) > 1:
+            yield "first interval", "", float(days[0]), float(days[1])
         return
     for row in phases[phases["group"].isin(["", group])].sort_values("first_day").to_dict("records"):
         yield str(row["phase"]), str(row["task"]), float(row["first_day"]), float(row["last_day"])
