@@ -69,9 +69,9 @@ def interval_rates(
     Returns
     -------
     Rows with ``phase`` (name of the phase, or of the interval as ``day 0-4``), ``task, group, animal, from_day,
-    to_day``, counts ``stable, gained, lost, unscorable``, ``present`` (in the first view and scorable in both),
-    ``formation_percent`` and ``elimination_percent`` (of ``present``), ``turnover_percent``
-    ((gained + lost) / (2 x present)). NaN where nothing was present. In the order of time.
+    to_day``, counts ``stable, gained, lost, unscorable`` (seen in one view, hidden in the other), ``present`` (in the
+    first view and scorable in both), ``formation_percent`` and ``elimination_percent`` (of ``present``),
+    ``turnover_percent`` ((gained + lost) / (2 x present)). NaN where nothing was present. In the order of time.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def interval_rates(
     """
     take = phases_of if phases else consecutive_intervals
     intervals = take(tables, same_day=settings.same_day)
-    fates = phase_fates(tables, intervals, with_filopodia=settings.with_filopodia)
+    fates = phase_fates(tables, intervals, with_filopodia=settings.with_filopodia, with_hidden=False)
     order = phase_names(intervals)
     days = pd.DataFrame(
         [(one.name, one.animal, one.days[0], one.days[-1]) for one in intervals],

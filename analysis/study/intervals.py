@@ -106,7 +106,7 @@ def phase_names(phases: list[Phase]) -> list[str]:
     return list(dict.fromkeys(phase.name for phase in sorted(phases, key=lambda phase: phase.days[0])))
 
 
-def fates_between(spines: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
+def fates_between(spines: pd.DataFrame, first: int, last: int, *, with_hidden: bool = False) -> pd.DataFrame:
     """Return what became of the spines of one animal from one session to another.
 
     Parameters
@@ -115,11 +115,15 @@ def fates_between(spines: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
         Rows of one animal, as in :class:`StudyTables`.
     first, last
         The sessions.
+    with_hidden
+        Also, as unscorable, what is unscorable in both and was seen in another session: it may stand between two new
+        spines all the same.
 
     Returns
     -------
     One row a spine that is present in one of them: ``animal, field, dendrite, track, along_um, fate`` (stable, gained,
-    lost, unscorable), ``kind`` (where it is present; in the last if in both), sorted by dendrite and place.
+    lost, unscorable), ``kind`` (where it is present; in the last if in both; where it was last seen if hidden in both),
+    sorted by dendrite and place.
     """
     before, after = spines[spines["session"] == first], spines[spines["session"] == last]
     both = before.merge(after, on=SPINE_KEY, suffixes=("_first", "_last"))
@@ -140,10 +144,19 @@ def fates_between(spines: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
     )
     table["kind"] = both["kind_last"].where(is_now == present, both["kind_first"]).astype(str)
     kept = table["fate"].ne("") & ((was == present) | (is_now == present))
+    if with_hidden:
+        seen = spines[spines["state"].astype(str) == present].sort_values("session")
+        kinds = seen.drop_duplicates(SPINE_KEY, keep="last").set_index(SPINE_KEY)["kind"]
+        elsewhere = kinds.reindex(pd.MultiIndex.from_frame(table[SPINE_KEY])).reset_index(drop=True)
+        hidden = (was == unscorable) & (is_now == unscorable) & elsewhere.notna()
+        table["kind"] = table["kind"].where(~hidden, elsewhere).astype(str)
+        kept |= hidden
     return table[kept].sort_values([*DENDRITE_KEY, "along_um", "track"], ignore_index=True)
 
 
-def phase_fates(tables: StudyTables, phases: list[Phase], *, with_filopodia: bool = False) -> pd.DataFrame:
+def phase_fates(
+    tables: StudyTables, phases: list[Phase], *, with_filopodia: bool = False, with_hidden: bool = True
+) -> pd.DataFrame:
     """Return :func:`fates_between` the ends of every phase, with ``phase, task, group`` and ``formed``.
 
     ``formed`` is the first session of the phase in which a gained spine is present, -1 for others. Filopodia are left
@@ -160,7 +173,7 @@ def phase_fates(tables: StudyTables, phases: list[Phase], *, with_filopodia: boo
         spines = by_animal.get(phase.animal)
         if spines is None:
             continue
-        table = fates_between(spines, phase.sessions[0], phase.sessions[-1])
+        table = fates_between(spines, phase.sessions[0], phase.sessions[-1], with_hidden=with_hidden)
         formed = _first_seen(spines, phase.sessions).reindex(pd.MultiIndex.from_frame(table[SPINE_KEY])).to_numpy()
         table["formed"] = np.where(table["fate"] == Fate.GAINED.value, formed, -1).astype(int)
         parts.append(table.assign(phase=phase.name, task=phase.task, group=phase.group))
