@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.study.clusterorder import cluster_order
 from analysis.study.clusters import ALONE, cluster_members, cluster_roles
 from analysis.study.dynamics import interval_rates
 from analysis.study.intervals import phase_fates, phases_of
@@ -133,3 +134,30 @@ def test_a_hidden_filopodium_stands_not_between():
     tables.spines.loc[is_between, "kind"] = "filopodium"
     assert len(phase_fates(tables, phases_of(tables))) == 4
     assert len(phase_fates(tables, phases_of(tables), with_filopodia=True)) == 5
+
+
+@pytest.mark.parametrize(
+    ("signs", "formed", "roles"),
+    [
+        ("--?+", -1, ["together", "together"]),
+        ("-?-+", 3, ["first", "succedent"]),
+        ("-??+", -1, ["together", "together"]),
+        ("--+?", None, []),
+    ],
+)
+def test_a_spine_hidden_before_it_was_first_seen_has_no_date(signs, formed, roles):
+    rows = [(1.0, "++++"), (5.0, "-+++"), (6.0, signs), (9.0, "++++")]
+    tables = told_study({("m1", 0): rows}, (0.0, 1.0, 2.0, 4.0), phases=[("p", "", 0.0, 4.0, "")])
+    fates = phase_fates(tables, phases_of(tables))
+    told = cluster_roles(fates, cluster_members(fates)["cluster"])
+    assert [role for role in told if role] == roles
+    if formed is not None:
+        assert fates["formed"].tolist() == [-1, 1, formed, -1]
+
+
+def test_clusters_without_a_date_are_left_out_of_their_order():
+    dated = [(1.0, "++++"), (5.0, "-+++"), (6.0, "--++"), (9.0, "++++")]
+    open_one = [(1.0, "++++"), (5.0, "-+++"), (6.0, "--?+"), (9.0, "++++"), (12.0, "-?++")]
+    tables = told_study({("m1", 0): dated, ("m1", 1): open_one}, (0.0, 1.0, 2.0, 4.0), phases=[("p", "", 0.0, 4.0, "")])
+    table = cluster_order(tables, StudySettings(runs=100)).tables[""]
+    assert table[["dendrite", "first_day", "second_day"]].to_numpy().tolist() == [[0, 1.0, 2.0]]

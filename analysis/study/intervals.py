@@ -18,6 +18,8 @@ from analysis.study.tables import DENDRITE_KEY, SPINE_KEY, StudyTables
 
 WITHIN_DAYS = 0.5
 """Sessions this near to the days of a phase belong to it, days."""
+UNKNOWN = -1
+"""Session in which a spine was first seen, where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ def phase_fates(
 ) -> pd.DataFrame:
     """Return :func:`fates_between` the ends of every phase, with ``phase, task, group`` and ``formed``.
 
-    ``formed`` is the first session of the phase in which a gained spine is present, -1 for others. Filopodia are left
+    ``formed`` is the first session of the phase in which a gained spine is present; -1 for others, and where the spine
+    was unscorable in the session before that: it may have been there already. Filopodia are left
     out (of all fates) unless asked for: a spine is judged by its kind at the end of the phase, or before it is lost.
 
     Raises
@@ -175,7 +178,7 @@ def phase_fates(
             continue
         table = fates_between(spines, phase.sessions[0], phase.sessions[-1], with_hidden=with_hidden)
         formed = _first_seen(spines, phase.sessions).reindex(pd.MultiIndex.from_frame(table[SPINE_KEY])).to_numpy()
-        table["formed"] = np.where(table["fate"] == Fate.GAINED.value, formed, -1).astype(int)
+        table["formed"] = np.where(table["fate"] == Fate.GAINED.value, formed, UNKNOWN).astype(int)
         parts.append(table.assign(phase=phase.name, task=phase.task, group=phase.group))
     if not parts:
         raise NotComputable("no animal has sessions on two days of a phase; fates need two views of a field")
@@ -184,5 +187,9 @@ def phase_fates(
 
 
 def _first_seen(spines: pd.DataFrame, sessions: tuple[int, ...]) -> pd.Series:
-    seen = spines[spines["session"].isin(sessions) & spines["state"].astype(str).eq(SpineState.PRESENT.value)]
-    return seen.groupby(SPINE_KEY)["session"].min()
+    """Return the session in which each spine is first present, -1 where it was unscorable in the one before."""
+    rows = spines[spines["session"].isin(sessions)].sort_values("session")
+    before = rows.groupby(SPINE_KEY)["state"].shift().astype(str)
+    known = rows.assign(formed=rows["session"].where(before != SpineState.UNSCORABLE.value, UNKNOWN))
+    seen = known[known["state"].astype(str).eq(SpineState.PRESENT.value)]
+    return seen.drop_duplicates(SPINE_KEY).set_index(SPINE_KEY)["formed"]
