@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from analysis.study.conditions import compare_conditions, conditions_of
-from analysis.study.intervals import Phase
+from analysis.study.intervals import Phase, phases_of
+from tests.toy_study import told_study
 
 
 def lines_of(*plan, animals=4):
@@ -56,3 +58,14 @@ def test_conditions_with_one_value_are_not_compared():
          "value": [1.0, 2.0, 3.0]}
     )  # fmt: skip
     assert compare_conditions(table, "value", "value", runs=50) == []
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_phase_of_a_group_takes_the_place_of_the_phase_of_all(turn):
+    phases = [("training", "", 0.0, 4.0, "none"), ("training", "trained", 0.0, 2.0, "reaching")][::turn]
+    tables = told_study(
+        {("m1", 0): [(1.0, "+++")], ("m2", 0): [(1.0, "+++")]},
+        (0.0, 2.0, 4.0), phases=phases, groups={"m1": "control", "m2": "trained"},
+    )  # fmt: skip
+    told = [(phase.animal, phase.task, phase.sessions) for phase in phases_of(tables)]
+    assert told == [("m1", "none", (0, 1, 2)), ("m2", "reaching", (0, 1))]

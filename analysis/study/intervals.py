@@ -37,6 +37,7 @@ class Phase:
 def phases_of(tables: StudyTables, *, same_day: float = 0.25) -> list[Phase]:
     """Return the phases of every animal, in their order in time; those with fewer than two sessions are left out.
 
+    A phase of a group's own takes the place of the phase of that name that is of all groups.
     Where no phases are given there is one, ``first interval``: from the first session to the next of a later day.
     Same-day repeats belong to no phase: a repeat is often of one field alone, and would leave out all others.
     """
@@ -99,7 +100,9 @@ def _windows(phases: pd.DataFrame, group: str, days: NDArray[np.float64]) -> Ite
         if len(days) > 1:
             yield "first interval", "", float(days[0]), float(days[1])
         return
-    for row in phases[phases["group"].isin(["", group])].sort_values("first_day").to_dict("records"):
+    own = phases["group"] == group
+    of_all = phases["group"].eq("") & ~phases["phase"].isin(phases.loc[own, "phase"])
+    for row in phases[own | of_all].sort_values("first_day").to_dict("records"):
         yield str(row["phase"]), str(row["task"]), float(row["first_day"]), float(row["last_day"])
 
 
