@@ -12,7 +12,7 @@ from tests.toy_study import told_study
 def lines_of(*plan, animals=4):
     """Compare made-up values; the plan is (group, phase, day), and every group keeps its animals."""
     phases = [
-        Phase(phase, "", f"{group}-{number}", group, (0, 1), (day, day + 4.0))
+        Phase(phase, "", f"{group}-{number}", group, (0, 1), (day, day + 4.0), (day, day + 4.0))
         for group, phase, day in plan
         for number in range(animals)
     ]

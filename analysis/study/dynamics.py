@@ -190,7 +190,7 @@ def _compare_phases(animals: pd.DataFrame, dendrites: pd.DataFrame, settings: St
 def _conditions(animals: pd.DataFrame) -> pd.DataFrame:
     columns = ["phase", "task", "animal", "group", "from_day"]
     phases = [
-        Phase(str(phase), str(task), str(animal), str(group), (), (float(day),))
+        Phase(str(phase), str(task), str(animal), str(group), (), (float(day),), (float(day), float(day)))
         for phase, task, animal, group, day in zip(*(animals[name].tolist() for name in columns), strict=True)
     ]
     return conditions_of(phases)[["animal", "phase", "condition"]]

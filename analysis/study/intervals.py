@@ -24,7 +24,11 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Phase:
-    """The sessions of one animal in one phase: from ``sessions[0]`` to ``sessions[-1]``, at least two; no repeats."""
+    """The sessions of one animal in one phase: from ``sessions[0]`` to ``sessions[-1]``, at least two; no repeats.
+
+    ``planned_days`` are the first and the last day that the table of phases gives, the same for all animals of a group;
+    an animal's own sessions may end sooner.
+    """
 
     name: str
     task: str
@@ -32,6 +36,7 @@ class Phase:
     group: str
     sessions: tuple[int, ...]
     days: tuple[float, ...]
+    planned_days: tuple[float, float]
 
 
 def phases_of(tables: StudyTables, *, same_day: float = 0.25) -> list[Phase]:
@@ -52,7 +57,7 @@ def phases_of(tables: StudyTables, *, same_day: float = 0.25) -> list[Phase]:
             if inside.sum() > 1:
                 numbers = tuple(int(number) for number in sessions["session"][inside])
                 held = tuple(float(day) for day in days[inside])
-                found.append(Phase(name, task, str(row.animal), str(row.group), numbers, held))
+                found.append(Phase(name, task, str(row.animal), str(row.group), numbers, held, (first, last)))
     return found
 
 
@@ -89,9 +94,8 @@ def consecutive_intervals(tables: StudyTables, *, same_day: float = 0.25) -> lis
         sessions, nominal, held = (rows[column].tolist() for column in ("session", "nominal_day", "day"))
         for place in range(len(rows) - 1):
             name = f"day {nominal[place]:g}-{nominal[place + 1]:g}"
-            both = slice(place, place + 2)
-            group = str(groups[animal])
-            found.append(Phase(name, "", str(animal), group, tuple(map(int, sessions[both])), tuple(held[both])))
+            numbers, ends = (int(sessions[place]), int(sessions[place + 1])), (held[place], held[place + 1])
+            found.append(Phase(name, "", str(animal), str(groups[animal]), numbers, ends, ends))
     return found
 
 
