@@ -16,7 +16,16 @@ from analysis.study.charts import draw_course, from_zero, key_above, panels
 from analysis.study.conditions import as_groups, compare_conditions, conditions_of
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import compare_groups, compare_nested, group_means, holm
-from analysis.study.intervals import Phase, consecutive_intervals, phase_fates, phase_names, phases_of, session_days
+from analysis.study.intervals import (
+    Phase,
+    consecutive_intervals,
+    lost_fields,
+    name_some,
+    phase_fates,
+    phase_names,
+    phases_of,
+    session_days,
+)
 from analysis.study.settings import StudySettings
 from analysis.study.tables import DENDRITE_KEY, StudyTables
 
@@ -51,7 +60,17 @@ def formation_and_elimination(tables: StudyTables, settings: StudySettings) -> F
         return _draw(by_interval[0], None if by_phase is None else by_phase[0], density[0], groups)
 
     title = "Formation and elimination of spines"
-    return Finding("07_dynamics", title, _legend(by_interval[0], statistics, settings), named, tuple(statistics), draw)
+    legend = _legend(by_interval[0], statistics, settings) + _left_out(tables, settings)
+    return Finding("07_dynamics", title, legend, named, tuple(statistics), draw)
+
+
+def _left_out(tables: StudyTables, settings: StudySettings) -> str:
+    """Return the fields that are missing from an interval or a phase, as a sentence."""
+    both = [take(tables, same_day=settings.same_day) for take in (consecutive_intervals, phases_of)]
+    lost = list(dict.fromkeys(name for phases in both for name in lost_fields(tables, phases)))
+    if not lost:
+        return ""
+    return f" Left out, because not seen in both the first and the last session: {name_some(lost)}."
 
 
 def interval_rates(

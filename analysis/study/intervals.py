@@ -175,7 +175,7 @@ def phase_fates(
     Raises
     ------
     NotComputable
-        No animal has two sessions in a phase.
+        No animal has two sessions in a phase, or no field was seen in both the first and the last of one.
     """
     by_animal = dict(list(tables.spines.groupby("animal", sort=False)))
     parts = []
@@ -190,7 +190,39 @@ def phase_fates(
     if not parts:
         raise NotComputable("no animal has sessions on two days of a phase; fates need two views of a field")
     table = pd.concat(parts, ignore_index=True)
+    if table.empty and (lost := lost_fields(tables, phases)) and len(lost) == _count_fields(tables, phases):
+        raise NotComputable(
+            f"no field was seen in both the first and the last session of a phase: {name_some(lost)}; set the days of "
+            "the phases to sessions in which the same fields were seen"
+        )
     return table if with_filopodia else table[table["kind"] != SpineKind.FILOPODIUM.value].reset_index(drop=True)
+
+
+def lost_fields(tables: StudyTables, phases: list[Phase]) -> list[str]:
+    """Return the fields that a phase leaves out, as words: not seen in both its first and its last session."""
+    rows = tables.spines[["animal", "field", "session"]].drop_duplicates()
+    sessions = {key: set(part["session"]) for key, part in rows.groupby(["animal", "field"], sort=False)}
+    return [
+        f"{field} of {animal} ({phase.name})"
+        for phase in phases
+        for (animal, field), seen in sessions.items()
+        if animal == phase.animal and not {phase.sessions[0], phase.sessions[-1]} <= seen
+    ]
+
+
+def name_some(names: list[str], most: int = 6) -> str:
+    """Return the first of some names, and how many more there are.
+
+    >>> name_some(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _count_fields(tables: StudyTables, phases: list[Phase]) -> int:
+    fields = tables.spines.groupby("animal")["field"].nunique()
+    return int(sum(fields.get(phase.animal, 0) for phase in phases))
 
 
 def _first_seen(spines: pd.DataFrame, sessions: tuple[int, ...]) -> pd.Series:
