@@ -127,6 +127,13 @@ def test_without_behaviour_the_reason_is_told():
         behaviour_and_spines(tables, FEW)
 
 
+@pytest.mark.parametrize(("name", "values"), [("mouse 1", (10, 20)), ("m1", (np.nan, np.nan))])
+def test_behaviour_of_no_animal_of_the_study_is_told(name, values):
+    tables = study_of({"m1": animal("a", (0, 4), "PP AP")}, EARLY, rows_of(name, (0, 4), values))
+    with pytest.raises(NotComputable, match=f"it names {name}, the study has m1"):
+        behaviour_and_spines(tables, FEW)
+
+
 def test_behaviour_alone_is_drawn_when_there_are_too_few_animals():
     tables = study_of({"m1": animal("a", (0, 4), "PP AP")}, EARLY, rows_of("m1", (0, 4), (10, 20)))
     finding = behaviour_and_spines(tables, FEW)

@@ -227,6 +227,16 @@ def test_clustering_by_task_says_whether_formation_is_equal():
         clustering_by_task(study(), SETTINGS)
 
 
+def test_a_task_stays_one_when_an_animal_lacks_its_last_session():
+    tables = toy_study(share_new=0.06, dendrites=5, animals=3, phases=TASKS)
+    left = {
+        part: (table := getattr(tables, part))[table["animal"].ne("early-0") | table["session"].lt(3)]
+        for part in ("sessions", "spines", "stretches")
+    }
+    table = clustering_by_task(replace(tables, **left), SETTINGS).tables[""]
+    assert dict.fromkeys(table["condition"]) == dict.fromkeys(["none", "reaching", "two tasks"])
+
+
 def test_equivalence_is_that_of_statsmodels():
     rng = np.random.default_rng(1)
     x, y = rng.normal(10, 2, 8), rng.normal(10.5, 3, 8)

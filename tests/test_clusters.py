@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.study.clusterorder import cluster_order
 from analysis.study.clusters import ALONE, cluster_members, cluster_roles
-from tests.toy_study import dendrite, drawn, loop_members
+from analysis.study.dynamics import interval_rates
+from analysis.study.intervals import phase_fates, phases_of
+from analysis.study.settings import StudySettings
+from tests.toy_study import dendrite, drawn, loop_members, told_study
 
 
 @pytest.mark.parametrize(
@@ -98,3 +102,62 @@ def test_who_came_first_in_a_cluster():
     assert roles.tolist() == [
         "first", "succedent", "", "together", "together", "", "succedent", "first", "first", "", "",
     ]  # fmt: skip
+
+
+def hidden_between(signs, days=(0.0, 1.0, 2.0, 16.0)):
+    """Two new spines of a phase from day 0 to 2, another spine between them, and a stable one at either side."""
+    rows = [(1.0, "++++"), (5.0, "-+++"), (5.5, signs), (6.0, "-+++"), (9.0, "++++")]
+    return told_study({("m1", 0): rows}, days, phases=[("p", "", 0.0, 2.0, "")])
+
+
+@pytest.mark.parametrize("signs", ["???+", "?+?-", "?+??"])
+def test_a_spine_hidden_at_both_ends_and_seen_elsewhere_leaves_a_cluster_open(signs):
+    tables = hidden_between(signs)
+    fates = phase_fates(tables, phases_of(tables))
+    assert fates["fate"].tolist() == ["stable", "gained", "unscorable", "gained", "stable"]
+    members = cluster_members(fates)
+    assert (members["cluster"] == ALONE).all()
+    assert members["undecided"].tolist() == [False, True, False, True, False]
+    rates = interval_rates(tables, StudySettings(), phases=True)[0]
+    assert rates["unscorable"].tolist() == [0]
+
+
+@pytest.mark.parametrize("signs", ["????", "?--+", "--?+"])
+def test_what_was_never_seen_or_is_absent_at_an_end_stands_not_between(signs):
+    tables = hidden_between(signs)
+    assert cluster_members(phase_fates(tables, phases_of(tables)))["cluster"].tolist() == [-1, 0, 0, -1]
+
+
+def test_a_hidden_filopodium_stands_not_between():
+    tables = hidden_between("???+")
+    is_between = tables.spines["track"].eq(2) & tables.spines["session"].eq(3)
+    tables.spines.loc[is_between, "kind"] = "filopodium"
+    assert len(phase_fates(tables, phases_of(tables))) == 4
+    assert len(phase_fates(tables, phases_of(tables), with_filopodia=True)) == 5
+
+
+@pytest.mark.parametrize(
+    ("signs", "formed", "roles"),
+    [
+        ("--?+", -1, ["together", "together"]),
+        ("-?-+", 3, ["first", "succedent"]),
+        ("-??+", -1, ["together", "together"]),
+        ("--+?", None, []),
+    ],
+)
+def test_a_spine_hidden_before_it_was_first_seen_has_no_date(signs, formed, roles):
+    rows = [(1.0, "++++"), (5.0, "-+++"), (6.0, signs), (9.0, "++++")]
+    tables = told_study({("m1", 0): rows}, (0.0, 1.0, 2.0, 4.0), phases=[("p", "", 0.0, 4.0, "")])
+    fates = phase_fates(tables, phases_of(tables))
+    told = cluster_roles(fates, cluster_members(fates)["cluster"])
+    assert [role for role in told if role] == roles
+    if formed is not None:
+        assert fates["formed"].tolist() == [-1, 1, formed, -1]
+
+
+def test_clusters_without_a_date_are_left_out_of_their_order():
+    dated = [(1.0, "++++"), (5.0, "-+++"), (6.0, "--++"), (9.0, "++++")]
+    open_one = [(1.0, "++++"), (5.0, "-+++"), (6.0, "--?+"), (9.0, "++++"), (12.0, "-?++")]
+    tables = told_study({("m1", 0): dated, ("m1", 1): open_one}, (0.0, 1.0, 2.0, 4.0), phases=[("p", "", 0.0, 4.0, "")])
+    table = cluster_order(tables, StudySettings(runs=100)).tables[""]
+    assert table[["dendrite", "first_day", "second_day"]].to_numpy().tolist() == [[0, 1.0, 2.0]]

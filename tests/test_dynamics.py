@@ -13,9 +13,10 @@ from analysis.study.charts import paper_style
 from analysis.study.dynamics import count_rates, formation_and_elimination, interval_rates, spine_density
 from analysis.study.finding import NotComputable
 from analysis.study.inference import compare_nested, compare_paired, welch_interval
-from analysis.study.intervals import consecutive_intervals, session_days
+from analysis.study.intervals import consecutive_intervals, phase_fates, phases_of, session_days
 from analysis.study.settings import StudySettings
 from tests.letters import animal, drawn_study, renamed, shuffled, study_of
+from tests.toy_study import told_study
 
 FEW = StudySettings(runs=200)
 SMALL = study_of(
@@ -242,3 +243,40 @@ def test_paired_values_of_animals():
 def test_rates_of_nothing_present_are_none():
     fates = pd.DataFrame({"phase": ["p"], "fate": ["gained"]})
     assert np.isnan(count_rates(fates, ["phase"])["formation_percent"].iloc[0])
+
+
+@pytest.mark.parametrize("phases", [(), [("p", "", 0.0, 4.0, "")]])
+def test_a_repeat_of_one_field_ends_no_phase(phases):
+    tables = told_study({("m1", 0): [(1.0, "+++")], ("m1", 1): [(1.0, "-+?")]}, (0.0, 4.0, 4.05), phases=phases)
+    field = tables.spines["dendrite"].map({0: "F01", 1: "F02"})
+    spines = tables.spines.assign(field=field)[~(field.eq("F02") & tables.spines["session"].eq(2))]
+    tables = dataclasses.replace(tables, spines=spines)
+    (phase,) = phases_of(tables)
+    assert phase.sessions == (0, 1)
+    assert phase_fates(tables, [phase])["fate"].tolist() == ["stable", "gained"]
+
+
+def test_phases_meet_in_a_session_that_was_repeated():
+    phases = [("one", "", 0.0, 2.0, ""), ("two", "", 2.0, 4.0, "")]
+    tables = told_study({("m1", 0): [(1.0, "++++")]}, (0.0, 2.0, 2.05, 4.0), phases=phases)
+    assert [(one.name, one.sessions) for one in phases_of(tables)] == [("one", (0, 1)), ("two", (1, 3))]
+
+
+def fields_seen(*sessions):
+    """One animal whose fields F0, F1 ... were each seen in some of four sessions."""
+    days = (0.0, 1.0, 4.0, 5.0)
+    tables = told_study({("m1", field): [(1.0, "++++")] for field in range(len(sessions))}, days)
+    spines = tables.spines.assign(field="F" + tables.spines["dendrite"].astype(str))
+    kept = [session in sessions[field] for field, session in zip(spines["dendrite"], spines["session"], strict=True)]
+    return dataclasses.replace(tables, spines=spines[kept], phases=tables.phases)
+
+
+def test_fields_seen_on_other_days_are_the_reason_why_nothing_is_found():
+    with pytest.raises(NotComputable, match=r"first and the last session of a phase: F0 of m1 \(day 0-1\), F1 of m1"):
+        formation_and_elimination(fields_seen((0, 2), (1, 3)), FEW)
+
+
+def test_a_field_that_an_interval_leaves_out_is_named():
+    legend = formation_and_elimination(fields_seen((0, 1, 2, 3), (0, 1, 3)), FEW).legend
+    assert legend.endswith("the first and the last session: F1 of m1 (day 1-4), F1 of m1 (day 4-5).")
+    assert "Left out" not in formation_and_elimination(fields_seen((0, 1, 2, 3)), FEW).legend

@@ -51,13 +51,21 @@ def behaviour_and_spines(tables: StudyTables, settings: StudySettings) -> Findin
     Raises
     ------
     NotComputable
-        The study has no behaviour.
+        The study has no behaviour, or none of its own animals.
     """
     if tables.behaviour.empty:
         raise NotComputable(
             "the study has no behaviour; add a table with animal, day, measure and value (success rate by day)"
         )
     course = behaviour_by_day(tables)
+    if course.empty:
+        said, listed = (
+            ", ".join(dict.fromkeys(part["animal"].astype(str))) for part in (tables.behaviour, tables.animals)
+        )
+        raise NotComputable(
+            f"no row of the table of behaviour has a value of an animal of the study; it names {said}, the study has "
+            f"{listed}; write the animals as in the study"
+        )
     phases = phases_of(tables, same_day=settings.same_day)
     gains = behaviour_gained(tables, phases)
     paired = gains.merge(spine_measures(tables, settings), on=["animal", "phase"], how="left")

@@ -1,7 +1,8 @@
 """Analysis 5: when the first spine of a cluster comes, and when the second joins it.
 
 A cluster is dated by the sessions in which its spines are first seen: its first spine by the earliest, its second (the
-first **succedent** one) by the next. Where both are first seen in the same session their order is not known.
+first **succedent** one) by the next. Where both are first seen in the same session their order is not known. A cluster
+with a spine that was unscorable in the session before it was first seen cannot be dated, and is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from analysis.study.conditions import as_groups, compare_conditions, condition_n
 from analysis.study.dendrites import Floats
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import group_means
-from analysis.study.intervals import Phase
+from analysis.study.intervals import UNKNOWN, Phase
 from analysis.study.settings import StudySettings
 from analysis.study.shares import (
     Material,
@@ -51,12 +52,12 @@ def cluster_order(tables: StudyTables, settings: StudySettings) -> Finding:
         No phase has a session between its ends, or there is no cluster in one.
     """
     material = read_material(tables, settings)
-    phases = [phase for phase in material.phases if len(_later(phase, settings.same_day)) > 1]
+    phases = [phase for phase in material.phases if len(phase.sessions) > 2]
     if not phases:
         raise NotComputable(
             "every phase has two views only; the order in which the spines of a cluster came needs a session between"
         )
-    new = _new_in(material, phases, settings)
+    new = _new_in(material, phases)
     table = _clusters(new, material.units)
     if table.empty:
         raise NotComputable("no cluster (definition 1) in a phase with a session between its ends")
@@ -85,26 +86,17 @@ def cluster_order(tables: StudyTables, settings: StudySettings) -> Finding:
     )
 
 
-def _later(phase: Phase, same_day: float) -> list[float]:
-    """Return the days after the first of a phase, repeats of a day left out."""
-    days = [phase.days[0]]
-    for day in phase.days:
-        if day > days[-1] + same_day:
-            days.append(day)
-    return days[1:]
-
-
-def _new_in(material: Material, phases: Sequence[Phase], settings: StudySettings) -> pd.DataFrame:
+def _new_in(material: Material, phases: Sequence[Phase]) -> pd.DataFrame:
     """Return the new spines of phases with their cluster, ``seen_day`` and ``at_first``; days since the phase began."""
     days = {
-        (phase.animal, phase.name, session): (
-            round(day - phase.days[0], 6), day <= _later(phase, settings.same_day)[0] + settings.same_day
-        )
+        (phase.animal, phase.name, session): (round(day - phase.days[0], 6), session == phase.sessions[1])
         for phase in phases
         for session, day in zip(phase.sessions, phase.days, strict=True)
     }  # fmt: skip
     fates = material.fates.assign(cluster=cluster_members(material.fates)["cluster"])
     new = fates[fates["fate"] == Fate.GAINED.value]
+    is_open = new["cluster"].isin(new.loc[new["formed"].eq(UNKNOWN), "cluster"]) & new["cluster"].ne(ALONE)
+    new = new[~is_open]
     found = [days.get(key) for key in zip(new["animal"], new["phase"], new["formed"], strict=True)]
     new = new[[one is not None for one in found]]
     known = [one for one in found if one is not None]
@@ -187,7 +179,8 @@ def _legend(
     return (
         f"Left: percentage of the clusters (definition 1) whose first spine (full line, filled) and whose second "
         f"spine (dashed, open) had been seen by each day, counted from the first view of the phase; all clusters of "
-        f"a group together ({clusters}). Middle: percentage of the clusters of each animal whose first spine was there "
+        f"a group together ({clusters}); without those of which a spine was unscorable in the session before it was "
+        f"first seen. Middle: percentage of the clusters of each animal whose first spine was there "
         f"in the first session after the first view. Right: percentage of the clusters of each animal whose second "
         f"spine came in a later session than the first. Mean and s.e.m. of animals; grey, chance (mean, and the "
         f"interval of 95 % of {settings.runs} runs in which the sessions of the new spines of an animal are permuted "

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.model import Fate
+from analysis.study.intervals import UNKNOWN
 from analysis.study.tables import DENDRITE_KEY
 
 ALONE = -1
@@ -126,20 +127,22 @@ def cluster_roles(fates: pd.DataFrame, cluster: pd.Series) -> pd.Series:
     Parameters
     ----------
     fates
-        With ``formed``, the session in which each gained spine is first seen.
+        With ``formed``, the session in which each gained spine is first seen; -1 where it is not known.
     cluster
         Number of the cluster of each, -1 for none; index as ``fates``.
 
     Returns
     -------
     ``first`` (seen in the earliest session of its cluster, when another came later), ``succedent`` (came later than the
-    first), ``together`` (all of the cluster came between the same two sessions: their order is not known), or empty.
+    first), ``together`` (their order is not known: all of the cluster came between the same two sessions, or one of
+    them was unscorable before it was first seen), or empty.
     """
     inside = cluster.to_numpy() != ALONE
     formed = fates["formed"].to_numpy()
     seen = pd.Series(formed).groupby(cluster.to_numpy())
     earliest, latest = seen.transform("min").to_numpy(), seen.transform("max").to_numpy()
+    together = (earliest == latest) | (earliest == UNKNOWN)
     role = np.select(
-        [inside & (earliest == latest), inside & (formed == earliest), inside], [TOGETHER, FIRST, SUCCEDENT], default=""
+        [inside & together, inside & (formed == earliest), inside], [TOGETHER, FIRST, SUCCEDENT], default=""
     )
     return pd.Series(role, index=fates.index, name="role")

@@ -1,13 +1,14 @@
 """A condition is a group in a phase: what stands side by side in the figures, and is compared.
 
 Of groups with one phase only (trained early, trained late, control) a condition is the group, and all of these are
-compared with all. Groups that are seen in several phases are compared within each phase, and their phases by what
-changed in each animal.
+compared with all. Where a group is seen in several phases, all groups of a phase are compared within it, those with one
+phase too; a group whose one phase no other has is compared with every other condition. The phases of a group are
+compared by what changed in each animal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -57,6 +58,8 @@ def compare_conditions(
 ) -> list[Statistic]:
     """Compare conditions by the tests of :func:`analysis.study.inference.compare_groups`.
 
+    Every pair is compared once; P of each kind of test is corrected over all pairs after Holm.
+
     Parameters
     ----------
     table
@@ -64,11 +67,41 @@ def compare_conditions(
     value, measure, spines, runs, seed
         As of ``compare_groups``.
     """
+    lines: dict[int, list[Statistic]] = {}
+    for rows in _pairs(table, value):
+        tests = compare_groups(as_groups(rows), value, measure, spines=spines, runs=runs, seed=seed)
+        for kind, line in enumerate(tests):
+            lines.setdefault(kind, []).append(line)
+    corrected = [line for part in lines.values() for line in holm(part)]
+    return corrected + compare_phases(table, value, measure, spines=spines, runs=runs, seed=seed)
+
+
+def _pairs(table: pd.DataFrame, value: str) -> Iterator[pd.DataFrame]:
+    """Yield the rows of every two conditions that have two values or more each, no pair twice."""
+    made: set[frozenset[str]] = set()
+    for rows in _side_by_side(table):
+        known = rows[rows[value].notna()]
+        counts = known["condition"].value_counts(sort=False)
+        for pair in combinations([name for name in condition_names(known) if counts[name] > 1], 2):
+            if frozenset(pair) not in made:
+                made.add(frozenset(pair))
+                yield known[known["condition"].isin(pair)]
+
+
+def _side_by_side(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield rows whose conditions may all be compared with each other: no animal is in two of them."""
     several = table.groupby("group")["phase"].transform("nunique") > 1
-    lines = compare_groups(as_groups(table[~several]), value, measure, spines=spines, runs=runs, seed=seed)
-    for _, rows in table[several].groupby("phase", sort=False):
-        lines += compare_groups(as_groups(rows), value, measure, spines=spines, runs=runs, seed=seed)
-    return lines + compare_phases(table, value, measure, spines=spines, runs=runs, seed=seed)
+    if not several.any():
+        yield table
+        return
+    for _, rows in table.groupby("phase", sort=False):
+        yield rows
+    yield table[~several]
+    alone = ~several & (table.groupby("phase")["group"].transform("nunique") == 1)
+    for group in dict.fromkeys(table.loc[alone, "group"]):
+        own = table["group"] == group
+        for condition in condition_names(table[~own]):
+            yield table[own | (table["condition"] == condition)]
 
 
 def compare_phases(

@@ -16,7 +16,16 @@ from analysis.study.charts import draw_course, from_zero, key_above, panels
 from analysis.study.conditions import as_groups, compare_conditions, conditions_of
 from analysis.study.finding import Finding, NotComputable, Statistic
 from analysis.study.inference import compare_groups, compare_nested, group_means, holm
-from analysis.study.intervals import Phase, consecutive_intervals, phase_fates, phase_names, phases_of, session_days
+from analysis.study.intervals import (
+    Phase,
+    consecutive_intervals,
+    lost_fields,
+    name_some,
+    phase_fates,
+    phase_names,
+    phases_of,
+    session_days,
+)
 from analysis.study.settings import StudySettings
 from analysis.study.tables import DENDRITE_KEY, StudyTables
 
@@ -51,7 +60,17 @@ def formation_and_elimination(tables: StudyTables, settings: StudySettings) -> F
         return _draw(by_interval[0], None if by_phase is None else by_phase[0], density[0], groups)
 
     title = "Formation and elimination of spines"
-    return Finding("07_dynamics", title, _legend(by_interval[0], statistics, settings), named, tuple(statistics), draw)
+    legend = _legend(by_interval[0], statistics, settings) + _left_out(tables, settings)
+    return Finding("07_dynamics", title, legend, named, tuple(statistics), draw)
+
+
+def _left_out(tables: StudyTables, settings: StudySettings) -> str:
+    """Return the fields that are missing from an interval or a phase, as a sentence."""
+    both = [take(tables, same_day=settings.same_day) for take in (consecutive_intervals, phases_of)]
+    lost = list(dict.fromkeys(name for phases in both for name in lost_fields(tables, phases)))
+    if not lost:
+        return ""
+    return f" Left out, because not seen in both the first and the last session: {name_some(lost)}."
 
 
 def interval_rates(
@@ -69,9 +88,9 @@ def interval_rates(
     Returns
     -------
     Rows with ``phase`` (name of the phase, or of the interval as ``day 0-4``), ``task, group, animal, from_day,
-    to_day``, counts ``stable, gained, lost, unscorable``, ``present`` (in the first view and scorable in both),
-    ``formation_percent`` and ``elimination_percent`` (of ``present``), ``turnover_percent``
-    ((gained + lost) / (2 x present)). NaN where nothing was present. In the order of time.
+    to_day``, counts ``stable, gained, lost, unscorable`` (seen in one view, hidden in the other), ``present`` (in the
+    first view and scorable in both), ``formation_percent`` and ``elimination_percent`` (of ``present``),
+    ``turnover_percent`` ((gained + lost) / (2 x present)). NaN where nothing was present. In the order of time.
 
     Raises
     ------
@@ -80,7 +99,7 @@ def interval_rates(
     """
     take = phases_of if phases else consecutive_intervals
     intervals = take(tables, same_day=settings.same_day)
-    fates = phase_fates(tables, intervals, with_filopodia=settings.with_filopodia)
+    fates = phase_fates(tables, intervals, with_filopodia=settings.with_filopodia, with_hidden=False)
     order = phase_names(intervals)
     days = pd.DataFrame(
         [(one.name, one.animal, one.days[0], one.days[-1]) for one in intervals],
@@ -190,7 +209,7 @@ def _compare_phases(animals: pd.DataFrame, dendrites: pd.DataFrame, settings: St
 def _conditions(animals: pd.DataFrame) -> pd.DataFrame:
     columns = ["phase", "task", "animal", "group", "from_day"]
     phases = [
-        Phase(str(phase), str(task), str(animal), str(group), (), (float(day),))
+        Phase(str(phase), str(task), str(animal), str(group), (), (float(day),), (float(day), float(day)))
         for phase, task, animal, group, day in zip(*(animals[name].tolist() for name in columns), strict=True)
     ]
     return conditions_of(phases)[["animal", "phase", "condition"]]

@@ -105,8 +105,14 @@ def _by_animal(
 
 
 def _condition(material: Material, units: pd.DataFrame) -> list[str]:
-    """Return the task; with its days where it was done at different times: early and late training are two regimes."""
-    days = {(phase.animal, phase.name): (round(phase.days[0]), round(phase.days[-1])) for phase in material.phases}
+    """Return the task; with its days where it was done at different times: early and late training are two regimes.
+
+    The days are those of the table of phases: an animal that lacks its last session was trained as the others.
+    """
+    days = {
+        (phase.animal, phase.name): (round(phase.planned_days[0]), round(phase.planned_days[1]))
+        for phase in material.phases
+    }
     when = pd.Series([days[key] for key in zip(units["animal"], units["phase"], strict=True)], index=units.index)
     task = units["task"].replace("", "no task")
     several = when.groupby(task).transform("nunique") > 1
