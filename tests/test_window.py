@@ -194,7 +194,7 @@ def test_escape_stops_a_stack_from_any_page_and_from_a_dialog(window):
     key(window, Qt.Key.Key_L)
     waiting_for(window, lambda: window.desk.status.sight.is_lit)
     assert window.strip.light.text() == "● LIGHT ON"
-    window.open_page("Session")
+    window.open_page("Find")
     key(window, Qt.Key.Key_Escape)
     settle(window)
     assert not window.desk.status.sight.is_lit

@@ -42,6 +42,7 @@ NO_SESSION = "open a session first"
 NO_FIELD = "choose a field first"
 REOPEN_LATER = "close the session first: devices that start anew may stand elsewhere"
 MOVING, LIVE, LIVE_SURFACE = "moving", "live", "live surface"
+LEFT = "the live view ended: its page was left"
 
 
 def _ignore(_result: object) -> None:
@@ -158,6 +159,11 @@ class Desk:
     def log_file(self) -> Path:
         """Where what nobody expected is written down: in the study, or beside other temporary files before it is."""
         return (self.folder if self.folder.is_dir() else Path(tempfile.gettempdir())) / LOG_FILE
+
+    @property
+    def live_name(self) -> str:
+        """Which live view runs or begins, :data:`LIVE` or :data:`LIVE_SURFACE`; empty when none does."""
+        return self._doing if self._doing in (LIVE, LIVE_SURFACE) else ""
 
     @property
     def is_busy(self) -> bool:
@@ -495,6 +501,12 @@ class Desk:
         after, self._after_live = self._after_live, None
         if after is not None:
             after()
+
+    def leave_live(self) -> None:
+        """End the live view, dark, because nobody sees it; what waits for its end is done all the same."""
+        after = self._after_live or functools.partial(self.tell, LEFT)
+        self.stop()
+        self._after_live = after
 
     def after_live(self, verb: Callable[[], object]) -> None:
         """Do something with the rig: at once, or when the live view, which this ends, is dark."""

@@ -30,6 +30,7 @@ class TakePage(Page):
 
     title = "Take"
     icon = "mdi6.layers-triple"
+    shows_live = (LIVE,)
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

@@ -217,13 +217,19 @@ class Window(QMainWindow):
     # ---- what is shown -----------------------------------------------------------------------------------------
 
     def show_page(self, number: int, _checked: bool = False) -> None:
-        """Bring a page to the front."""
+        """Bring a page to the front; a live view that it does not show ends, dark."""
         self.stack.setCurrentIndex(number)
         button = self._buttons.button(number)
         if button is not None:
             button.setChecked(True)
         self.pages[number].setFocus()
+        if self.desk.live_name and not self._is_live_in_sight:
+            self.desk.leave_live()
         self.refresh()
+
+    @property
+    def _is_live_in_sight(self) -> bool:
+        return self.desk.live_name in self.pages[self.stack.currentIndex()].shows_live
 
     def page(self, title: str) -> Page:
         """Return the page of a title."""
@@ -279,10 +285,11 @@ class Window(QMainWindow):
             event.accept()
             return True
         if kind == QEvent.Type.KeyPress:
+            live = self.desk.live
             if event.key() == Qt.Key.Key_Escape:
                 self.desk.stop()
-            elif self.desk.live is not None:
-                self.desk.live.touch()
+            elif live is not None and self._is_live_in_sight:
+                live.touch()
         return False
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
