@@ -462,39 +462,49 @@ class Desk:
 
     def watch(self, field: str | None = None) -> None:
         """Show what is under the objective until somebody stops it."""
-        from acquire.live import LiveView
-
-        session, rig = self.session, self.rig
+        session, rig, lit = self.session, self.rig, field or self.field or None
         if session is None or rig is None:
             self.tell(NO_SESSION if rig is not None else NO_RIG)
             return
-        plan = session.study.record.plan if field is None else session.study.field(session.record.animal, field).plan
-        view = LiveView(rig, plan, plan.power_mw, tell=self._refuse_later)
-        self._show_live(LIVE, view, lambda: session.watch(view, field or self.field or None))
+
+        def show() -> str:
+            from acquire.live import LiveView
+
+            study = session.study
+            plan = study.record.plan if field is None else study.field(session.record.animal, field).plan
+            view = LiveView(rig, plan, plan.power_mw, tell=self._refuse_later)
+            return self._show(view, lambda: session.watch(view, lit))
+
+        self._go_live(LIVE, show)
 
     def watch_surface(self) -> None:
         """Show what the surface camera sees until somebody stops it; the laser stays off."""
-        from acquire.live import SurfaceView
-
-        if self.rig is None:
+        rig = self.rig
+        if rig is None:
             self.tell(NO_RIG)
             return
-        view = SurfaceView(self.rig, tell=self._refuse_later)
-        self._show_live(LIVE_SURFACE, view, view.run)
+
+        def show() -> str:
+            from acquire.live import SurfaceView
+
+            view = SurfaceView(rig, tell=self._refuse_later)
+            return self._show(view, view.run)
+
+        self._go_live(LIVE_SURFACE, show)
 
     def _refuse_later(self, why: str) -> None:
         self._bring(functools.partial(self.refuse, why))
 
-    def _show_live(self, what: str, view: View, run: Callable[[], str]) -> None:
-        def show() -> str:
-            self.live = view
-            try:
-                return run()
-            finally:
-                self.live = None
-
+    def _go_live(self, what: str, show: Callable[[], str]) -> None:
         self._after_live = None
         self.do(what, show, self._end_live)
+
+    def _show(self, view: View, run: Callable[[], str]) -> str:
+        self.live = view
+        try:
+            return run()
+        finally:
+            self.live = None
 
     def _end_live(self, told: str) -> None:
         self.tell(told)
