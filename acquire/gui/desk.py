@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOG_FILE = "samefield-window.log"
+TELL_AGAIN_S = 10.0  # what goes wrong at every look is written down once in so long
 LEAVING_S = 60.0  # a rig that hangs longer is left to the watchdog
 BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
@@ -107,6 +108,7 @@ class Desk:
         self._wanted_um = (0.0, 0.0, 0.0)
         self._moving = threading.Lock()
         self._after_live: Callable[[], object] | None = None
+        self._fault = ("", 0.0)
 
     # ---- what is in sight --------------------------------------------------------------------------------------
 
@@ -284,14 +286,16 @@ class Desk:
         text = str(error).partition("\n")[0]
         return f"unexpected {type(error).__name__}: {text}; {where}"
 
-    def _dark(self) -> str:
-        """Close the light; say so."""
+    def _dark(self, *, stop: bool = False) -> str:
+        """Close the light, and end what the rig does when ``stop``; say so."""
+        rig = self.rig
+        if rig is None:
+            return ""
         try:
-            if self.rig is not None:
-                self.rig.close_light()
+            (rig.stop if stop else rig.close_light)()
         except RigError as shutter:
             return f"{shutter}; "
-        return "" if self.rig is None else "the light is off; "
+        return "the light is off; "
 
     def tell(self, text: str) -> None:
         """Show a sentence that is no error."""
@@ -318,17 +322,38 @@ class Desk:
 
     def stop(self) -> None:
         """End what the rig does and close the light at once, whatever the window does meanwhile."""
+        self._forget_wishes()
+        if self.rig is not None:
+            threading.Thread(target=self._stop, args=(self.rig,), name="stop", daemon=True).start()
+
+    def _forget_wishes(self) -> None:
         self._stops += 1
-        rig = self.rig
         self._after_live, self._wanted_um = None, (0.0, 0.0, 0.0)
-        if rig is not None:
-            threading.Thread(target=self._stop, args=(rig,), name="stop", daemon=True).start()
 
     def _stop(self, rig: Rig) -> None:
         try:
             rig.stop()
         except RigError as error:
             self._bring(functools.partial(self._tell, str(error), True))
+
+    def hear_fault(self, error: Exception) -> None:
+        """Hear of what nobody expected in the window's own thread: light off first, then the log, then one line."""
+        self._forget_wishes()
+        written = "".join(traceback.format_exception(error))
+        last, last_s = self._fault
+        is_told = written == last and time.monotonic() - last_s < TELL_AGAIN_S
+        if not is_told:
+            self._fault = written, time.monotonic()
+        threading.Thread(target=self._end_fault, args=(error, is_told), name="fault", daemon=True).start()
+
+    def _end_fault(self, error: Exception, is_told: bool) -> None:
+        dark = self._dark(stop=True)
+        if is_told:
+            return
+        tell = functools.partial(self._tell, f"{dark}{self._told_of(error)}", True)
+        self._bring(tell)
+        if not self._is_closed:
+            self._worker.submit(self._bring, tell)  # again, after the "stopped" of what it ended
 
     def pause(self) -> None:
         """Hold the stack, dark, or go on with it."""
