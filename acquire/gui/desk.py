@@ -72,6 +72,8 @@ class Desk:
     ----------
     say
         Shows a sentence (text, whether it is an error); called in the window's thread.
+    log_file
+        Where what nobody expected was last written down: in the study, or beside other temporary files before it is.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Desk:
         self._moving = threading.Lock()
         self._after_live: Callable[[], object] | None = None
         self._fault = ("", 0.0)
+        self.log_file = folder / LOG_FILE
 
     # ---- what is in sight --------------------------------------------------------------------------------------
 
@@ -156,11 +159,6 @@ class Desk:
     def _left_s(self, share: float) -> float | None:
         took_s = time.monotonic() - self._began_s
         return took_s * (1.0 - share) / share if self._doing and 0.0 < share < 1.0 else None
-
-    @property
-    def log_file(self) -> Path:
-        """Where what nobody expected is written down: in the study, or beside other temporary files before it is."""
-        return (self.folder if self.folder.is_dir() else Path(tempfile.gettempdir())) / LOG_FILE
 
     @property
     def live_name(self) -> str:
@@ -276,7 +274,7 @@ class Desk:
 
     def _told_of(self, error: Exception) -> str:
         """Write the traceback down; return one line."""
-        log = self.log_file
+        self.log_file = log = (self.folder if self.folder.is_dir() else Path(tempfile.gettempdir())) / LOG_FILE
         try:
             with log.open("a", encoding="utf-8") as lines:
                 lines.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{''.join(traceback.format_exception(error))}\n")

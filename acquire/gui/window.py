@@ -190,7 +190,6 @@ class Window(QMainWindow):
         row.setContentsMargins(10, 6, 10, 6)
         self.log = QPushButton("Log")
         self.log.setObjectName("log")
-        self.log.setToolTip(f"Open {self.desk.log_file}, where what nobody expected is written down")
         self.log.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.desk.log_file))))
         self.log.hide()
         pieces = ((self.message, 1), (self.log, 0), (self.progress, 0), (self.pause, 0), (self.stop, 0))
@@ -243,6 +242,7 @@ class Window(QMainWindow):
         """Show a sentence; nothing steals the focus."""
         self.message.setText(text)
         self.message.setProperty("error", is_error)
+        self.log.setToolTip(f"Open {self.desk.log_file}, where what nobody expected is written down")
         self.log.setVisible(is_error and not self.desk.is_blind and str(self.desk.log_file) in text)
         polish(self.message)
 
