@@ -6,6 +6,7 @@ anything, and the file as it was stays beside it, dated.
 
 from __future__ import annotations
 
+import functools
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -22,23 +23,37 @@ from acquire.model import utc_now
 
 CALIBRATED = ("surface_pixel_um", "scan", "power", "limits", "orientation")
 """What calibration may change; all else of a file stays as a person wrote it."""
+OWN = "{name} travels with the program and is never overwritten; save under a path of your own"
+
+
+@functools.cache
+def _own_folders() -> tuple[Path, Path]:
+    """Return the folder of the program's own configs, as it was asked for and as it is behind links."""
+    with resources.as_file(resources.files("configs")) as folder:
+        return folder.absolute(), folder.resolve()
 
 
 def travels_with_program(path: Path) -> bool:
     """Tell whether a config is one of the program's own, which are never overwritten."""
-    with resources.as_file(resources.files("configs")) as folder:
-        return path.resolve().is_relative_to(folder.resolve())
+    return path.resolve().is_relative_to(_own_folders()[1])
+
+
+def why_not_name(path: Path) -> str | None:
+    """Say why a config cannot be saved under that name, without a look at the disk; None when it may be tried."""
+    if any(path.absolute().is_relative_to(folder) for folder in _own_folders()):
+        return OWN.format(name=path.name)
+    if path.suffix != ".toml":
+        return f"{path.name} does not end in .toml; a rig config is a TOML file"
+    return None
 
 
 def why_not_save(path: Path) -> str | None:
     """Say why a config cannot be saved there; None when it may be tried."""
-    if travels_with_program(path):
-        return f"{path.name} travels with the program and is never overwritten; save under a path of your own"
-    if path.suffix != ".toml":
-        return f"{path.name} does not end in .toml; a rig config is a TOML file"
-    if path.is_dir():
-        return f"{path} is a folder; give the name of a file"
-    return None
+    if refusal := why_not_name(path):
+        return refusal
+    if travels_with_program(path):  # by a link
+        return OWN.format(name=path.name)
+    return f"{path} is a folder; give the name of a file" if path.is_dir() else None
 
 
 def save_rig_config(config: RigConfig, path: Path, *, template: Path | None = None) -> Path | None:

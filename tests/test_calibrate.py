@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from acquire.errors import RigError
 from acquire.model import Light, StagePosition
 from acquire.opening import open_rig
 from acquire.orientation import CalibrationPlan
-from acquire.rigfile import save_rig_config
+from acquire.rigfile import save_rig_config, why_not_name
 from devices.shutterfile import is_shutter_open
 from tests import test_faults as faulty
 
@@ -451,6 +452,24 @@ def test_a_config_that_travels_with_the_program_is_never_overwritten(tmp_path):
     assert packaged.read_bytes() == before
     with pytest.raises(RigError, match=r"does not end in \.toml"):
         save_rig_config(config, tmp_path / "mine.txt", template=packaged)
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(RigError, match="is a folder; give the name of a file"):
+        save_rig_config(config, tmp_path / "folder.toml", template=packaged)
+    (tmp_path / "link.toml").symlink_to(packaged)
+    with pytest.raises(RigError, match=r"link\.toml travels with the program"):
+        save_rig_config(config, tmp_path / "link.toml", template=packaged)
+
+
+def test_a_name_is_judged_without_a_look_at_the_disk(tmp_path, monkeypatch):
+    packaged = find_config("simulated")
+    why_not_name(packaged)
+    with monkeypatch.context() as spoilt:  # a share that hangs: the window asks at every look
+        for asks in ("is_dir", "resolve", "stat", "exists"):
+            spoilt.setattr(Path, asks, lambda path, *_: pytest.fail(f"asked for {path}"))
+        refusals = [why_not_name(path) for path in (packaged, tmp_path / "mine.txt", tmp_path / "mine.toml")]
+    assert "never overwritten" in refusals[0]
+    assert "does not end in .toml" in refusals[1]
+    assert refusals[2] is None
 
 
 def test_a_running_rig_saves_its_file_as_it_was_written(file):

@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,18 @@ def test_what_nobody_expected_closes_the_light_and_is_written_down(sitting):
     assert "Traceback" in (sitting.desk.folder / LOG_FILE).read_text(encoding="utf-8")
     assert not sitting.desk.status.sight.is_lit
     assert not rig.core.getShutterOpen("Shutter")
+
+
+def test_where_the_log_is_is_known_without_a_look_at_the_disk(tmp_path, monkeypatch):
+    sitting = Sitting(tmp_path / "study")
+    sitting.desk.do("failing", lambda: {}["a fault of ours"])
+    sitting.settle()
+    with monkeypatch.context() as spoilt:  # a share that hangs
+        spoilt.setattr(Path, "is_dir", lambda path: pytest.fail(f"asked for {path}"))
+        assert str(sitting.desk.log_file) in sitting.last[0]
+    assert sitting.desk.log_file.is_file()  # no study yet: beside other temporary files
+    assert not (tmp_path / "study").exists()
+    assert sitting.desk.close()
 
 
 def test_a_wish_to_stop_that_comes_before_the_work_holds(sitting):

@@ -12,7 +12,7 @@ from PyQt6.QtTest import QTest  # noqa: E402
 from PyQt6.QtWidgets import QApplication  # noqa: E402
 
 from acquire.errors import RigError  # noqa: E402
-from acquire.gui.desk import LIVE, LIVE_SURFACE  # noqa: E402
+from acquire.gui.desk import LEFT, LIVE, LIVE_SURFACE  # noqa: E402
 from acquire.gui.finding_view import read_power_mw  # noqa: E402
 from tests.windows import click, end_session, go_to, new_session, opened, press, show, wait_for, wait_until, why_not  # noqa: E402
 
@@ -126,3 +126,55 @@ def test_a_rig_without_a_surface_camera_says_why_there_is_no_live_picture(window
         patched.setattr(rig, "config", rig.config.model_copy(update={"roles": roles}))
         assert why_not(page, "live-surface").startswith("rig simulated has no surface camera")
     assert why_not(page, "live-surface") == ""
+
+
+@pytest.mark.parametrize("title", ["Session", "Surface", "Review"])
+def test_the_laser_goes_off_when_the_page_of_its_live_view_is_left(window, title):
+    desk = window.desk
+    go_to(window, "Take")
+    press(window, Key.Key_L)
+    wait_until(lambda: desk.status.sight.is_lit)
+    go_to(window, "Find")  # which shows it, too
+    assert desk.live_name == LIVE
+    assert desk.status.sight.is_lit
+    go_to(window, title)
+    wait_for(window)
+    assert not desk.status.sight.is_lit
+    assert not desk.live_name
+    assert window.message.text() == LEFT
+
+
+def test_the_live_view_of_the_surface_ends_when_its_page_is_left(window):
+    desk = window.desk
+    go_to(window, "Surface")
+    press(window, Key.Key_L)
+    wait_until(lambda: desk.live is not None)
+    go_to(window, "Find")
+    wait_for(window)
+    assert not desk.live_name
+
+
+def test_what_waits_for_the_end_of_the_live_view_is_done_although_the_page_is_left(window):
+    desk, done = window.desk, []
+    go_to(window, "Find")
+    press(window, Key.Key_L)
+    wait_until(lambda: desk.status.sight.is_lit)
+    desk.after_live(lambda: done.append(desk.status.sight.is_lit))
+    go_to(window, "Session")
+    wait_for(window)
+    assert done == [False]
+
+
+def test_who_types_where_the_live_view_is_not_seen_does_not_keep_it(window):
+    desk = window.desk
+    go_to(window, "Take")
+    press(window, Key.Key_L)
+    wait_until(lambda: desk.live is not None and desk.status.sight.is_lit)
+    live = desk.live
+    before_s = live._touched_s
+    press(window, Key.Key_Shift)
+    touched_s = live._touched_s
+    assert touched_s > before_s
+    window.stack.setCurrentIndex(0)
+    press(window, Key.Key_Shift)
+    assert live._touched_s == touched_s

@@ -3,6 +3,7 @@
 import socket
 import time
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -281,7 +282,7 @@ def test_a_check_says_what_works_and_what_does_not(sitting):
     assert any(text.startswith("✗  moving Z") and "the cable is out" in text for text in tab.findings.texts())
 
 
-def test_a_config_of_the_program_asks_for_a_path(sitting, tmp_path):
+def test_a_config_of_the_program_asks_for_a_path(sitting, tmp_path, monkeypatch):
     page = sitting.page
     page.show_draft(Draft.read("simulated"))
     sitting.turn_to(page.limits_tab)
@@ -292,6 +293,9 @@ def test_a_config_of_the_program_asks_for_a_path(sitting, tmp_path):
     page.save_tab.path.setText(str(page.draft.source))
     assert "never overwritten" in sitting.why_not(page.save_tab, "save-rig")
     page.save_tab.path.setText(str(tmp_path / "mine.toml"))
+    with monkeypatch.context() as spoilt:  # a share that hangs
+        spoilt.setattr(Path, "is_dir", lambda path: pytest.fail(f"asked for {path}"))
+        assert sitting.why_not(page.save_tab, "save-rig") is None
     sitting.press(page.save_tab, "save-rig")
     assert read_rig_config(tmp_path / "mine.toml").limits.power_mw == 40.0
     assert page.draft.source == tmp_path / "mine.toml"

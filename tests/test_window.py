@@ -19,7 +19,8 @@ from PyQt6.QtCore import Qt  # noqa: E402
 from PyQt6.QtTest import QTest  # noqa: E402
 from PyQt6.QtWidgets import QApplication, QLineEdit, QMessageBox, QPushButton  # noqa: E402
 
-from acquire.gui.app import make_window  # noqa: E402
+from acquire.gui.app import living_on, make_window  # noqa: E402
+from acquire.gui.desk import LOG_FILE  # noqa: E402
 from acquire.gui.theme import choose_theme  # noqa: E402
 from acquire.images import is_complete  # noqa: E402
 from acquire.model import StackPlan, StagePosition  # noqa: E402
@@ -37,6 +38,14 @@ def waiting_for(window, asked, limit_s=120.0):
         time.sleep(0.005)
     QApplication.processEvents()
     window.refresh()
+
+
+def waiting_for_message(window, text):
+    began = time.monotonic()
+    while text not in window.message.text():
+        QApplication.processEvents()
+        assert time.monotonic() - began < 30.0, window.message.text()
+        time.sleep(0.005)
 
 
 def settle(window):
@@ -194,7 +203,7 @@ def test_escape_stops_a_stack_from_any_page_and_from_a_dialog(window):
     key(window, Qt.Key.Key_L)
     waiting_for(window, lambda: window.desk.status.sight.is_lit)
     assert window.strip.light.text() == "● LIGHT ON"
-    window.open_page("Session")
+    window.open_page("Find")
     key(window, Qt.Key.Key_Escape)
     settle(window)
     assert not window.desk.status.sight.is_lit
@@ -237,6 +246,51 @@ FAULTS = {
     "stage": (lambda core, fail: setattr(core, "setXYPosition", fail), "moving XY to"),
     "camera": (lambda core, fail: setattr(core, "snapImage", fail), "taking an image with Scanner failed"),
 }
+
+
+def test_what_nobody_expected_in_a_slot_ends_the_light_and_not_the_window(window, monkeypatch):
+    begin(window)
+    window.open_page("Take")
+    key(window, Qt.Key.Key_L)
+    waiting_for(window, lambda: window.desk.status.sight.is_lit)
+    before = sys.excepthook
+    with living_on(window.desk):
+        with monkeypatch.context() as spoilt:
+            spoilt.setattr(window.page("Take"), "show_status", lambda _: {}["a fault of ours"])
+            waiting_for_message(window, "unexpected KeyError: 'a fault of ours'")
+        settle(window)
+        log = window.desk.folder / LOG_FILE
+        assert window.message.text().startswith("the light is off; ")
+        assert str(log) in window.message.text()
+        assert log.read_text(encoding="utf-8").count("Traceback") == 1  # ten times a second it would fill the disk
+        assert not window.desk.status.sight.is_lit
+        assert not window.desk.rig.core.getShutterOpen("Shutter")
+        window.open_page("Session")
+        window.desk.do("asking", window.desk.rig.position)
+        settle(window)
+        assert window.message.text() == "asking: done"
+    assert sys.excepthook is before
+
+
+def test_the_program_outlives_a_slot_that_fails_and_is_left_by_ctrl_c(tmp_path):
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from PyQt6.QtCore import QTimer\n"
+        "from PyQt6.QtWidgets import QApplication\n"
+        "from acquire.gui.app import run\n"
+        "app = QApplication(sys.argv[:1])\n"
+        "def leave(): raise KeyboardInterrupt\n"
+        "def fail():\n"
+        "    QTimer.singleShot(1000, leave)\n"
+        "    1 / 0\n"
+        "QTimer.singleShot(200, fail)\n"
+        f"code = run(Path({str(tmp_path)!r}), {str(tmp_path / 'none.toml')!r})\n"
+        "print('left', code)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "left 0\n", ended.stderr
+    assert "ZeroDivisionError" in (tmp_path / LOG_FILE).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("what", FAULTS)

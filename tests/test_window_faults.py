@@ -145,6 +145,14 @@ def test_a_study_that_vanishes_under_the_light_ends_dark(sitting):
     assert not desk.folder.exists()
 
 
+def test_a_study_that_vanished_before_the_live_view_is_told(sitting):
+    gone(sitting)
+    sitting.desk.watch("F01")  # the press of a button: nothing may be raised, and nothing be read, in its thread
+    sitting.settle()
+    assert "gone" in is_well(sitting)
+    assert not sitting.desk.folder.exists()
+
+
 def test_a_study_that_vanishes_in_a_stack_makes_no_folder_beneath_it(sitting):
     desk = sitting.desk
     desk.rig.core.snaps = 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from PyQt6.QtCore import QTimer
 from PyQt6.QtWidgets import QApplication
@@ -56,6 +59,25 @@ def pages_of(desk: Desk) -> list[Page]:
     return [*work, StudyPage(desk), RigPage(desk)]
 
 
+@contextlib.contextmanager
+def living_on(desk: Desk) -> Iterator[None]:
+    """Let the window outlive what goes wrong in a slot, where PyQt would end the program; the desk hears of it."""
+    before = sys.excepthook
+
+    def hear(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            desk.hear_fault(error)
+        else:  # Ctrl+C in the terminal: leave, dark
+            sys.__excepthook__(kind, error, trace)
+            QApplication.exit()
+
+    sys.excepthook = hear
+    try:
+        yield
+    finally:
+        sys.excepthook = before
+
+
 def run(folder: Path, rig_name: str, *, bright: bool = False) -> int:
     """Show the window until it is closed; return the exit code."""
     existing = QApplication.instance()
@@ -65,7 +87,8 @@ def run(folder: Path, rig_name: str, *, bright: bool = False) -> int:
     window = make_window(folder, rig_name, getpass.getuser())
     window.show()
     QTimer.singleShot(0, window.desk.open)  # the window first: a rig may take long
-    code = app.exec()
+    with living_on(window.desk):
+        code = app.exec()
     if not (window.has_left and window.desk.close()):
         os._exit(STUCK)  # a device hangs: the watchdog closes the light when this program is gone
     return code

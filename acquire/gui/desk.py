@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOG_FILE = "samefield-window.log"
+TELL_AGAIN_S = 10.0  # what goes wrong at every look is written down once in so long
 LEAVING_S = 60.0  # a rig that hangs longer is left to the watchdog
 BUSY = "wait: {doing}"
 NO_RIG = "the rig is not open"
@@ -42,6 +43,7 @@ NO_SESSION = "open a session first"
 NO_FIELD = "choose a field first"
 REOPEN_LATER = "close the session first: devices that start anew may stand elsewhere"
 MOVING, LIVE, LIVE_SURFACE = "moving", "live", "live surface"
+LEFT = "the live view ended: its page was left"
 
 
 def _ignore(_result: object) -> None:
@@ -70,6 +72,8 @@ class Desk:
     ----------
     say
         Shows a sentence (text, whether it is an error); called in the window's thread.
+    log_file
+        Where what nobody expected was last written down: in the study, or beside other temporary files before it is.
     """
 
     def __init__(
@@ -106,6 +110,8 @@ class Desk:
         self._wanted_um = (0.0, 0.0, 0.0)
         self._moving = threading.Lock()
         self._after_live: Callable[[], object] | None = None
+        self._fault = ("", 0.0)
+        self.log_file = folder / LOG_FILE
 
     # ---- what is in sight --------------------------------------------------------------------------------------
 
@@ -155,9 +161,9 @@ class Desk:
         return took_s * (1.0 - share) / share if self._doing and 0.0 < share < 1.0 else None
 
     @property
-    def log_file(self) -> Path:
-        """Where what nobody expected is written down: in the study, or beside other temporary files before it is."""
-        return (self.folder if self.folder.is_dir() else Path(tempfile.gettempdir())) / LOG_FILE
+    def live_name(self) -> str:
+        """Which live view runs or begins, :data:`LIVE` or :data:`LIVE_SURFACE`; empty when none does."""
+        return self._doing if self._doing in (LIVE, LIVE_SURFACE) else ""
 
     @property
     def is_busy(self) -> bool:
@@ -268,7 +274,7 @@ class Desk:
 
     def _told_of(self, error: Exception) -> str:
         """Write the traceback down; return one line."""
-        log = self.log_file
+        self.log_file = log = (self.folder if self.folder.is_dir() else Path(tempfile.gettempdir())) / LOG_FILE
         try:
             with log.open("a", encoding="utf-8") as lines:
                 lines.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{''.join(traceback.format_exception(error))}\n")
@@ -278,14 +284,16 @@ class Desk:
         text = str(error).partition("\n")[0]
         return f"unexpected {type(error).__name__}: {text}; {where}"
 
-    def _dark(self) -> str:
-        """Close the light; say so."""
+    def _dark(self, *, stop: bool = False) -> str:
+        """Close the light, and end what the rig does when ``stop``; say so."""
+        rig = self.rig
+        if rig is None:
+            return ""
         try:
-            if self.rig is not None:
-                self.rig.close_light()
+            (rig.stop if stop else rig.close_light)()
         except RigError as shutter:
             return f"{shutter}; "
-        return "" if self.rig is None else "the light is off; "
+        return "the light is off; "
 
     def tell(self, text: str) -> None:
         """Show a sentence that is no error."""
@@ -312,17 +320,38 @@ class Desk:
 
     def stop(self) -> None:
         """End what the rig does and close the light at once, whatever the window does meanwhile."""
+        self._forget_wishes()
+        if self.rig is not None:
+            threading.Thread(target=self._stop, args=(self.rig,), name="stop", daemon=True).start()
+
+    def _forget_wishes(self) -> None:
         self._stops += 1
-        rig = self.rig
         self._after_live, self._wanted_um = None, (0.0, 0.0, 0.0)
-        if rig is not None:
-            threading.Thread(target=self._stop, args=(rig,), name="stop", daemon=True).start()
 
     def _stop(self, rig: Rig) -> None:
         try:
             rig.stop()
         except RigError as error:
             self._bring(functools.partial(self._tell, str(error), True))
+
+    def hear_fault(self, error: Exception) -> None:
+        """Hear of what nobody expected in the window's own thread: light off first, then the log, then one line."""
+        self._forget_wishes()
+        written = "".join(traceback.format_exception(error))
+        last, last_s = self._fault
+        is_told = written == last and time.monotonic() - last_s < TELL_AGAIN_S
+        if not is_told:
+            self._fault = written, time.monotonic()
+        threading.Thread(target=self._end_fault, args=(error, is_told), name="fault", daemon=True).start()
+
+    def _end_fault(self, error: Exception, is_told: bool) -> None:
+        dark = self._dark(stop=True)
+        if is_told:
+            return
+        tell = functools.partial(self._tell, f"{dark}{self._told_of(error)}", True)
+        self._bring(tell)
+        if not self._is_closed:
+            self._worker.submit(self._bring, tell)  # again, after the "stopped" of what it ended
 
     def pause(self) -> None:
         """Hold the stack, dark, or go on with it."""
@@ -456,45 +485,61 @@ class Desk:
 
     def watch(self, field: str | None = None) -> None:
         """Show what is under the objective until somebody stops it."""
-        from acquire.live import LiveView
-
-        session, rig = self.session, self.rig
+        session, rig, lit = self.session, self.rig, field or self.field or None
         if session is None or rig is None:
             self.tell(NO_SESSION if rig is not None else NO_RIG)
             return
-        plan = session.study.record.plan if field is None else session.study.field(session.record.animal, field).plan
-        view = LiveView(rig, plan, plan.power_mw, tell=self._refuse_later)
-        self._show_live(LIVE, view, lambda: session.watch(view, field or self.field or None))
+
+        def show() -> str:
+            from acquire.live import LiveView
+
+            study = session.study
+            plan = study.record.plan if field is None else study.field(session.record.animal, field).plan
+            view = LiveView(rig, plan, plan.power_mw, tell=self._refuse_later)
+            return self._show(view, lambda: session.watch(view, lit))
+
+        self._go_live(LIVE, show)
 
     def watch_surface(self) -> None:
         """Show what the surface camera sees until somebody stops it; the laser stays off."""
-        from acquire.live import SurfaceView
-
-        if self.rig is None:
+        rig = self.rig
+        if rig is None:
             self.tell(NO_RIG)
             return
-        view = SurfaceView(self.rig, tell=self._refuse_later)
-        self._show_live(LIVE_SURFACE, view, view.run)
+
+        def show() -> str:
+            from acquire.live import SurfaceView
+
+            view = SurfaceView(rig, tell=self._refuse_later)
+            return self._show(view, view.run)
+
+        self._go_live(LIVE_SURFACE, show)
 
     def _refuse_later(self, why: str) -> None:
         self._bring(functools.partial(self.refuse, why))
 
-    def _show_live(self, what: str, view: View, run: Callable[[], str]) -> None:
-        def show() -> str:
-            self.live = view
-            try:
-                return run()
-            finally:
-                self.live = None
-
+    def _go_live(self, what: str, show: Callable[[], str]) -> None:
         self._after_live = None
         self.do(what, show, self._end_live)
+
+    def _show(self, view: View, run: Callable[[], str]) -> str:
+        self.live = view
+        try:
+            return run()
+        finally:
+            self.live = None
 
     def _end_live(self, told: str) -> None:
         self.tell(told)
         after, self._after_live = self._after_live, None
         if after is not None:
             after()
+
+    def leave_live(self) -> None:
+        """End the live view, dark, because nobody sees it; what waits for its end is done all the same."""
+        after = self._after_live or functools.partial(self.tell, LEFT)
+        self.stop()
+        self._after_live = after
 
     def after_live(self, verb: Callable[[], object]) -> None:
         """Do something with the rig: at once, or when the live view, which this ends, is dark."""

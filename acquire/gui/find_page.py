@@ -53,6 +53,7 @@ class FindPage(Page):
 
     title = "Find"
     icon = "mdi6.crosshairs-question"
+    shows_live = (LIVE,)
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 BINS = 64
 EVERY_ROWS = 256  # rows and columns that are looked at: enough for a histogram ten times a second
-FULL_SCALE = 65535.0
 TOO_MUCH = 0.001  # of the pixels: heads of spines begin to be cut off
 
 

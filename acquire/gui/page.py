@@ -30,10 +30,17 @@ MARGIN_PX = 12
 
 
 class Page(QWidget):
-    """One page: shows what a status says, and offers commands."""
+    """One page: shows what a status says, and offers commands.
+
+    Attributes
+    ----------
+    shows_live
+        Live views that can be seen on it, by what the desk calls them.
+    """
 
     title = ""
     icon = ""
+    shows_live: tuple[str, ...] = ()
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()

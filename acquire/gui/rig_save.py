@@ -11,7 +11,7 @@ from acquire.gui.commands import Command
 from acquire.gui.page import quiet, wrapped
 from acquire.gui.rig_tab import NO_DRAFT, RigTab, line
 from acquire.gui.rig_view import Draft
-from acquire.rigfile import why_not_save
+from acquire.rigfile import why_not_name
 
 EXPLAINED = (
     "Only pixel sizes, power, limits and orientation are written; comments, order and everything else of the file "
@@ -94,7 +94,7 @@ class SaveTab(RigTab):
         if not self.draft.changes:
             return NOTHING
         path = self.path.text().strip()
-        return why_not_save(Path(path)) if path else NO_PATH
+        return why_not_name(Path(path).expanduser()) if path else NO_PATH
 
     def _save(self) -> None:
         draft, path = self.draft, Path(self.path.text().strip()).expanduser()

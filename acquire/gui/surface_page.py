@@ -23,7 +23,7 @@ from PyQt6.QtWidgets import (
 )
 
 from acquire.gui.commands import Command
-from acquire.gui.desk import NO_SESSION, Desk
+from acquire.gui.desk import LIVE_SURFACE, NO_SESSION, Desk
 from acquire.gui.flicker import FLICKER
 from acquire.gui.map_picture import BOTH, MAP, MapPicture
 from acquire.gui.map_view import (
@@ -61,6 +61,7 @@ class SurfacePage(Page):
 
     title = "Surface"
     icon = "mdi6.map-search-outline"
+    shows_live = (LIVE_SURFACE,)
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ class TakePage(Page):
 
     title = "Take"
     icon = "mdi6.layers-triple"
+    shows_live = (LIVE,)
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
@@ -44,7 +46,7 @@ class TakePage(Page):
         self.power.addItems(["as planned"])
         self.joystick = Joystick(desk, in_a_row=True)
         self.live = LivePicture(desk, self.joystick.turn)
-        self._proposal: PowerProposal | None = None
+        self._matched: tuple[str, PowerProposal] | None = None  # the field, and the power that is offered for it
         self._listed: tuple[str, ...] = ()
         self._buttons = [CommandButton(one, primary=one.name == "take", show_key=True) for one in self._own_commands()]
         self._build()
@@ -104,6 +106,8 @@ class TakePage(Page):
         if names != self._listed:
             self._list(names)
         self._show_chosen(status.field)
+        if self._matched is not None and self._matched[0] != status.field:
+            self._offer_no_power()
         field = status.chosen
         self.quality.setText("Choose a field." if field is None else tell_quality(field))
         session = self.desk.session
@@ -139,7 +143,7 @@ class TakePage(Page):
     def _choose(self, text: str) -> None:
         if words := text.split():
             self.desk.choose(words[0])
-            self._offer(None)
+            self._offer_no_power()
 
     def _why_not_take(self) -> str | None:
         field = self._field
@@ -164,11 +168,17 @@ class TakePage(Page):
         return f"{field.name} is {field.verdict or 'not looked for'} in this session; find it first"
 
     def _take(self) -> None:
-        matched = self.power.currentIndex() == 1 and self._proposal is not None
-        power_mw = self._proposal.power_mw if matched and self._proposal is not None else None
+        power_mw = self._matched_mw()
         self._run("taking", lambda session, name: session.take_stack(
             name, accept_unsure=self.desk.is_accepted(name), power_mw=power_mw
         ))  # fmt: skip
+
+    def _matched_mw(self) -> float | None:
+        """Return the power that was matched for the chosen field and is wanted, mW; None as planned."""
+        if self._matched is None or self.power.currentIndex() != 1:
+            return None
+        name, proposal = self._matched
+        return proposal.power_mw if name == self.desk.field else None
 
     def _why_not_go_on(self) -> str | None:
         if refusal := self.desk.why_not(field=True):
@@ -214,18 +224,26 @@ class TakePage(Page):
     def _propose(self) -> None:
         session, field = self.desk.session, self._field
         if session is not None and field is not None:
+            name = field.name
             self.desk.do(
-                f"comparing brightness of {field.name}", lambda: session.propose_power(field.name), self._offer
+                f"comparing brightness of {name}", lambda: session.propose_power(name), partial(self._offer, name)
             )
 
-    def _offer(self, proposal: PowerProposal | None) -> None:
-        self._proposal = proposal
+    def _offer(self, name: str, proposal: PowerProposal) -> None:
+        """Offer a power for a field, unless another one was chosen meanwhile."""
+        if name != self.desk.field:
+            self.desk.tell(f"the power for {name} is not used: another field is chosen; choose {name}, match again")
+            return
+        self._offer_no_power()
+        self._matched = name, proposal
+        self.power.addItem(f"{proposal.power_mw:.1f} mW, as bright as on the first day")
+        self.power.setCurrentIndex(1)
+        self.desk.tell(proposal.says)
+
+    def _offer_no_power(self) -> None:
+        self._matched = None
         self.power.clear()
         self.power.addItem("as planned")
-        if proposal is not None:
-            self.power.addItem(f"{proposal.power_mw:.1f} mW, as bright as on the first day")
-            self.power.setCurrentIndex(1)
-            self.desk.tell(proposal.says)
 
     def _why_not_watch(self) -> str | None:
         return None if self.desk.status.doing == LIVE else self.desk.why_not(session=True)

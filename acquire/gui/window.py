@@ -190,7 +190,6 @@ class Window(QMainWindow):
         row.setContentsMargins(10, 6, 10, 6)
         self.log = QPushButton("Log")
         self.log.setObjectName("log")
-        self.log.setToolTip(f"Open {self.desk.log_file}, where what nobody expected is written down")
         self.log.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.desk.log_file))))
         self.log.hide()
         pieces = ((self.message, 1), (self.log, 0), (self.progress, 0), (self.pause, 0), (self.stop, 0))
@@ -217,13 +216,19 @@ class Window(QMainWindow):
     # ---- what is shown -----------------------------------------------------------------------------------------
 
     def show_page(self, number: int, _checked: bool = False) -> None:
-        """Bring a page to the front."""
+        """Bring a page to the front; a live view that it does not show ends, dark."""
         self.stack.setCurrentIndex(number)
         button = self._buttons.button(number)
         if button is not None:
             button.setChecked(True)
         self.pages[number].setFocus()
+        if self.desk.live_name and not self._is_live_in_sight:
+            self.desk.leave_live()
         self.refresh()
+
+    @property
+    def _is_live_in_sight(self) -> bool:
+        return self.desk.live_name in self.pages[self.stack.currentIndex()].shows_live
 
     def page(self, title: str) -> Page:
         """Return the page of a title."""
@@ -237,6 +242,7 @@ class Window(QMainWindow):
         """Show a sentence; nothing steals the focus."""
         self.message.setText(text)
         self.message.setProperty("error", is_error)
+        self.log.setToolTip(f"Open {self.desk.log_file}, where what nobody expected is written down")
         self.log.setVisible(is_error and not self.desk.is_blind and str(self.desk.log_file) in text)
         polish(self.message)
 
@@ -279,10 +285,11 @@ class Window(QMainWindow):
             event.accept()
             return True
         if kind == QEvent.Type.KeyPress:
+            live = self.desk.live
             if event.key() == Qt.Key.Key_Escape:
                 self.desk.stop()
-            elif self.desk.live is not None:
-                self.desk.live.touch()
+            elif live is not None and self._is_live_in_sight:
+                live.touch()
         return False
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
