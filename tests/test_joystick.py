@@ -75,7 +75,7 @@ def test_on_the_page_take_the_stage_moves_and_the_power_changes(window):
 def test_never_more_power_than_the_animal_may_have(window):
     desk, page = window.desk, go_to(window, "Take")
     press(window, Key.Key_L)
-    wait_until(lambda: desk.live is not None and desk.status.sight.is_lit)
+    wait_until(lambda: desk.live is not None and desk.status.sight.is_lit and page.joystick.typed.isEnabled())
     desk.live.limit_power(8.0)
     for typed, told in (("30", "above the animal's limit of 8.0 mW"), ("much", "'much' is no positive number")):
         page.joystick.typed.setFocus()
