@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+LAST_WORDS_S = 1.0
 LOOK_S = 0.25
 CLOSE_ATTEMPTS = 5
 BETWEEN_ATTEMPTS_S = 0.2
@@ -189,6 +190,8 @@ class Watchdog:
     def _state(self) -> str:
         code = self._process.poll()
         state = "it runs" if code is None else f"it ended with code {code}"
+        if code is not None:
+            self._reader.join(LAST_WORDS_S)  # it may have said why
         return f"{state} and said {self._said!r}" if self._said else state
 
     def _replace(self) -> None:

@@ -161,6 +161,7 @@ def test_a_study_that_vanishes_in_a_stack_makes_no_folder_beneath_it(sitting):
     def snap_and_lose():
         desk.rig.core.snaps += 1
         if desk.rig.core.snaps == 4:
+            time.sleep(0.5)  # a plane whose writing began may end where it began
             gone(sitting)
         snap()
 
