@@ -32,10 +32,8 @@ from analysis.reviewtables import review_of
 from analysis.roisets import write_roi_set
 from analysis.stack import read_stack
 from analysis.swc import write_swc
-from analysis.tables import write_table
+from analysis.tables import FATES_FILE, FIELD_TABLES, write_table
 
-FATES_FILE = "fates.csv"
-TABLE_NAMES = ("spines", "dendrites", "tracks", "fates")
 SESSIONS, DICTIONARY, TABLES_FOLDER = "sessions", "columns", "tables"
 PARTS_IN_STUDY = 6  # animals, animal, sessions, session, field, stack
 VOXEL_COLUMNS = ("voxel_z_um", "voxel_y_um", "voxel_x_um")
@@ -262,7 +260,7 @@ WRITERS: dict[Format, Callable[[ExportedField, ExportedSession, Path, ExportPlan
 def _write_tables(fields: Sequence[ExportedField], folder: Path, *, blind: bool) -> list[str]:
     """Write one table of each kind over all fields, as CSV and parquet, and what their columns mean."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {name: _joined(fields, name) for name in TABLE_NAMES}
+    tables = {name: _joined(fields, name) for name in FIELD_TABLES}
     tables[SESSIONS] = pd.DataFrame([_session_row(field, each) for field in fields for each in field.sessions])
     if not blind:
         groups = {field.animal: field.group for field in fields}

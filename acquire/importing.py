@@ -37,10 +37,8 @@ from analysis.recording import files_of, find_description
 from analysis.roisets import read_roi_set
 from analysis.stack import read_stack, reading
 from analysis.swc import read_swc
-from analysis.tables import IMPORT_FILE, STATES_FILE, write_table
+from analysis.tables import FATES_FILE, FIELD_TABLES, IMPORT_FILE, STATES_FILE, write_table
 
-FATES_FILE = "fates.csv"
-TABLE_NAMES = ("spines", "dendrites", "tracks", "fates")
 SAME_SITTING_DAYS = 0.25
 SECONDS_A_DAY = 86400.0
 CHUNK_BYTES = 1 << 22
@@ -280,7 +278,7 @@ def import_spines(marks: Marks, study_folder: Path, place: Place) -> list[str]:
         folder = study.analysis_folder(place.animal, place.field)
         write_import(folder, _import_record(marks, form, records, sessions, made.assumed))  # before what it keeps
         with writing(folder):
-            for name in TABLE_NAMES:
+            for name in FIELD_TABLES:
                 write_table(getattr(made.tables, name), folder / f"{name}.csv", parquet=True)
             if made.tables.states is not None:
                 write_table(made.tables.states, folder / STATES_FILE)

@@ -23,6 +23,7 @@ from analysis.study.tables import StudyTables
 from analysis.tables import (
     DENDRITE_COLUMNS,
     FATE_COLUMNS,
+    FATES_FILE,
     SESSION_COLUMNS,
     SESSIONS_FILE,
     SPINE_COLUMNS,
@@ -84,7 +85,7 @@ def _write_field(out: Path, spines: pd.DataFrame, stretches: pd.DataFrame, sessi
     tables = {
         "spines.csv": _spines(spines),
         "tracks.csv": _tracks(spines),
-        "fates.csv": _fates(spines),
+        FATES_FILE: _fates(spines),
         "dendrites.csv": _dendrites(stretches, len(sessions)),
         STATES_FILE: _states(spines),
         SESSIONS_FILE: make_table(told, SESSION_COLUMNS),

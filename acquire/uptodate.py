@@ -19,13 +19,12 @@ from acquire.model import Record, utc_now
 from analysis.memory import fingerprint_of_file, fingerprint_of_package
 from analysis.packing import fingerprint
 from analysis.remote import RemotePath
-from analysis.tables import OVERLAY, SESSIONS_FILE, STATES_FILE, STRETCHES_FILE
+from analysis.tables import FIELD_TABLES, OVERLAY, SESSIONS_FILE, STATES_FILE, STRETCHES_FILE
 
 ANALYSIS_FILE = "analysis.json"
-TABLES = ("spines", "dendrites", "tracks", "fates")
 OUTPUTS = (
-    *(f"{table}.csv" for table in TABLES),
-    *(f"{table}.parquet" for table in TABLES),
+    *(f"{table}.csv" for table in FIELD_TABLES),
+    *(f"{table}.parquet" for table in FIELD_TABLES),
     SESSIONS_FILE,
     STRETCHES_FILE,
     STATES_FILE,

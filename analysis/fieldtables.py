@@ -20,6 +20,7 @@ from analysis.model import Dendrite, Fate, Floats, Stack
 from analysis.tables import (
     DENDRITE_COLUMNS,
     FATE_COLUMNS,
+    FATES_FILE,
     SESSION_COLUMNS,
     SESSIONS_FILE,
     SPINE_COLUMNS,
@@ -88,7 +89,7 @@ def read_tables(folder: Path) -> SavedTables:
     spines = _read_table(folder / "spines.csv", SPINE_COLUMNS)
     dendrites = _read_table(folder / "dendrites.csv", DENDRITE_COLUMNS)
     tracks = _read_table(folder / "tracks.csv", TRACK_COLUMNS)
-    fates = _read_table(folder / "fates.csv", FATE_COLUMNS)
+    fates = _read_table(folder / FATES_FILE, FATE_COLUMNS)
     file = folder / STATES_FILE
     return SavedTables(
         spines, dendrites, tracks, fates, states=_read_table(file, STATE_COLUMNS) if file.is_file() else None

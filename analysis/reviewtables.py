@@ -21,12 +21,11 @@ from analysis.errors import StackError
 from analysis.fieldtables import SavedTables, read_session_table, read_sessions, read_tables, write_sessions
 from analysis.followed import AnalysedField, FieldReview, as_analysed
 from analysis.reviewed import apply_edits
-from analysis.tables import SESSIONS_FILE, STATES_FILE, write_table, write_whole
+from analysis.tables import FIELD_TABLES, SESSIONS_FILE, STATES_FILE, write_table, write_whole
 
 REVIEWED_FOLDER, NOTE_FILE = "reviewed", "reviewed.json"
-TABLES = ("spines", "dendrites", "tracks", "fates")
-MADE_OF = (*(f"{name}.csv" for name in TABLES), SESSIONS_FILE, STATES_FILE)
-WRITTEN = (*MADE_OF, *(f"{name}.parquet" for name in TABLES))
+MADE_OF = (*(f"{name}.csv" for name in FIELD_TABLES), SESSIONS_FILE, STATES_FILE)
+WRITTEN = (*MADE_OF, *(f"{name}.parquet" for name in FIELD_TABLES))
 PATIENCE_S = 30.0  # for another program that writes the same tables
 DIGEST_BYTES = 16
 
@@ -139,7 +138,7 @@ def _write(folder: Path, target: Path) -> ReviewNote | None:
     book = EditBook(folder / EDITS_FILE)
     review, sessions = _apply(folder, book), read_session_table(folder)
     (target / NOTE_FILE).unlink(missing_ok=True)
-    for name in TABLES:
+    for name in FIELD_TABLES:
         write_table(getattr(review, name), target / f"{name}.csv", parquet=True)
     write_table(review.states, target / STATES_FILE)
     write_sessions(target, sessions)

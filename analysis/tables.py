@@ -22,6 +22,9 @@ FATE_COLUMNS = ("from_session", "to_session", "track_id", "fate", "probability")
 STATE_COLUMNS = ("session", "track_id", "state", "present_probability")
 STRETCH_COLUMNS = ("session", "dendrite", "from_um", "to_um")
 SESSION_COLUMNS = ("session", "name", "day", "stack")
+FIELD_TABLES = ("spines", "dendrites", "tracks", "fates")
+"""The four tables of a field; fates are written last of them."""
+FATES_FILE = "fates.csv"
 IMPORT_FILE = "imported.json"
 """Beside the tables of a field whose spines were marked in another program: no analysis writes over these."""
 STRETCHES_FILE, SESSIONS_FILE, STATES_FILE = "stretches.csv", "sessions.csv", "states.csv"

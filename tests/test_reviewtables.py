@@ -18,8 +18,8 @@ from acquire.planning import StudyAnalysis
 from analysis.edits import EDITS_FILE, Edit, EditBook, EditError, EditKind, Place, new_step
 from analysis.errors import StackError
 from analysis.fieldtables import read_sessions, read_tables, session_table, write_sessions
-from analysis.reviewtables import TABLES, is_fresh, read_review_note, read_reviewed, write_reviewed
-from analysis.tables import SESSIONS_FILE, states_table
+from analysis.reviewtables import is_fresh, read_review_note, read_reviewed, write_reviewed
+from analysis.tables import FIELD_TABLES, SESSIONS_FILE, states_table
 from tests.drawn import NAMES, STATES, drawn, make_drawn_study, write_tables
 
 DRAWN = drawn()
@@ -66,7 +66,7 @@ def test_decisions_are_in_the_tables_and_in_the_note(folder):
     assert 4 not in set(made.tracks["track_id"])
     assert fates(made)[0, 1] == "lost"
     assert read_sessions(folder / "reviewed") == list(NAMES)
-    for name in TABLES:
+    for name in FIELD_TABLES:
         csv = pd.read_csv(folder / "reviewed" / f"{name}.csv")
         parquet = pd.read_parquet(folder / "reviewed" / f"{name}.parquet")
         assert len(csv) == len(parquet) > 0
@@ -194,7 +194,7 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, decisions):
     if not decisions:
         return
     on_disk = read_tables(folder / "reviewed")
-    for name in TABLES:
+    for name in FIELD_TABLES:
         ours = getattr(read, name).drop(columns="reviewed_by", errors="ignore")
         pd.testing.assert_frame_equal(ours, getattr(on_disk, name), atol=1e-4, rtol=0)
 

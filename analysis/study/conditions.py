@@ -9,13 +9,14 @@ compared by what changed in each animal.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from analysis.study.finding import NotComputable, Statistic
-from analysis.study.inference import compare_groups, compare_paired, holm
+from analysis.study.inference import FEWEST, compare_groups, compare_paired, holm
 from analysis.study.intervals import Phase, phase_names
 
 ALL_ANIMALS = "all animals"
@@ -122,6 +123,47 @@ def compare_phases(
             for kind, line in enumerate(tests):
                 lines.setdefault(kind, []).append(line)
     return [line for part in lines.values() for line in holm(part)]
+
+
+@dataclass(frozen=True)
+class KindNames:
+    """Columns of a table of one row a kind of spines: its value, its number of spines, and what is paired."""
+
+    value: str
+    spines: str
+    paired: tuple[str, ...]
+
+
+def compare_kinds(
+    table: pd.DataFrame, names: KindNames, pairs: Sequence[tuple[str, str]], measure: str, *, runs: int, seed: int
+) -> list[Statistic]:
+    """Compare kinds of spines within animals, by condition; P of each test corrected after Holm.
+
+    Parameters
+    ----------
+    table
+        ``condition``, ``kind``, and the columns that ``names`` tells.
+    names
+        The columns.
+    pairs
+        Which kinds are compared with which; those that a condition lacks are left out.
+    measure
+        What the value is, with its unit.
+    """
+    kinds: dict[int, list[Statistic]] = {}
+    for condition, rows in table.groupby("condition", sort=False):
+        wide = rows.pivot_table(index=list(names.paired), columns="kind", values=[names.value, names.spines])
+        for first, second in pairs:
+            columns = [(names.value, first), (names.value, second)]
+            if not set(columns) <= set(wide.columns) or len(pair := wide[columns].dropna()) < FEWEST:
+                continue
+            x, y = pair.to_numpy(dtype=float).T
+            count = int(wide.loc[pair.index, [(names.spines, first), (names.spines, second)]].sum().sum())
+            words = f"{first} against {second}: {condition}"
+            tests = compare_paired(x, y, measure, words, n_spines=count, runs=runs, seed=seed)
+            for place, line in enumerate(tests):
+                kinds.setdefault(place, []).append(line)
+    return [line for lines in kinds.values() for line in holm(lines)]
 
 
 def tell_numbers(table: pd.DataFrame, value: str, spines: str, noun: str = "new spines", why_none: str = "") -> str:

@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 from analysis.model import Fate
 from analysis.study import charts
 from analysis.study.clusters import ROUNDING_UM
-from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
+from analysis.study.conditions import (
+    KindNames,
+    as_groups,
+    compare_conditions,
+    compare_kinds,
+    condition_names,
+    tell_numbers,
+)
 from analysis.study.dendrites import (
     Dendrites,
     Floats,
@@ -38,7 +45,7 @@ from analysis.study.dendrites import (
     with_room,
 )
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import compare_paired, group_means, holm, mean_sem
+from analysis.study.inference import group_means, mean_sem
 from analysis.study.nulls import NewSpines, observed_spines, permuted_spines, sums_by, uniform_spines
 from analysis.study.settings import StudySettings
 from analysis.study.shares import (
@@ -264,24 +271,9 @@ def later_fates(material: Material, spines: pd.DataFrame, distance_um: float) ->
 
 def compare_classes(table: pd.DataFrame, settings: StudySettings) -> list[Statistic]:
     """Compare the classes within animals, by condition: formed again against elsewhere, and each against older."""
-    kinds: dict[int, list[Statistic]] = {}
-    for condition, rows in table.groupby("condition", sort=False):
-        wide = rows.pivot_table(index="animal", columns="kind", values=["eliminated_percent", "spines"])
-        for first, second in ((AGAIN, ELSEWHERE), (AGAIN, OLDER), (ELSEWHERE, OLDER)):
-            if not {("eliminated_percent", first), ("eliminated_percent", second)} <= set(wide.columns):
-                continue
-            pair = wide[[("eliminated_percent", first), ("eliminated_percent", second)]].dropna()
-            if len(pair) < 2:
-                continue
-            x, y = pair.to_numpy(dtype=float).T
-            count = int(wide.loc[pair.index, [("spines", first), ("spines", second)]].sum().sum())
-            words = f"{first} against {second}: {condition}"
-            tests = compare_paired(
-                x, y, LOST_LATER, words, n_spines=count, runs=settings.runs, seed=settings.seed
-            )  # fmt: skip
-            for place, line in enumerate(tests):
-                kinds.setdefault(place, []).append(line)
-    return [line for lines in kinds.values() for line in holm(lines)]
+    pairs = ((AGAIN, ELSEWHERE), (AGAIN, OLDER), (ELSEWHERE, OLDER))
+    names = KindNames("eliminated_percent", "spines", ("animal",))
+    return compare_kinds(table, names, pairs, LOST_LATER, runs=settings.runs, seed=settings.seed)
 
 
 def _legend(

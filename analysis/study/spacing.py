@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from analysis.study import charts
 from analysis.study.clusters import FIRST, ROUNDING_UM, SUCCEDENT
-from analysis.study.conditions import as_groups, compare_conditions, condition_names, tell_numbers
+from analysis.study.conditions import (
+    KindNames,
+    as_groups,
+    compare_conditions,
+    compare_kinds,
+    condition_names,
+    tell_numbers,
+)
 from analysis.study.dendrites import (
     Dendrites,
     Floats,
@@ -30,7 +37,7 @@ from analysis.study.dendrites import (
     with_room,
 )
 from analysis.study.finding import Finding, NotComputable, Statistic
-from analysis.study.inference import CONFIDENCE, against_null, compare_paired, group_means, holm, mean_sem
+from analysis.study.inference import CONFIDENCE, against_null, group_means, holm, mean_sem
 from analysis.study.nulls import NewSpines, observed_spines, uniform_spines
 from analysis.study.settings import StudySettings
 from analysis.study.shares import mean_known, mean_of_animals, ratio, read_material, unit_of
@@ -288,23 +295,9 @@ def _compare_classes(animals: pd.DataFrame, settings: StudySettings) -> list[Sta
 
     The distances themselves differ by chance alone, as the classes are told apart by where the spines stand.
     """
-    kinds: dict[int, list[Statistic]] = {}
     beyond = animals.assign(beyond_um=animals["distance_um"] - animals["chance_um"])
-    for condition, rows in beyond.groupby("condition", sort=False):
-        wide = rows.pivot_table(index=["animal", "phase"], columns="kind", values=["beyond_um", "new_spines"])
-        for first, second in PAIRS:
-            columns = [("beyond_um", first), ("beyond_um", second)]
-            if not set(columns) <= set(wide.columns) or len(pair := wide[columns].dropna()) < 2:
-                continue
-            x, y = pair.to_numpy(dtype=float).T
-            count = int(wide.loc[pair.index, [("new_spines", first), ("new_spines", second)]].to_numpy().sum())
-            words = f"{first} against {second}: {condition}"
-            tests = compare_paired(
-                x, y, BEYOND, words, n_spines=count, runs=settings.runs, seed=settings.seed
-            )  # fmt: skip
-            for place, line in enumerate(tests):
-                kinds.setdefault(place, []).append(line)
-    return [line for lines in kinds.values() for line in holm(lines)]
+    names = KindNames("beyond_um", "new_spines", ("animal", "phase"))
+    return compare_kinds(beyond, names, PAIRS, BEYOND, runs=settings.runs, seed=settings.seed)
 
 
 def _legend(shown: pd.DataFrame, statistics: Sequence[Statistic], settings: StudySettings) -> str:
